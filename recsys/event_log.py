@@ -1,0 +1,141 @@
+"""The event log: Parquet partitions by day, one row per item of an event. Training reads only this.
+
+    <root>/date=2026-11-21/<part>.parquet
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from recsys.events import Event
+
+SCHEMA = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("position", pa.int32()),
+        ("kind", pa.string()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("user_id", pa.string()),
+        ("anonymous_id", pa.string()),
+        ("session_id", pa.string()),
+        ("account_id", pa.string()),
+        ("item_id", pa.string()),
+        ("quantity", pa.float64()),
+        ("price", pa.float64()),
+        ("list_index", pa.int32()),
+        ("currency", pa.string()),
+        ("search_term", pa.string()),
+        ("recommendation_id", pa.string()),
+        ("transaction_id", pa.string()),
+        ("rating", pa.float64()),
+        ("action", pa.string()),
+        ("name", pa.string()),
+        ("country", pa.string()),
+        ("channel", pa.string()),
+        ("device", pa.string()),
+        ("referrer", pa.string()),
+    ]
+)
+"""One row per item of an event (`position` from 0); an event without items is one row without."""
+
+
+def rows(events: Iterable[Event]) -> pa.Table:
+    """The events as a table of SCHEMA."""
+    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
+    for event in events:
+        context = event.context
+        for position, item in enumerate(event.items or [None]):
+            values = {
+                "event_id": event.event_id,
+                "position": position,
+                "kind": event.event,
+                "timestamp": event.timestamp.astimezone(UTC),
+                "user_id": event.user_id,
+                "anonymous_id": event.anonymous_id,
+                "session_id": event.session_id,
+                "account_id": event.account_id,
+                "item_id": item and item.item_id,
+                "quantity": item and item.quantity,
+                "price": item and item.price,
+                "list_index": item and item.index,
+                "currency": event.currency,
+                "search_term": event.search_term,
+                "recommendation_id": event.recommendation_id,
+                "transaction_id": event.transaction_id,
+                "rating": event.rating,
+                "action": event.action,
+                "name": event.name,
+                "country": context and context.country,
+                "channel": context and context.channel,
+                "device": context and context.device,
+                "referrer": context and context.referrer,
+            }
+            for name, value in values.items():
+                columns[name].append(value)
+    return pa.table(columns, schema=SCHEMA)
+
+
+class EventLog:
+    """The log below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def append(self, table: pa.Table, *, part: str) -> None:
+        """Writes the rows, a file per day, durably; the same `part` again replaces its files.
+
+        So a writer that was killed half-way repeats its part and leaves no row twice.
+        """
+        days = pc.strftime(table["timestamp"], format="%Y-%m-%d")
+        for day in sorted(days.unique().to_pylist()):
+            folder = self.root / f"date={day}"
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_durably(table.filter(pc.equal(days, day)), folder / f"{part}.parquet")
+
+    def files(self, *, since: datetime | None = None, until: datetime | None = None) -> list[Path]:
+        """The files of the days that touch [since, until), sorted."""
+        first = since.astimezone(UTC).date() if since else date.min
+        last = until.astimezone(UTC).date() if until else date.max
+        return [
+            path
+            for path in sorted(self.root.glob("date=*/*.parquet"))
+            if first <= date.fromisoformat(path.parent.name.removeprefix("date=")) <= last
+        ]
+
+    def erase(self, *, user_ids: Sequence[str] = (), anonymous_ids: Sequence[str] = ()) -> int:
+        """Removes every row of these persons and gives their number; files are replaced whole."""
+        erased = 0
+        for path in self.files():
+            table = pq.read_table(path, schema=SCHEMA)
+            theirs = pc.or_(
+                pc.fill_null(pc.is_in(table["user_id"], pa.array(user_ids, pa.string())), False),
+                pc.fill_null(
+                    pc.is_in(table["anonymous_id"], pa.array(anonymous_ids, pa.string())), False
+                ),
+            )
+            count = pc.sum(theirs).as_py() or 0
+            if count:
+                erased += count
+                _write_durably(table.filter(pc.invert(theirs)), path)
+        return erased
+
+
+def _write_durably(table: pa.Table, path: Path) -> None:
+    beside = path.with_suffix(".writing")
+    with beside.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

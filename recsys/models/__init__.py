@@ -1,0 +1,1 @@
+"""The model families: one file each, one protocol, one registry."""
