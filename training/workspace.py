@@ -1,0 +1,74 @@
+"""The workspace: one directory with everything that training writes and serving reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths below one root; nothing is created by naming them, only by `create`.
+
+    store.sqlite    events, profiles, live catalogue, logged answers
+    event_log/      Parquet partitions by day, what training reads
+    imports.jsonl   what was imported, when, and what was said about consent
+    rejected/       lines that an import could not take, with the reason
+    published/      bundles and the pointer that the service follows
+    mlflow.sqlite   runs and registry; mlartifacts/ holds their files
+    nightly.lock    held by the nightly run, so that two never overlap
+    """
+
+    root: Path = Path(".recsys")
+
+    @property
+    def store(self) -> Path:
+        """The SQLite file of the event store."""
+        return self.root / "store.sqlite"
+
+    @property
+    def event_log(self) -> Path:
+        """The directory of the event log."""
+        return self.root / "event_log"
+
+    @property
+    def imports(self) -> Path:
+        """The record of imports, a JSON object per line."""
+        return self.root / "imports.jsonl"
+
+    @property
+    def rejected(self) -> Path:
+        """The directory of lines kept aside by imports."""
+        return self.root / "rejected"
+
+    @property
+    def published(self) -> Path:
+        """The directory of published bundles and their pointer."""
+        return self.root / "published"
+
+    @property
+    def mlflow_database(self) -> Path:
+        """The SQLite file of MLflow's tracking and registry."""
+        return self.root / "mlflow.sqlite"
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """The directory of MLflow's files."""
+        return self.root / "mlartifacts"
+
+    @property
+    def nightly_lock(self) -> Path:
+        """The lock file of the nightly run."""
+        return self.root / "nightly.lock"
+
+    def create(self) -> Workspace:
+        """Makes the directories that are missing and gives the workspace back."""
+        for folder in (
+            self.root,
+            self.event_log,
+            self.rejected,
+            self.published,
+            self.mlflow_artifacts,
+        ):
+            folder.mkdir(parents=True, exist_ok=True)
+        return self
