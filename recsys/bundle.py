@@ -1,0 +1,228 @@
+"""`Bundle`: all that a service needs in one directory. Plain arrays and JSON, never pickle.
+
+    <directory>/
+      manifest.json            schema, versions, as_of, report summary, SHA-256 of every other file
+      settings.json            weighting and placements
+      items.json               item ids in row order
+      catalog.jsonl            one item a line, in row order
+      models/<name>/<array>.npy
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from recsys.catalog import Catalog, Item
+from recsys.errors import BundleError
+from recsys.events import KIND_NUMBER
+from recsys.ids import Vocabulary
+from recsys.models import MODELS
+from recsys.placements import Placement
+from recsys.query import History, Model
+from recsys.store import StoredEvent
+from recsys.weighting import Weighting
+
+SCHEMA_VERSION: Final = 1
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a bundle says of itself. `files` maps each path in it to its SHA-256."""
+
+    model_version: str
+    as_of: datetime
+    window_from: datetime
+    config_digest: str
+    code_revision: str
+    data_fingerprint: str = ""
+    synthetic: bool = False
+    report: dict[str, float] = {}
+    schema_version: int = SCHEMA_VERSION
+    files: dict[str, str] = {}
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """One trained version: vocabulary, catalogue, models and settings that belong together."""
+
+    manifest: Manifest
+    items: Vocabulary
+    catalog: Catalog
+    models: Mapping[str, Model]
+    placements: Mapping[str, Placement]
+    weighting: Weighting
+    directory: Path | None = field(default=None, compare=False)
+
+    @property
+    def model_version(self) -> str:
+        """The version that answers carry."""
+        return self.manifest.model_version
+
+    def placement(self, name: str) -> Placement | None:
+        """The placement of that name, or None."""
+        return self.placements.get(name)
+
+    def history(self, events: Sequence[StoredEvent], *, now: datetime) -> History:
+        """Stored events (oldest first) as a History; items that the bundle does not know left out.
+
+        The weights are those that training gave the same events (`Weighting`).
+        """
+        numbers = self.items.numbers([event.item_id for event in events])
+        kinds = np.array([KIND_NUMBER[event.kind] for event in events], np.int8)
+        times = np.array([event.time for event in events], np.float64)
+        known = numbers >= 0
+        if not known.all():
+            numbers, kinds, times = numbers[known], kinds[known], times[known]
+        weights = self.weighting.weights(kinds, times, now=now.timestamp())
+        return History(numbers, kinds, times, weights)
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    weighting: dict[str, Any]
+    placements: list[dict[str, Any]]
+
+
+def save_bundle(bundle: Bundle, directory: Path) -> Path:
+    """Writes the bundle: beside, synced, then renamed, so that a directory is whole or not there.
+
+    Gives the directory; BundleError where it exists already (a version is never rewritten).
+    """
+    if directory.exists():
+        raise BundleError(f"Bundle {directory} exists already; a version is written once.")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    beside = directory.with_name(f".{directory.name}.{os.getpid()}.writing")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        _write(beside / "settings.json", _encode(_Settings(
+            bundle.weighting.model_dump(mode="json"),
+            [placement.model_dump(mode="json") for placement in bundle.placements.values()],
+        )))
+        _write(beside / "items.json", _encode(bundle.items.ids()))
+        _write(beside / "catalog.jsonl", b"".join(_encode(item) + b"\n" for item in bundle.catalog.items))
+        for name, model in bundle.models.items():
+            folder = beside / "models" / name
+            folder.mkdir(parents=True)
+            for key, array in model.arrays().items():
+                with (folder / f"{key}.npy").open("wb") as file:
+                    np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+                    file.flush()
+                    os.fsync(file.fileno())
+        files = {
+            str(path.relative_to(beside)): _sha256(path)
+            for path in sorted(beside.rglob("*")) if path.is_file()
+        }
+        manifest = msgspec.structs.replace(bundle.manifest, files=files)
+        _write(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
+        os.replace(beside, directory)
+        _sync_folder(directory.parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return directory
+
+
+def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
+    """The bundle in a directory, its arrays memory-mapped and read-only.
+
+    With `verify` each file's SHA-256 is checked first. BundleError where anything is missing,
+    damaged, of another schema, or names a model family that this code does not have.
+    """
+    manifest = read_manifest(directory)
+    if verify:
+        verify_files(directory, manifest)
+    try:
+        settings = msgspec.json.decode((directory / "settings.json").read_bytes(), type=_Settings)
+        items = Vocabulary(msgspec.json.decode((directory / "items.json").read_bytes(), type=list[str]))
+        lines = (directory / "catalog.jsonl").read_bytes().splitlines()
+        decoder = msgspec.json.Decoder(Item)
+        catalog = Catalog.of([decoder.decode(line) for line in lines], items)
+        placements = [Placement.model_validate(fields) for fields in settings.placements]
+        weighting = Weighting.model_validate(settings.weighting)
+        models = {
+            folder.name: _load_model(folder)
+            for folder in sorted((directory / "models").iterdir())
+        }
+    except (OSError, ValueError, msgspec.DecodeError) as error:
+        raise BundleError(f"Bundle {directory} cannot be read: {error}") from error
+    return Bundle(
+        manifest=manifest,
+        items=items,
+        catalog=catalog,
+        models=models,
+        placements={placement.name: placement for placement in placements},
+        weighting=weighting,
+        directory=directory,
+    )
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest alone; BundleError where it is missing, damaged or of another schema."""
+    try:
+        raw = (directory / "manifest.json").read_bytes()
+        manifest = msgspec.json.decode(raw, type=Manifest)
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(f"Bundle {directory} has no readable manifest.json: {error}") from error
+    if manifest.schema_version != SCHEMA_VERSION:
+        raise BundleError(
+            f"Bundle {directory} has schema version {manifest.schema_version}; this code reads "
+            f"{SCHEMA_VERSION}. Train again with this code."
+        )
+    return manifest
+
+
+def verify_files(directory: Path, manifest: Manifest) -> None:
+    """BundleError where a file is missing, added or differs from its SHA-256 in the manifest."""
+    present = {
+        str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
+    } - {"manifest.json"}
+    if present != set(manifest.files):
+        odd = sorted(present ^ set(manifest.files))
+        raise BundleError(f"Bundle {directory}: files missing or not in the manifest: {odd[:5]}")
+    for name, digest in manifest.files.items():
+        if _sha256(directory / name) != digest:
+            raise BundleError(f"Bundle {directory}: {name} is damaged (its SHA-256 differs).")
+
+
+def _load_model(folder: Path) -> Model:
+    family = MODELS.get(folder.name)
+    if family is None:
+        raise BundleError(f"Bundle has a model {folder.name!r} that this code does not know.")
+    arrays = {
+        path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
+        for path in sorted(folder.glob("*.npy"))
+    }
+    return family.model.from_arrays(arrays)
+
+
+def _encode(value: object) -> bytes:
+    return msgspec.json.encode(value)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,85 @@
+"""What the service serves: bundle directories side by side and one pointer file that is replaced.
+
+    <root>/bundles/<model_version>/     written once, never changed
+    <root>/current.json                 the pointer: which versions are served, and to which share
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from recsys.errors import BundleError
+
+POINTER = "current.json"
+
+
+class Variant(msgspec.Struct, frozen=True, kw_only=True):
+    """One version that is served, and the share of persons who get it."""
+
+    name: str
+    model_version: str
+    share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
+
+
+class Publication(msgspec.Struct, frozen=True, kw_only=True):
+    """What is served now; `previous` is the champion's version before, for rollback."""
+
+    variants: list[Variant]
+    previous: str | None = None
+
+    @property
+    def champion(self) -> Variant:
+        """The variant with that name, else the first."""
+        return next((v for v in self.variants if v.name == "champion"), self.variants[0])
+
+
+def bundle_directory(root: Path, model_version: str) -> Path:
+    """Where the bundle of a version lies."""
+    return root / "bundles" / model_version
+
+
+def read_publication(root: Path) -> Publication | None:
+    """The pointer; None where nothing was ever published; BundleError where it is damaged."""
+    path = root / POINTER
+    try:
+        publication = msgspec.json.decode(path.read_bytes(), type=Publication)
+    except FileNotFoundError:
+        return None
+    except (OSError, msgspec.DecodeError) as error:
+        raise BundleError(f"Pointer {path} cannot be read: {error}; publish again.") from error
+    if not publication.variants:
+        raise BundleError(f"Pointer {path} names no variant; publish again.")
+    return publication
+
+
+def write_publication(root: Path, publication: Publication) -> None:
+    """Replaces the pointer in one step; a reader sees the old one or the new one."""
+    root.mkdir(parents=True, exist_ok=True)
+    path = root / POINTER
+    beside = path.with_name(f".{POINTER}.{os.getpid()}.writing")
+    with beside.open("wb") as file:
+        file.write(msgspec.json.format(msgspec.json.encode(publication), indent=1))
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(beside, path)
+    folder = os.open(root, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def remove_old_bundles(root: Path, *, keep: Sequence[str]) -> list[str]:
+    """Removes bundle directories of versions not in `keep`; gives the removed versions."""
+    removed = []
+    for directory in sorted((root / "bundles").glob("*")):
+        if directory.name not in keep and not directory.name.startswith("."):
+            shutil.rmtree(directory)
+            removed.append(directory.name)
+    return removed
