@@ -1,0 +1,91 @@
+"""What a person buys again: the decayed number of own purchases per item."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.events import PURCHASE
+from recsys.ids import Numbers
+from recsys.models.saved_arrays import setting_of
+from recsys.models.sparse_scores import SparseScorer, stacked
+from recsys.query import Array, Contribution, Contributions, History, Query, Scorer
+from recsys.training_data import TrainingData
+from recsys.weighting import half_life_decay
+
+
+class RepeatConfig(BaseModel):
+    """`half_life_days` None counts every purchase as one, however old."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    half_life_days: float | None = Field(default=90.0, gt=0)
+
+
+@dataclass(frozen=True, slots=True)
+class RepeatModel:
+    """score(j) = Σ 2^(−age / half-life) over the purchases of j in the history.
+
+    A purchase is one item at one moment: an item on two lines of an invoice counts once, its
+    quantity does not count. No opinion on items that the person never bought. Ties are left as
+    they are.
+    """
+
+    holds_personal_rows: ClassVar[bool] = False
+
+    n_items: int
+    half_life_days: float | None
+
+    def condition(self, queries: Sequence[Query]) -> Scorer:
+        """Counts the purchases; the model itself holds nothing."""
+        counted = [self._counted(query.history, query.now.timestamp()) for query in queries]
+        rows = stacked(counted, n_columns=self.n_items)
+
+        def contributions(_row: int, item: int) -> Contributions:
+            return (Contribution("history", 1.0, item=item),)
+
+        return SparseScorer(
+            n_items=self.n_items,
+            sizes=np.diff(rows.indptr).astype(np.int64),
+            rows_of=lambda first, last: rows[first:last],
+            contributions=contributions,
+        )
+
+    def _counted(self, history: History, now: float) -> tuple[Numbers, NDArray[np.float32]]:
+        bought = history.kinds == PURCHASE
+        moments = np.unique(
+            np.stack([history.items[bought].astype(np.float64), history.times[bought]]), axis=1
+        )
+        items, place = np.unique(moments[0].astype(np.int32), return_inverse=True)
+        counts = (
+            np.ones(moments.shape[1])
+            if self.half_life_days is None
+            else half_life_decay(moments[1], now=now, half_life_days=self.half_life_days)
+        )
+        totals = np.bincount(place, weights=counts, minlength=len(items))
+        return items, totals.astype(np.float32)
+
+    def arrays(self) -> Mapping[str, Array]:
+        """The number of items and the half-life (infinite where purchases do not age)."""
+        half_life = np.inf if self.half_life_days is None else self.half_life_days
+        return {"n_items": np.array(self.n_items), "half_life_days": np.array(half_life)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> RepeatModel:
+        """The model that was saved; BundleError where an array is missing or misshapen."""
+        half_life = setting_of(arrays, "half_life_days")
+        n_items = int(setting_of(arrays, "n_items"))
+        return cls(n_items, None if np.isinf(half_life) else half_life)
+
+
+def fit_repeat(
+    data: TrainingData, config: RepeatConfig, *, rng: np.random.Generator
+) -> RepeatModel:
+    """Nothing is learnt but how many items there are: the counts come from the query."""
+    del rng
+    return RepeatModel(len(data.items), config.half_life_days)
