@@ -1,0 +1,276 @@
+"""`SQLiteStore`: the event store in one SQLite file, for the worker processes of one machine."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+
+from recsys.catalog import Item
+from recsys.errors import StoreUnavailable
+from recsys.event_log import EventLog, rows
+from recsys.events import Event, Person
+from recsys.profiles import Profile
+from recsys.store import CatalogChanges, KnownPerson, LoggedAnswer
+from recsys.store.sqlite_history import known_person, note_ids, take
+from recsys.store.sqlite_people import People, read_profile
+from recsys.store.sqlite_schema import (
+    check_library,
+    connect,
+    connect_reading,
+    create_tables,
+    refusal,
+)
+
+
+class SQLiteStore:
+    """The `Store` protocol on one file in WAL mode; several processes may open the same file.
+
+    `busy_timeout` is how many seconds a call waits for another writer before StoreUnavailable;
+    `part_events` how many events one part of the archive holds at most. StoreError where the file
+    is damaged, of another program or of another schema version.
+
+    Of the consent rules of the protocol: an event without consent, or of a person whose latest
+    statement refuses, is stored `anonymised`; `identify` needs consent to join.
+    """
+
+    def __init__(self, path: Path, *, busy_timeout: float = 5.0, part_events: int = 50_000) -> None:
+        check_library()
+        self.path = Path(path)
+        self._busy_timeout = busy_timeout
+        self._part_events = part_events
+        self._lock = threading.Lock()
+        self._reading = threading.local()
+        self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
+        self._closed = False
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._writer = connect(self.path, busy_timeout=busy_timeout)
+            create_tables(self._writer, self.path)
+            self._answers = connect(self.path, busy_timeout=busy_timeout, durable=False)
+        except apsw.Error as error:
+            raise refusal(error, self.path) from error
+        except OSError as error:
+            raise StoreUnavailable(
+                f"The folder of event store {self.path} cannot be made ({error}); give a path "
+                "that this user may write."
+            ) from error
+
+    def append(self, events: Sequence[Event], *, received_at: datetime) -> list[bool]:
+        """Stores the events in one transaction; True where stored, False for a duplicate id."""
+        if not events:
+            return []
+        with self._writing(self._writer) as connection:
+            stored = note_ids(connection, events, received_at)
+            fresh = [event for event, new in zip(events, stored, strict=True) if new]
+            last_seq = _meta(connection, "last_seq")
+            take(connection, fresh, first_seq=last_seq + 1)
+            _set_meta(connection, "last_seq", last_seq + len(fresh))
+        return stored
+
+    def person(self, person: Person, *, limit: int = 500) -> KnownPerson:
+        """One read, in one snapshot, of all that an answer needs about a person."""
+        with self._snapshot() as connection:
+            return known_person(connection, person, limit)
+
+    def put_profiles(self, profiles: Sequence[Profile], *, received_at: datetime) -> None:
+        """Declares profiles; a field that a profile leaves out keeps its value."""
+        with self._writing(self._writer) as connection:
+            people = People(connection)
+            for profile in profiles:
+                people.declare(profile, received_at.timestamp())
+            people.save()
+
+    def profiles(self) -> dict[str, Profile]:
+        """Person key → profile, of everybody who has not refused."""
+        found = self._read(
+            "SELECT person, body FROM profiles "
+            "WHERE body IS NOT NULL AND personalization IS NOT 0 ORDER BY person"
+        )
+        return {key: read_profile(key, body) for key, body in found}
+
+    def denied(self) -> set[str]:
+        """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""
+        found = self._read(
+            "SELECT person FROM profiles WHERE personalization = 0 "
+            "UNION SELECT 'a:' || anonymous_id FROM profiles JOIN identities "
+            "ON user_id = substr(person, 3) WHERE personalization = 0 AND person GLOB 'u:*'"
+        )
+        return {key for (key,) in found}
+
+    def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
+        """Replaces or adds catalogue items in one transaction; gives the new revision."""
+        with self._writing(self._writer) as connection:
+            revision = _meta(connection, "revision") + 1
+            _set_meta(connection, "revision", revision)
+            received = received_at.timestamp()
+            connection.executemany(
+                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)",
+                [(item.item_id, _json.encode(item), revision, received) for item in items],
+            )
+        return revision
+
+    def items(self) -> list[Item]:
+        """The whole catalogue as it is now, by id."""
+        return [
+            _items.decode(body) for (body,) in self._read("SELECT body FROM items ORDER BY item_id")
+        ]
+
+    def catalog_changes(self, *, since: int) -> CatalogChanges:
+        """Items put after revision `since`, oldest change first; 0 gives all."""
+        with self._snapshot() as connection:
+            revision = _meta(connection, "revision")
+            if revision <= since:
+                return CatalogChanges(revision, ())
+            found: list[Any] = connection.execute(
+                "SELECT body FROM items WHERE revision > ? ORDER BY revision, item_id", (since,)
+            ).fetchall()
+        return CatalogChanges(revision, tuple(_items.decode(body) for (body,) in found))
+
+    def log_answers(self, answers: Sequence[LoggedAnswer]) -> None:
+        """Appends answers; a power cut may lose the newest."""
+        with self._writing(self._answers) as connection:
+            connection.executemany(
+                "INSERT INTO answers (time, body) VALUES (?, ?)",
+                [(answer.time, msgspec.msgpack.encode(answer)) for answer in answers],
+            )
+
+    def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
+        """The answers given in [since, until), oldest first."""
+        found = self._read(
+            "SELECT body FROM answers WHERE time >= ? AND time < ? ORDER BY time, number",
+            (since.timestamp(), until.timestamp()),
+        )
+        return [_answers.decode(body) for (body,) in found]
+
+    def archive(self, log: EventLog) -> int:
+        """Copies events not yet archived into the log, each exactly once; gives their number.
+
+        In three steps, each durable: the span of the part is written down; the log gets the part
+        under a name made from the span; the events leave the store. Whoever is killed in between
+        leaves the span behind, and the next call writes the same part again over what is there.
+        StoreUnavailable where another process archives for longer than `busy_timeout`.
+        """
+        archived = 0
+        with self._archiving():
+            newest = self._meta("last_seq")
+            while (span := self._plan_part(newest)) is not None:
+                first, last = span
+                events = [
+                    _events.decode(body)
+                    for (body,) in self._read(
+                        "SELECT body FROM waiting WHERE seq BETWEEN ? AND ? ORDER BY seq", span
+                    )
+                ]
+                part = f"{self._meta_text('store_id')}-{first:012d}-{last:012d}"
+                log.append(rows(events), part=part)
+                self._settle_part(last)
+                archived += len(events)
+        return archived
+
+    def close(self) -> None:
+        """Releases the connections; the object cannot be used afterwards."""
+        with self._lock:
+            self._closed = True
+            for connection in (self._writer, self._answers, *self._readers):
+                connection.close()
+
+    def _plan_part(self, newest: int) -> tuple[int, int] | None:
+        with self._writing(self._writer) as connection:
+            archived, planned = _meta(connection, "archived"), _meta(connection, "planned")
+            if planned == archived:
+                planned = min(newest, archived + self._part_events)
+                _set_meta(connection, "planned", planned)
+        return (archived + 1, planned) if planned > archived else None
+
+    def _settle_part(self, last: int) -> None:
+        with self._writing(self._writer) as connection:
+            connection.execute("DELETE FROM waiting WHERE seq <= ?", (last,))
+            _set_meta(connection, "archived", last)
+
+    @contextmanager
+    def _archiving(self) -> Iterator[None]:
+        # A lock that the system takes back when its holder dies: SQLite's own, on an empty file.
+        try:
+            lock = apsw.Connection(f"{self.path}.archiving")
+            lock.set_busy_timeout(round(self._busy_timeout * 1000))
+            lock.execute("BEGIN EXCLUSIVE")
+        except apsw.Error as error:
+            raise refusal(error, Path(f"{self.path}.archiving")) from error
+        try:
+            yield
+        finally:
+            lock.close()
+
+    @contextmanager
+    def _writing(self, connection: apsw.Connection) -> Iterator[apsw.Connection]:
+        try:
+            with self._lock:
+                connection.execute("BEGIN IMMEDIATE")
+                try:
+                    yield connection
+                    connection.execute("COMMIT")
+                except BaseException:
+                    # A full disk has rolled back by itself.
+                    if connection.in_transaction:
+                        connection.execute("ROLLBACK")
+                    raise
+        except apsw.Error as error:
+            raise refusal(error, self.path) from error
+
+    @contextmanager
+    def _snapshot(self) -> Iterator[apsw.Connection]:
+        try:
+            connection = self._reader()
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("COMMIT")
+        except apsw.Error as error:
+            raise refusal(error, self.path) from error
+
+    def _read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        try:
+            return self._reader().execute(sql, values).fetchall()
+        except apsw.Error as error:
+            raise refusal(error, self.path) from error
+
+    def _reader(self) -> apsw.Connection:
+        connection: apsw.Connection | None = getattr(self._reading, "connection", None)
+        if connection is None:
+            if self._closed:
+                raise StoreUnavailable(f"Event store {self.path} was closed; open it anew.")
+            connection = connect_reading(self.path, busy_timeout=self._busy_timeout)
+            self._reading.connection = connection
+            self._readers.add(connection)
+        return connection
+
+    def _meta(self, name: str) -> int:
+        return int(self._meta_text(name))
+
+    def _meta_text(self, name: str) -> str:
+        return str(self._read("SELECT value FROM meta WHERE name = ?", (name,))[0][0])
+
+
+def _meta(connection: apsw.Connection, name: str) -> int:
+    value = next(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)))[0]
+    assert isinstance(value, int)
+    return value
+
+
+def _set_meta(connection: apsw.Connection, name: str, value: int) -> None:
+    connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+
+
+_json = msgspec.json.Encoder()
+_events = msgspec.json.Decoder(Event)
+_items = msgspec.json.Decoder(Item)
+_answers = msgspec.msgpack.Decoder(LoggedAnswer)

@@ -1,0 +1,181 @@
+"""The SQLite file of the event store: its tables, how it is opened, what its errors mean."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Final
+
+import apsw
+
+from recsys.errors import StoreError, StoreUnavailable
+
+SCHEMA_VERSION: Final = 1
+APPLICATION_ID: Final = 0x52454353  # "RECS"
+
+SAFE_SQLITE: Final = 3_051_003
+"""Older libraries may corrupt a WAL that two connections write or checkpoint at once."""
+
+TABLES: Final = """
+CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta VALUES
+    ('store_id', lower(hex(randomblob(4)))),
+    ('last_seq', 0),       -- of the newest event that was ever stored
+    ('archived', 0),       -- every event up to this seq is in the event log
+    ('planned', 0),        -- last seq of the part that is being archived, else = archived
+    ('revision', 0);       -- of the catalogue
+
+-- What makes `append` idempotent; stays when the event itself has gone to the log.
+CREATE TABLE event_ids (event_id TEXT PRIMARY KEY, received_at REAL NOT NULL)
+    STRICT, WITHOUT ROWID;
+
+-- Events that are not in the log yet.
+CREATE TABLE waiting (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+
+-- A person's history lies together on disk, oldest first. Lists that were merely seen lie apart
+-- (listed = 1): one page of forty items would push everything else out of the newest rows.
+CREATE TABLE interactions (
+    person TEXT NOT NULL,
+    listed INTEGER NOT NULL,
+    time REAL NOT NULL,
+    seq INTEGER NOT NULL,
+    position INTEGER NOT NULL,
+    item_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    session_id TEXT,
+    action TEXT,
+    visitor TEXT,          -- anonymous_id of an event that named no user
+    PRIMARY KEY (person, listed, time, seq, position)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE identities (
+    anonymous_id TEXT NOT NULL, time REAL NOT NULL, user_id TEXT NOT NULL,
+    PRIMARY KEY (anonymous_id, time)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX identities_by_user ON identities (user_id, anonymous_id);
+
+CREATE TABLE profiles (
+    person TEXT PRIMARY KEY,
+    body BLOB,
+    personalization INTEGER, analytics INTEGER, consent_time REAL   -- NULL: never stated
+) STRICT, WITHOUT ROWID;
+CREATE INDEX refusals ON profiles (person) WHERE personalization = 0;
+
+CREATE TABLE items (
+    item_id TEXT PRIMARY KEY, body BLOB NOT NULL, revision INTEGER NOT NULL,
+    received_at REAL NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX items_by_revision ON items (revision);
+
+CREATE TABLE answers (number INTEGER PRIMARY KEY, time REAL NOT NULL, body BLOB NOT NULL) STRICT;
+CREATE INDEX answers_by_time ON answers (time);
+"""
+
+
+def connect(path: Path, *, busy_timeout: float, durable: bool = True) -> apsw.Connection:
+    """A writing connection; `durable` commits reach the disk before they return.
+
+    Raises apsw.Error. `busy_timeout` in seconds.
+    """
+    connection = _open(path, busy_timeout)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+    connection.execute("PRAGMA secure_delete = ON")
+    connection.execute("PRAGMA cache_size = -32768")  # KiB
+    connection.execute("PRAGMA journal_size_limit = 67108864")
+    return connection
+
+
+def connect_reading(path: Path, *, busy_timeout: float) -> apsw.Connection:
+    """A connection that cannot write. Raises apsw.Error."""
+    connection = _open(path, busy_timeout)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA cache_size = -16384")
+    return connection
+
+
+def create_tables(connection: apsw.Connection, path: Path) -> None:
+    """Creates the tables in an empty file; StoreError where it holds something else."""
+    if _stamp(connection) == (APPLICATION_ID, SCHEMA_VERSION):
+        return
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        application, version = _stamp(connection)
+        if application == APPLICATION_ID and version != SCHEMA_VERSION:
+            raise StoreError(
+                f"Event store {path} has schema version {version}; this program reads version "
+                f"{SCHEMA_VERSION}. Open it with the program version that wrote it, or import "
+                "the event log into a new store."
+            )
+        if application != APPLICATION_ID:
+            if next(connection.execute("SELECT count(*) FROM sqlite_schema"))[0]:
+                raise StoreError(
+                    f"{path} is an SQLite file of another program; give the event store a path "
+                    "of its own."
+                )
+            connection.execute(TABLES)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def refusal(error: apsw.Error, path: Path) -> StoreError:
+    """What an SQLite error means for the caller, with the remedy."""
+    told = f"{type(error).__name__}: {error}"
+    match error:
+        case apsw.BusyError() | apsw.LockedError():
+            return StoreUnavailable(
+                f"Event store {path} is locked by another writer ({told}); try again, or give "
+                "a longer busy_timeout."
+            )
+        case apsw.FullError():
+            return StoreUnavailable(
+                f"The disk below event store {path} is full ({told}); nothing of this call was "
+                "stored. Free space and try again."
+            )
+        case apsw.CantOpenError() | apsw.PermissionsError() | apsw.ReadOnlyError():
+            return StoreUnavailable(
+                f"Event store {path} cannot be opened for writing ({told}); check that its "
+                "folder exists and belongs to this user."
+            )
+        case apsw.IOError():
+            return StoreUnavailable(
+                f"Event store {path} cannot be read or written ({told}); check the disk and "
+                "try again."
+            )
+        case apsw.ConnectionClosedError():
+            return StoreUnavailable(f"Event store {path} was closed; open it anew.")
+        case apsw.CorruptError() | apsw.NotADBError():
+            return StoreError(
+                f"Event store {path} is damaged or no SQLite file ({told}); restore it from a "
+                "backup, or import the event log into a new store."
+            )
+        case _:
+            return StoreError(f"Event store {path} refused a statement ({told}).")
+
+
+def check_library() -> None:
+    """StoreError where the SQLite library may corrupt a file that several processes write."""
+    version = apsw.SQLITE_VERSION_NUMBER
+    if version < SAFE_SQLITE:
+        raise StoreError(
+            f"SQLite {apsw.sqlite_lib_version()} may corrupt a store that several processes "
+            "write; install apsw 3.51.3 or newer, which brings a safe one."
+        )
+
+
+def _open(path: Path, busy_timeout: float) -> apsw.Connection:
+    connection = apsw.Connection(str(path))
+    connection.set_busy_timeout(round(busy_timeout * 1000))
+    return connection
+
+
+def _stamp(connection: apsw.Connection) -> tuple[int, int]:
+    application = next(connection.execute("PRAGMA application_id"))[0]
+    version = next(connection.execute("PRAGMA user_version"))[0]
+    assert isinstance(application, int)
+    assert isinstance(version, int)
+    return application, version
