@@ -165,7 +165,7 @@ class Assortment:
     popularity: NDArray[np.float64]
     """What makes an item liked by everybody, in logits."""
     opens: NDArray[np.float64]
-    """Epoch seconds of the first sale; −inf for items that were always there."""
+    """Midnight UTC of the first day of sale, epoch seconds; −inf for what was always there."""
     trend_starts: NDArray[np.float64]
     """Epoch seconds at which a two-week fashion begins; +inf for items without one."""
     complements: tuple[Mapping[int, float], ...]
@@ -191,7 +191,7 @@ def make_assortment(
     start = opening.timestamp()
     is_new = rng.random(count) < new_share
     opens = np.where(is_new, start + rng.uniform(0.15, 0.95, count) * seconds, -np.inf)
-    opens = np.where(is_new, np.floor(opens / 3600.0) * 3600.0, opens)
+    opens = np.where(is_new, np.floor(opens / 86_400.0) * 86_400.0, opens)
     in_fashion = rng.random(count) < 0.05
     trends = np.where(in_fashion, start + rng.uniform(0.0, 1.0, count) * seconds, np.inf)
     items = tuple(

@@ -71,8 +71,14 @@ def simulate(shop: SyntheticShop, *, days: int, rng: Generator) -> Iterator[list
         midnight = shop.config.opening + timedelta(days=day)
         members = shop.members(midnight + timedelta(hours=12))
         events = homes.refunds.pop(day, [])
+        leaves: dict[int, datetime] = {}
         for plan in _plans(shop, day, midnight, members, homes, rng):
-            events.extend(_visit(shop, plan, day, members, homes, rng))
+            if plan.start < leaves.get(plan.person, midnight):
+                continue  # Nobody is in the shop twice at once.
+            visited = _visit(shop, plan, day, members, homes, rng)
+            if visited:
+                leaves[plan.person] = visited[-1].timestamp
+            events.extend(visited)
         events.sort(key=lambda event: event.timestamp)
         yield events
 
@@ -85,7 +91,7 @@ def _plans(
     homes: _Households,
     rng: Generator,
 ) -> Iterator[_Plan]:
-    """The day's visits: Poisson at each person's rate, and one for every refill that is kept."""
+    """The day's visits by start: Poisson at each person's rate, one for each refill kept."""
     crowd = shop.people
     browsing = rng.poisson(crowd.visits_per_day * WEEKDAYS[midnight.weekday()])
     due = [pair for pair in homes.refills.pop(day, []) if rng.random() < REFILL_LOYALTY]
@@ -93,25 +99,28 @@ def _plans(
         [np.repeat(np.arange(len(crowd)), browsing), [person for person, _ in due]]
     ).astype(np.int64)
     refills: list[int | None] = [None] * int(browsing.sum()) + [item for _, item in due]
+    seconds = np.round(rng.uniform(*OPEN_HOURS, len(people)) * 3600.0)
+    order = np.argsort(seconds, kind="stable")
     noon = midnight + timedelta(hours=12)
     empty = np.array([not len(numbers) for numbers in members])
     at_once = max(1, CELLS_AT_ONCE // len(shop.items))
     for first in range(0, len(people), at_once):
-        part = people[first : first + at_once]
+        turns = order[first : first + at_once]
+        part = people[turns]
         shelves = shop.category_logits(part, noon)
         shelves = np.where(empty, -np.inf, shelves + rng.gumbel(size=shelves.shape))
         wishes = shop.item_logits(part, noon)
         wishes += rng.gumbel(size=wishes.shape)
-        starts = rng.uniform(*OPEN_HOURS, len(part))
-        for row, person in enumerate(part.tolist()):
+        for row, turn in enumerate(turns.tolist()):
+            person = int(people[turn])
             for item in homes.owned.get(person, ()):
                 category = int(shop.assortment.categories[item])
                 if CATEGORIES[category].refill_days is None:
                     wishes[row, item] -= OWNED
                 if CATEGORIES[category].once:
                     shelves[row, category] -= OWNED
-            start = midnight + timedelta(seconds=round(float(starts[row]) * 3600.0))
-            yield _Plan(person, start, refills[first + row], shelves[row], wishes[row])
+            start = midnight + timedelta(seconds=float(seconds[turn]))
+            yield _Plan(person, start, refills[turn], shelves[row], wishes[row])
 
 
 def _visit(
@@ -167,7 +176,7 @@ def _browse(
         if rng.random() < 0.6:
             return basket
     shelves = np.argsort(-plan.shelves)[: 1 + int(rng.binomial(2, 0.3))]
-    for category in shelves.tolist():
+    for category in shelves[np.isfinite(plan.shelves[shelves])].tolist():
         looked_at = _look_along(shop, visit, plan, category, members[category], rng)
         if not looked_at:
             continue

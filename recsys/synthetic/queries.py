@@ -14,8 +14,10 @@ from recsys.catalog import Item
 from recsys.errors import InvalidInput
 from recsys.synthetic.assortment import CATEGORIES
 
-ENGINE_NOISE: Final = 0.9
+ENGINE_NOISE: Final = 1.3
 """Standard deviation of the engine's error, in grades."""
+STRAYS: Final = 3.0
+"""Mean number of items that a result holds for no reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,7 @@ def make_search_engine(
             rows.append(_grades(term, category, items, words, item_categories, is_name=is_name))
     grades = np.array(rows)
     noisy = grades + rng.normal(0.0, ENGINE_NOISE, grades.shape)
-    astray = rng.random(grades.shape) < 2.0 / len(items)
+    astray = rng.random(grades.shape) < STRAYS / len(items)
     found = ((grades > 0) & (noisy > 0.0)) | astray
     scores = np.where(found, np.exp(np.where(found, noisy, 0.0)), np.nan).astype(np.float32)
     return SearchEngine(tuple(terms), np.array(about), grades, scores)

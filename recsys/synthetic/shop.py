@@ -95,7 +95,7 @@ class SyntheticShop:
         return float(row[self.item_number(item)])
 
     def purchase_probabilities(self, person: str, when: datetime) -> NDArray[np.float64]:
-        """`purchase_probability` of every item, in the order of `items`; sums to 1.
+        """`purchase_probability` of every item, in the order of `items`; sums to 1, or 0 with nothing on sale.
 
         A nested choice: P(i) = P(category) · P(i | category), both multinomial logit.
         """
@@ -108,7 +108,7 @@ class SyntheticShop:
             if len(members):
                 within = np.exp(logits[members] - logits[members].max())
                 chances[members] = weights[category] * within / within.sum()
-        return np.asarray(chances / chances.sum())
+        return np.asarray(chances / max(chances.sum(), np.finfo(np.float64).tiny))
 
     def category_logits(self, people: NDArray[np.int64], when: datetime) -> NDArray[np.float64]:
         """people × CATEGORIES: taste plus season."""
