@@ -122,12 +122,16 @@ def without(matrix: csr_array, dropped: Sequence[Numbers]) -> csr_array:
 
 
 def shares(items: Numbers, parts: NDArray[np.floating], *, kind: str) -> list[Contribution]:
-    """Parts of a score as contributions of items; parts of zero are left out."""
-    total = float(parts.sum())
+    """Parts of a score as contributions of items: each over the sum of their sizes.
+
+    So shares of positive parts sum to 1, and a part that speaks against the item is negative. Parts
+    of zero are left out.
+    """
+    total = float(np.abs(parts).sum())
     return [
         Contribution(kind, part / total, item=item)
         for item, part in zip(items.tolist(), parts.tolist(), strict=True)
-        if part != 0 and total != 0
+        if part != 0
     ]
 
 
