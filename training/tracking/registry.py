@@ -1,0 +1,292 @@
+"""`Tracking`: the runs, versions and champion of one workspace."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import mlflow.artifacts
+import msgspec
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from training.lock import FileLock
+from training.tracking.flavor import BUNDLE
+from training.tracking.run import Run, TrackingError
+
+if TYPE_CHECKING:
+    from training.workspace import Workspace
+
+CHAMPION: Final = "champion"
+CHALLENGER: Final = "challenger"
+RECIPE: Final = "recipe.json"
+"""Where a run keeps what it was built from: the configuration, as the gate compares it."""
+
+_ALIVE: Final = "recsys.alive"
+_MODEL_VERSION: Final = "model_version"
+_PREVIOUS: Final = "previous_champions"
+_MAX_PREVIOUS: Final = 100
+
+
+@dataclass(frozen=True, slots=True)
+class ModelVersion:
+    """One registered version. `recipe` and `metrics` are those of the run that made it."""
+
+    version: str
+    run_id: str
+    tags: Mapping[str, str]
+    recipe: Mapping[str, Any]
+    metrics: Mapping[str, float]
+    created: datetime
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def model_version(self) -> str:
+        """The version that the bundle, the pointer and the answers carry."""
+        return self.tags[_MODEL_VERSION]
+
+
+class Tracking:
+    """MLflow's tracking and registry at `uri`, files below `artifacts`; made where missing.
+
+    Several processes may open the same one at once: the database is set up by one of them.
+    """
+
+    def __init__(
+        self, *, uri: str, artifacts: Path, experiment: str = "recsys", model_name: str = "recsys"
+    ) -> None:
+        for name in ("mlflow.store.db.utils", "mlflow.store.model_registry", "alembic"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        self.uri = uri
+        self.model_name = model_name
+        self._running = artifacts.resolve() / ".running"
+        self._running.mkdir(parents=True, exist_ok=True)
+        # Two processes that create MLflow's tables at once both fail.
+        with FileLock(self._running / "set-up.lock").wait():
+            self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+            found = self._client.get_experiment_by_name(experiment)
+            self.experiment_id: str = (
+                found.experiment_id
+                if found is not None
+                else self._client.create_experiment(experiment, artifacts.resolve().as_uri())
+            )
+
+    @classmethod
+    def of(cls, workspace: Workspace) -> Tracking:
+        """The tracking of a workspace, on its SQLite file."""
+        workspace.create()
+        return cls(
+            uri=f"sqlite:///{workspace.mlflow_database.resolve()}",
+            artifacts=workspace.mlflow_artifacts,
+        )
+
+    @contextmanager
+    def run(
+        self, name: str, *, params: Mapping[str, object], tags: Mapping[str, str]
+    ) -> Iterator[Run]:
+        """A run that ends FINISHED, FAILED by an exception, or KILLED by Ctrl-C.
+
+        Nested `params` become dotted names. The tag `code_revision` is also given to MLflow as the
+        source commit. A run whose process dies is closed by the next `close_stale_runs`.
+        """
+        token = uuid.uuid4().hex
+        with FileLock(self._running / f"{token}.lock").hold():
+            told = {**tags, _ALIVE: token}
+            if "code_revision" in tags:
+                told["mlflow.source.git.commit"] = tags["code_revision"]
+            created = self._client.create_run(self.experiment_id, run_name=name, tags=told)
+            run = Run(self._client, created.info.run_id, staging=self._running / token)
+            status = "FAILED"
+            try:
+                run.log_params(params)
+                yield run
+                status = "FINISHED"
+            except KeyboardInterrupt:
+                status = "KILLED"
+                raise
+            finally:
+                self._client.set_terminated(run.run_id, status)
+                shutil.rmtree(self._running / token, ignore_errors=True)
+        (self._running / f"{token}.lock").unlink(missing_ok=True)
+
+    def close_stale_runs(self) -> list[str]:
+        """Marks as KILLED the runs whose process is gone; gives their ids.
+
+        A living run holds a lock that the kernel frees with its process, so a run in progress and
+        a run that was started by other means are left alone.
+        """
+        closed = []
+        for run in self._client.search_runs(
+            [self.experiment_id], filter_string="attributes.status = 'RUNNING'", max_results=1000
+        ):
+            token = run.data.tags.get(_ALIVE, "")
+            lock = self._running / f"{token}.lock"
+            if not token or FileLock(lock).is_held():
+                continue
+            self._client.set_terminated(run.info.run_id, "KILLED")
+            shutil.rmtree(self._running / token, ignore_errors=True)
+            lock.unlink(missing_ok=True)
+            closed.append(run.info.run_id)
+        return closed
+
+    def register(self, run: Run, *, tags: Mapping[str, str] | None = None) -> str:
+        """Makes the run's bundle a version of the registered model; gives its number.
+
+        TrackingError where the run has logged no bundle.
+        """
+        if run.model_id is None:
+            raise TrackingError(f"Run {run.run_id} has no bundle; log_bundle before register.")
+        try:
+            self._client.create_registered_model(self.model_name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        made = self._client.create_model_version(
+            self.model_name,
+            source=f"models:/{run.model_id}",
+            run_id=run.run_id,
+            model_id=run.model_id,
+            tags={**(tags or {}), _MODEL_VERSION: run.model_version},
+        )
+        return str(made.version)
+
+    def champion(self) -> ModelVersion | None:
+        """The version with that alias; None where nothing was promoted yet."""
+        return self._aliased(CHAMPION)
+
+    def challenger(self) -> ModelVersion | None:
+        """The version with that alias, if any."""
+        return self._aliased(CHALLENGER)
+
+    def set_alias(self, alias: str, version: str) -> None:
+        """Gives an alias to a version, taking it from the one that had it.
+
+        The champion is moved with `promote`, which also remembers the one before.
+        """
+        self.version(version)
+        self._client.set_registered_model_alias(self.model_name, alias, version)
+
+    def version(self, version: str) -> ModelVersion:
+        """The version of that number; TrackingError names those that exist."""
+        found = next((one for one in self._records() if str(one.version) == version), None)
+        if found is None:
+            known = [str(one.version) for one in self._records()]
+            raise TrackingError(
+                f"Model {self.model_name!r} has no version {version!r}; "
+                f"it has {', '.join(known) or 'none yet: run recsys nightly first'}."
+            )
+        return self._version(found)
+
+    def versions(self) -> list[ModelVersion]:
+        """Every version, newest first."""
+        return [self._version(found) for found in self._records()]
+
+    def promote(self, version: str) -> ModelVersion:
+        """Makes a version the champion; the one before is remembered for `rollback`.
+
+        Promoting the champion again changes nothing.
+        """
+        promoted = self.version(version)
+        current = self._aliases().get(CHAMPION)
+        if current is not None and current != version:
+            # Written before the alias moves: `previous_champions` leaves the champion itself out,
+            # so a process that dies between the two has changed nothing.
+            self._remember([*self.previous_champions(), current])
+        self._client.set_registered_model_alias(self.model_name, CHAMPION, version)
+        if self._aliases().get(CHALLENGER) == version:
+            self._client.delete_registered_model_alias(self.model_name, CHALLENGER)
+        return promoted
+
+    def rollback(self) -> ModelVersion:
+        """Makes the champion before the present one champion again; can be repeated.
+
+        TrackingError where there is none left.
+        """
+        previous = self.previous_champions()
+        if not previous:
+            raise TrackingError(
+                "No champion before the present one is on record; name one with recsys promote."
+            )
+        restored = self.version(previous[-1])
+        self._client.set_registered_model_alias(self.model_name, CHAMPION, restored.version)
+        self._remember(previous[:-1])
+        return restored
+
+    def previous_champions(self) -> list[str]:
+        """Versions that were champion before the present one, the last of them last."""
+        model = self._model()
+        told = "" if model is None else model.tags.get(_PREVIOUS, "")
+        previous = [version for version in told.split(",") if version]
+        champion = self._aliases().get(CHAMPION)
+        while previous and previous[-1] == champion:
+            previous.pop()
+        return previous
+
+    def bundle_directory(self, version: str) -> Path:
+        """Where the logged bundle of a version lies on this machine; TrackingError if nowhere."""
+        found = self.version(version)
+        source = next(one.source for one in self._records() if str(one.version) == found.version)
+        try:
+            model = self._client.get_logged_model(source.removeprefix("models:/"))
+            directory = Path(
+                mlflow.artifacts.download_artifacts(
+                    artifact_uri=f"{model.artifact_location}/{BUNDLE}", tracking_uri=self.uri
+                )
+            )
+        except (MlflowException, OSError) as error:
+            raise TrackingError(f"The bundle of version {version} is gone: {error}") from error
+        return directory
+
+    def _remember(self, previous: Sequence[str]) -> None:
+        self._client.set_registered_model_tag(
+            self.model_name, _PREVIOUS, ",".join(previous[-_MAX_PREVIOUS:])
+        )
+
+    def _aliased(self, alias: str) -> ModelVersion | None:
+        version = self._aliases().get(alias)
+        return None if version is None else self.version(version)
+
+    def _aliases(self) -> dict[str, str]:
+        model = self._model()
+        return {} if model is None else {name: str(v) for name, v in model.aliases.items()}
+
+    def _model(self) -> Any:
+        try:
+            return self._client.get_registered_model(self.model_name)
+        except MlflowException as error:
+            if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+                return None
+            raise
+
+    def _records(self) -> list[Any]:
+        found = self._client.search_model_versions(f"name = '{self.model_name}'", max_results=10000)
+        return sorted(found, key=lambda one: -int(one.version))
+
+    def _version(self, record: Any) -> ModelVersion:
+        run = self._client.get_run(record.run_id)
+        version = str(record.version)
+        return ModelVersion(
+            version=version,
+            run_id=record.run_id,
+            tags=dict(record.tags),
+            recipe=_read_json(f"{run.info.artifact_uri}/{RECIPE}", self.uri),
+            metrics=dict(run.data.metrics),
+            created=datetime.fromtimestamp(record.creation_timestamp / 1000, UTC),
+            aliases=tuple(sorted(name for name, v in self._aliases().items() if v == version)),
+        )
+
+
+def _read_json(artifact: str, uri: str) -> dict[str, Any]:
+    """A run's JSON file; empty where the run did not get as far as writing it."""
+    try:
+        local = mlflow.artifacts.download_artifacts(artifact_uri=artifact, tracking_uri=uri)
+    except (MlflowException, OSError):
+        return {}
+    return msgspec.json.decode(Path(local).read_bytes(), type=dict[str, Any])
