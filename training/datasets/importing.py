@@ -1,0 +1,197 @@
+"""The import: files in, and the store, the catalogue and the event log have what was in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from typing import Final
+
+import msgspec
+
+from recsys.catalog import Item
+from recsys.event_log import EventLog
+from recsys.events import Event
+from recsys.profiles import Profile
+from recsys.store import Store
+from training.datasets.consent import AGREED, ConsentRule
+from training.datasets.findings import (
+    Finding,
+    FoundEvent,
+    FoundItem,
+    FoundProfile,
+    KeptOut,
+    Rejected,
+)
+from training.datasets.records import RejectedLines, digest, write_down
+from training.datasets.sources import DataFile, ImportOptions, Source, open_source
+from training.datasets.summary import FileSummary, ImportSummary
+from training.workspace import Workspace
+
+BATCH: Final = 2_000
+"""Events, items or profiles per transaction of the store."""
+
+Watch = Callable[[str, int, int], None]
+"""Called as an import goes on: the file's name, how far it is, and how far it will be."""
+
+
+def watch_nothing(name: str, done: int, total: int) -> None:
+    """For callers who do not want to see the progress."""
+
+
+def import_files(
+    files: Sequence[DataFile],
+    options: ImportOptions,
+    *,
+    workspace: Workspace,
+    store: Store,
+    at: datetime,
+    watch: Watch = watch_nothing,
+) -> ImportSummary:
+    """Brings the files into the store and its events on into the event log.
+
+    Importing a file again adds nothing. Rows that break a rule are kept in `workspace.rejected`;
+    what was said about consent is written to `workspace.imports` before the first event is stored.
+    `at` is the time of the import. InvalidInput where a file cannot be read or recognised, or
+    names persons while nothing says whether they agreed; what was stored by then stays.
+    """
+    workspace.create()
+    sources = [open_source(file, options) for file in files]
+    summaries = [
+        _import_source(source, options, workspace=workspace, store=store, at=at, watch=watch)
+        for source in sources
+    ]
+    archived = store.archive(EventLog(workspace.event_log))
+    return ImportSummary(summaries, archived)
+
+
+def _import_source(
+    source: Source,
+    options: ImportOptions,
+    *,
+    workspace: Workspace,
+    store: Store,
+    at: datetime,
+    watch: Watch,
+) -> FileSummary:
+    path = source.table.path
+    sha256 = digest(path)
+    record = {
+        "file": path.name,
+        "sha256": sha256,
+        "source": source.name,
+        "consent": options.consent or "as the file says",
+        "at": at,
+    }
+    write_down(workspace.imports, {**record, "state": "begun"})
+    aside = RejectedLines(workspace.rejected / f"{path.name}.{sha256[:8]}.jsonl")
+    with aside:
+        consent = ConsentRule(options.consent, frozenset(store.denied()))
+        intake = _Intake(store, consent, at)
+        for finding in source.findings():
+            if isinstance(finding, Rejected):
+                aside.keep(finding)
+            elif intake.take(finding):
+                watch(path.name, source.table.done, source.table.total)
+        intake.flush()
+        watch(path.name, source.table.total, source.table.total)
+    summary = FileSummary(
+        path=path,
+        source=source.name,
+        rows=source.table.rows,
+        events=intake.counts["events"],
+        duplicates=intake.counts["duplicates"],
+        items=intake.counts["items"],
+        profiles=intake.counts["profiles"],
+        known=intake.counts["known"],
+        rejected=aside.lines,
+        kept_out=dict(intake.kept_out),
+        rejected_file=aside.written,
+    )
+    done = {"state": "done", "rows": summary.rows, "rejected": summary.rejected}
+    write_down(workspace.imports, {**record, **done, **intake.counts, "kept_out": intake.kept_out})
+    return summary
+
+
+class _Intake:
+    """Gathers findings into batches for the store, and counts."""
+
+    def __init__(self, store: Store, consent: ConsentRule, at: datetime) -> None:
+        self.counts: Counter[str] = Counter()
+        self.kept_out: Counter[str] = Counter()
+        self._store = store
+        self._consent = consent
+        self._at = at
+        self._events: list[Event] = []
+        self._items: list[Item] = []
+        self._profiles: list[Profile] = []
+        self._known_items: dict[str, Item] | None = None
+
+    def take(self, finding: Finding) -> bool:
+        """Takes one finding; True where that filled a batch and the store has it now."""
+        match finding:
+            case FoundEvent(line, event):
+                self._events.append(self._consent.event(event, line=line))
+            case FoundItem():
+                self._take_item(finding)
+            case FoundProfile():
+                self._take_profile(finding)
+            case KeptOut(reason, lines):
+                self.kept_out[reason] += lines
+        full = max(len(self._events), len(self._items), len(self._profiles)) >= BATCH
+        if full:
+            self.flush()
+        return full
+
+    def flush(self) -> None:
+        """Stores what has gathered."""
+        if self._events:
+            stored = sum(self._store.append(self._events, received_at=self._at))
+            self.counts["events"] += stored
+            self.counts["duplicates"] += len(self._events) - stored
+            self._events = []
+        if self._items:
+            self._store.put_items(self._items, received_at=self._at)
+            self.counts["items"] += len(self._items)
+            self._items = []
+        if self._profiles:
+            self._store.put_profiles(self._profiles, received_at=self._at)
+            self.counts["profiles"] += len(self._profiles)
+            self._profiles = []
+
+    def _take_item(self, found: FoundItem) -> None:
+        if self._known_items is None:
+            self._known_items = {item.item_id: item for item in self._store.items()}
+        known = self._known_items.get(found.item.item_id)
+        if known == found.item or (known is not None and not found.declared):
+            self.counts["known"] += 1
+            return
+        self._known_items[found.item.item_id] = found.item
+        self._items.append(found.item)
+
+    def _take_profile(self, found: FoundProfile) -> None:
+        profile = found.profile
+        if not self._consent.allows(profile, line=found.line):
+            self.kept_out["profile of a person without consent"] += 1
+            return
+        known = self._store.person(profile.person, limit=1)
+        if found.declared and profile.consent is None and known.consent is None:
+            profile = msgspec.structs.replace(profile, consent=AGREED)
+        new = _named(profile).items() - _named(known.profile).items()
+        if not found.declared:
+            new = {(name, value) for name, value in new if name not in _named(known.profile)}
+        if new or profile.consent not in (None, known.consent):
+            self._profiles.append(profile)
+        else:
+            self.counts["known"] += 1
+
+
+def _named(profile: Profile) -> dict[str, object]:
+    """What the profile says about its person: traits one by one, ids and consent apart."""
+    fields = {
+        "country": profile.country,
+        "customer_group": profile.customer_group,
+        "account_id": profile.account_id,
+        **{f"traits.{name}": value for name, value in profile.traits.items()},
+    }
+    return {name: value for name, value in fields.items() if value is not None}
