@@ -95,8 +95,9 @@ class SyntheticShop:
         return float(row[self.item_number(item)])
 
     def purchase_probabilities(self, person: str, when: datetime) -> NDArray[np.float64]:
-        """`purchase_probability` of every item, in the order of `items`; sums to 1, or 0 with nothing on sale.
+        """`purchase_probability` of every item, in the order of `items`; sums to 1.
 
+        All are 0 where nothing is on sale.
         A nested choice: P(i) = P(category) · P(i | category), both multinomial logit.
         """
         people = np.array([self.person_number(person)])
