@@ -20,7 +20,7 @@ from recsys.events import Event, Person
 from recsys.profiles import Profile
 from recsys.store import CatalogChanges, KnownPerson, LoggedAnswer
 from recsys.store.sqlite_history import known_person, note_ids, take
-from recsys.store.sqlite_people import People, read_profile
+from recsys.store.sqlite_people import People, named, read_profile
 from recsys.store.sqlite_schema import (
     check_library,
     connect,
@@ -94,7 +94,7 @@ class SQLiteStore:
             "SELECT person, body FROM profiles "
             "WHERE body IS NOT NULL AND personalization IS NOT 0 ORDER BY person"
         )
-        return {key: read_profile(key, body) for key, body in found}
+        return {key: named(read_profile(body), key) for key, body in found}
 
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""

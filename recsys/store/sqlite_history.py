@@ -11,9 +11,8 @@ import apsw
 import msgspec
 
 from recsys.events import Event, Person, anonymised
-from recsys.profiles import UNKNOWN
 from recsys.store import LISTED_LIMIT, KnownPerson, StoredEvent
-from recsys.store.sqlite_people import People, declared_over, latest_statement, read_record
+from recsys.store.sqlite_people import People, declared_over, latest_statement, named, read_record
 
 LISTS: Final = frozenset({"view_item_list"})
 """Kinds whose items were merely seen; they are stored apart from what a person did."""
@@ -81,10 +80,12 @@ def known_person(connection: apsw.Connection, person: Person, limit: int) -> Kno
     consent = latest_statement(list(records.values())).consent
     if consent is not None and not consent.personalization:
         return KnownPerson(consent=consent)
-    profile = UNKNOWN
-    for record in reversed(records.values()):
-        profile = declared_over(profile, record.profile) if profile != UNKNOWN else record.profile
-    return KnownPerson(keys[0], _history(connection, list(records), limit), profile, consent)
+    profile, *visitors = [record.profile for record in records.values()]
+    for visitor in visitors:
+        profile = declared_over(visitor, profile)
+    return KnownPerson(
+        keys[0], _history(connection, list(records), limit), named(profile, keys[0]), consent
+    )
 
 
 def _keys(connection: apsw.Connection, person: Person) -> list[str]:

@@ -18,7 +18,10 @@ KEPT_APART: Final = frozenset({"user_id", "anonymous_id", "consent", "traits"})
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One person's row: what was declared, and the latest statement of consent with its time."""
+    """One person's row: what was declared, and the latest statement of consent with its time.
+
+    The profile has no ids: those are the row's key.
+    """
 
     profile: Profile = UNKNOWN
     consent: Consent | None = None
@@ -176,15 +179,21 @@ def read_record(connection: apsw.Connection, key: str) -> Record | None:
     if row is None:
         return None
     body, personalization, analytics, time = row
-    profile = UNKNOWN if body is None else read_profile(key, body)
+    profile = UNKNOWN if body is None else read_profile(body)
     if personalization is None:
         return Record(profile)
     return Record(profile, Consent(bool(personalization), bool(analytics)), time)
 
 
-def read_profile(key: str, body: bytes) -> Profile:
-    """A stored profile, named after its person."""
-    profile = _decoder.decode(body)
+def read_profile(body: bytes) -> Profile:
+    """A stored profile, without the ids that are its row's key."""
+    return _decoder.decode(body)
+
+
+def named(profile: Profile, key: str) -> Profile:
+    """The profile with the id of its person key; UNKNOWN stays nobody's."""
+    if profile == UNKNOWN:
+        return UNKNOWN
     if key.startswith("u:"):
         return msgspec.structs.replace(profile, user_id=key[2:])
     return msgspec.structs.replace(profile, anonymous_id=key[2:])
@@ -193,8 +202,7 @@ def read_profile(key: str, body: bytes) -> Profile:
 def _row(
     key: str, record: Record
 ) -> tuple[str, bytes | None, int | None, int | None, float | None]:
-    profile = msgspec.structs.replace(record.profile, user_id=None, anonymous_id=None, consent=None)
-    body = None if profile == UNKNOWN else msgspec.json.encode(profile)
+    body = None if record.profile == UNKNOWN else msgspec.json.encode(record.profile)
     if record.consent is None:
         return key, body, None, None, None
     agreed = record.consent
@@ -202,7 +210,7 @@ def _row(
 
 
 def declared_over(below: Profile, above: Profile) -> Profile:
-    """What `above` names replaces what `below` says; traits one by one."""
+    """What `above` names replaces what `below` says; traits one by one. Ids stay `below`'s."""
     named = {
         name: value
         for name in Profile.__struct_fields__
