@@ -1,1 +1,94 @@
 """The model families: one file each, one protocol, one registry."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydantic import BaseModel
+
+from recsys.models.als import ALSConfig, ALSModel, fit_als
+from recsys.models.bought_together import (
+    BoughtTogetherConfig,
+    BoughtTogetherModel,
+    fit_bought_together,
+)
+from recsys.models.content import ContentConfig, ContentModel, fit_content
+from recsys.models.hybrid import HybridConfig, HybridModel, fit_hybrid
+from recsys.models.item_item import ItemItemConfig, fit_item_item
+from recsys.models.neighbours import NeighbourModel
+from recsys.models.popularity import (
+    CategoryPopularityConfig,
+    CategoryPopularityModel,
+    CountryPopularityConfig,
+    CountryPopularityModel,
+    PopularityConfig,
+    PopularityModel,
+    TrendingConfig,
+    fit_popularity,
+    fit_popularity_by_category,
+    fit_popularity_by_country,
+    fit_trending,
+)
+from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
+from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
+from recsys.models.recent import RecentConfig, RecentModel, fit_recent
+from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
+from recsys.models.recent import RecentConfig, RecentModel, fit_recent
+from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
+from recsys.query import Model
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFamily:
+    """One way to learn: its settings, how it is fitted, how it is loaded.
+
+    `fit(data, config, rng=rng)` takes an instance of `config`; `words` say where an item came from,
+    as a shop shows it.
+    """
+
+    config: type[BaseModel]
+    fit: Callable[..., Model]
+    model: type[Any]
+    words: str
+
+
+MODELS: Final[Mapping[str, ModelFamily]] = {
+    "popularity": ModelFamily(
+        PopularityConfig, fit_popularity, PopularityModel, "popular with everybody"
+    ),
+    "popularity_by_country": ModelFamily(
+        CountryPopularityConfig,
+        fit_popularity_by_country,
+        CountryPopularityModel,
+        "popular in your country",
+    ),
+    "popularity_by_category": ModelFamily(
+        CategoryPopularityConfig,
+        fit_popularity_by_category,
+        CategoryPopularityModel,
+        "popular in the categories that you look at",
+    ),
+    "trending": ModelFamily(TrendingConfig, fit_trending, PopularityModel, "on the rise"),
+    "repeat": ModelFamily(RepeatConfig, fit_repeat, RepeatModel, "bought before"),
+    "rebuy": ModelFamily(RebuyConfig, fit_rebuy, RebuyModel, "bought before, as many do again"),
+    "recent": ModelFamily(RecentConfig, fit_recent, RecentModel, "looked at last"),
+    "rebuy": ModelFamily(RebuyConfig, fit_rebuy, RebuyModel, "a thing that people buy again"),
+    "recent": ModelFamily(RecentConfig, fit_recent, RecentModel, "seen lately"),
+    "random_walk": ModelFamily(
+        RandomWalkConfig, fit_random_walk, NeighbourModel, "people with your taste chose it"
+    ),
+    "item_item": ModelFamily(
+        ItemItemConfig, fit_item_item, NeighbourModel, "chosen by the same people"
+    ),
+    "als": ModelFamily(ALSConfig, fit_als, ALSModel, "fits your taste"),
+    "hybrid": ModelFamily(
+        HybridConfig, fit_hybrid, HybridModel, "fits your taste and what we know about the item"
+    ),
+    "bought_together": ModelFamily(
+        BoughtTogetherConfig, fit_bought_together, BoughtTogetherModel, "often bought together"
+    ),
+    "content": ModelFamily(ContentConfig, fit_content, ContentModel, "similar description"),
+}
+"""Family name → family. A bundle's manifest names models by these keys."""

@@ -39,7 +39,8 @@ def array_of(arrays: Mapping[str, Array], name: str, *, dimensions: int, kind: s
             f"Array {name!r} is missing (there are {', '.join(sorted(arrays)) or 'none'}); "
             "rebuild the bundle."
         )
-    array = arrays[name]
+    # A plain view: slices of np.memmap cost several times those of an array.
+    array = np.asarray(arrays[name])
     if array.ndim != dimensions or array.dtype.kind not in kind:
         raise BundleError(
             f"Array {name!r} has {array.ndim} dimensions of {array.dtype}; expected {dimensions} "
