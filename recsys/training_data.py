@@ -321,8 +321,7 @@ def _strings(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
 
 
 def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
-    row = connection.execute(sql).fetchone()
-    return int(row[0]) if row else 0
+    return int(connection.execute(sql).fetchall()[0][0])
 
 
 def _literal(moment: datetime) -> str:
