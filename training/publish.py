@@ -69,7 +69,7 @@ def publish(
     the share that the name has, 1 for a new name. BundleError leaves everything as it was.
     """
     version = stage(source, root=root, check=check)
-    old = read_publication(root)
+    old = _readable(root)
     before = None if old is None else old.champion.model_version
     previous = None if old is None else old.previous
     if name == CHAMPION and before != version:
@@ -201,10 +201,7 @@ def settle(
 
 def served_version(root: Path) -> str | None:
     """The champion that the pointer names; None where there is no pointer, or a damaged one."""
-    try:
-        publication = read_publication(root)
-    except BundleError:
-        return None
+    publication = _readable(root)
     return None if publication is None else publication.champion.model_version
 
 
@@ -217,7 +214,7 @@ def _follow(tracking: Tracking, *, root: Path, keep: int) -> Publication:
     previous = tracking.version(before[-1]).model_version if before else None
     if previous is not None and not bundle_directory(root, previous).is_dir():
         previous = None
-    old = read_publication(root) if served_version(root) is not None else None
+    old = _readable(root)
     publication = _with_variant(
         old, CHAMPION, champion.model_version, share=None, previous=previous
     )
@@ -225,6 +222,14 @@ def _follow(tracking: Tracking, *, root: Path, keep: int) -> Publication:
         write_publication(root, publication)
     prune(root, keep=keep)
     return publication
+
+
+def _readable(root: Path) -> Publication | None:
+    """The pointer, or None where it is missing or damaged: publishing again is the remedy."""
+    try:
+        return read_publication(root)
+    except BundleError:
+        return None
 
 
 def _with_variant(

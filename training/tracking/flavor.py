@@ -17,7 +17,7 @@ from typing import Final
 import mlflow.artifacts
 import mlflow.models
 from mlflow import pyfunc
-from mlflow.types.schema import Array, ColSpec, DataType, Schema
+from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
 from recsys.bundle import Bundle, load_bundle, read_manifest
 from recsys.errors import BundleError
@@ -97,13 +97,16 @@ def _refuse_personal_rows(directory: Path) -> None:
 
 
 def _signature() -> mlflow.models.ModelSignature:
-    """The columns of `BundlePredictor.predict`."""
+    """The columns of `BundlePredictor.predict`, each of which a row may leave out.
+
+    MLflow's array and integer columns refuse a missing value, hence the open type.
+    """
     return mlflow.models.ModelSignature(
         inputs=Schema(
             [
-                ColSpec(Array(DataType.string), "history", required=False),
-                ColSpec(Array(DataType.string), "seeds", required=False),
-                ColSpec(DataType.long, "k", required=False),
+                ColSpec(AnyType(), "history", required=False),
+                ColSpec(AnyType(), "seeds", required=False),
+                ColSpec(AnyType(), "k", required=False),
                 ColSpec(DataType.string, "placement", required=False),
                 ColSpec(DataType.string, "country", required=False),
             ]

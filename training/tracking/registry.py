@@ -141,21 +141,24 @@ class Tracking:
 
         TrackingError where the run has logged no bundle.
         """
-        if run.model_id is None:
-            raise TrackingError(f"Run {run.run_id} has no bundle; log_bundle before register.")
+        logged = run.logged_bundle
         try:
             self._client.create_registered_model(self.model_name)
         except MlflowException as error:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
+        # The location and not `models:/<id>`, which MLflow resolves with the process-wide URI.
         made = self._client.create_model_version(
             self.model_name,
-            source=f"models:/{run.model_id}",
+            source=logged.location,
             run_id=run.run_id,
-            model_id=run.model_id,
-            tags={**(tags or {}), _MODEL_VERSION: run.model_version},
+            model_id=logged.model_id,
+            tags={**(tags or {}), _MODEL_VERSION: logged.model_version},
         )
-        return str(made.version)
+        version = str(made.version)
+        link = msgspec.json.encode([{"name": self.model_name, "version": int(version)}]).decode()
+        self._client.set_logged_model_tags(logged.model_id, {"mlflow.modelVersions": link})
+        return version
 
     def champion(self) -> ModelVersion | None:
         """The version with that alias; None where nothing was promoted yet."""
@@ -170,19 +173,12 @@ class Tracking:
 
         The champion is moved with `promote`, which also remembers the one before.
         """
-        self.version(version)
+        self._record(version)
         self._client.set_registered_model_alias(self.model_name, alias, version)
 
     def version(self, version: str) -> ModelVersion:
         """The version of that number; TrackingError names those that exist."""
-        found = next((one for one in self._records() if str(one.version) == version), None)
-        if found is None:
-            known = [str(one.version) for one in self._records()]
-            raise TrackingError(
-                f"Model {self.model_name!r} has no version {version!r}; "
-                f"it has {', '.join(known) or 'none yet: run recsys nightly first'}."
-            )
-        return self._version(found)
+        return self._version(self._record(version))
 
     def versions(self) -> list[ModelVersion]:
         """Every version, newest first."""
@@ -231,18 +227,15 @@ class Tracking:
 
     def bundle_directory(self, version: str) -> Path:
         """Where the logged bundle of a version lies on this machine; TrackingError if nowhere."""
-        found = self.version(version)
-        source = next(one.source for one in self._records() if str(one.version) == found.version)
+        source = self._record(version).source
         try:
-            model = self._client.get_logged_model(source.removeprefix("models:/"))
-            directory = Path(
+            return Path(
                 mlflow.artifacts.download_artifacts(
-                    artifact_uri=f"{model.artifact_location}/{BUNDLE}", tracking_uri=self.uri
+                    artifact_uri=f"{source}/{BUNDLE}", tracking_uri=self.uri
                 )
             )
         except (MlflowException, OSError) as error:
             raise TrackingError(f"The bundle of version {version} is gone: {error}") from error
-        return directory
 
     def _remember(self, previous: Sequence[str]) -> None:
         self._client.set_registered_model_tag(
@@ -264,6 +257,17 @@ class Tracking:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return None
             raise
+
+    def _record(self, version: str) -> Any:
+        records = self._records()
+        found = next((one for one in records if str(one.version) == version), None)
+        if found is None:
+            known = ", ".join(str(one.version) for one in records)
+            raise TrackingError(
+                f"Model {self.model_name!r} has no version {version!r}; "
+                f"it has {known or 'none yet: run recsys nightly first'}."
+            )
+        return found
 
     def _records(self) -> list[Any]:
         found = self._client.search_model_versions(f"name = '{self.model_name}'", max_results=10000)

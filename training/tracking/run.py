@@ -6,6 +6,7 @@ import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -14,7 +15,7 @@ import msgspec
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param
 
-from recsys.bundle import Manifest, read_manifest
+from recsys.bundle import read_manifest
 from recsys.errors import RecsysError
 from training.tracking.flavor import FLAVOR, save_model
 
@@ -32,24 +33,31 @@ class TrackingError(RecsysError):
     """MLflow does not have what was asked for: a version, an alias, a bundle."""
 
 
+@dataclass(frozen=True, slots=True)
+class LoggedBundle:
+    """A bundle in MLflow: its id there, where its files lie, and the version it carries."""
+
+    model_id: str
+    location: str
+    model_version: str
+
+
 class Run:
     """One run in MLflow; made by `Tracking.run`."""
 
     def __init__(self, client: MlflowClient, run_id: str, *, staging: Path) -> None:
         self.run_id = run_id
-        self.model_id: str | None = None
-        """MLflow's id of the logged bundle; None before `log_bundle`."""
         self._client = client
         self._staging = staging
-        self._manifest: Manifest | None = None
+        self._logged: LoggedBundle | None = None
         self._metrics: list[Metric] = []
 
     @property
-    def model_version(self) -> str:
-        """The version of the logged bundle; TrackingError before `log_bundle`."""
-        if self._manifest is None:
+    def logged_bundle(self) -> LoggedBundle:
+        """The bundle of this run; TrackingError before `log_bundle`."""
+        if self._logged is None:
             raise TrackingError(f"Run {self.run_id} has no bundle; call log_bundle first.")
-        return self._manifest.model_version
+        return self._logged
 
     def log_params(self, params: Mapping[str, object]) -> None:
         """Parameters, nested ones under dotted names; the part beyond 6,000 characters is cut."""
@@ -82,7 +90,7 @@ class Run:
                 value=float(value),
                 timestamp=now,
                 step=0,
-                model_id=self.model_id,
+                model_id=None if self._logged is None else self._logged.model_id,
                 dataset_name=None if dataset is None else _DATASET,
                 dataset_digest=None if dataset is None else dataset[:_MAX_DIGEST],
                 run_id=self.run_id,
@@ -111,8 +119,8 @@ class Run:
         """A matplotlib figure as PNG."""
         self._client.log_figure(self.run_id, figure, name)
 
-    def log_bundle(self, directory: Path) -> str:
-        """Logs a bundle directory as this run's model, with the run's metrics; gives its model id.
+    def log_bundle(self, directory: Path) -> LoggedBundle:
+        """Logs a bundle directory as this run's model and links the run's metrics to it.
 
         BundleError where the bundle is unreadable or holds rows of single customers.
         """
@@ -147,9 +155,11 @@ class Run:
             shutil.rmtree(self._staging, ignore_errors=True)
         self._client.finalize_logged_model(logged.model_id, "READY")
         self._client.log_outputs(self.run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        self.model_id, self._manifest = logged.model_id, manifest
+        self._logged = LoggedBundle(
+            logged.model_id, str(logged.artifact_location), manifest.model_version
+        )
         self._attach_metrics(logged.model_id)
-        return logged.model_id
+        return self._logged
 
     def _attach_metrics(self, model_id: str) -> None:
         """Links what was measured before the bundle was logged, so that MLflow compares models."""
