@@ -1,0 +1,87 @@
+"""What a check says, and the thresholds by which it says it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from enum import IntEnum
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Status(IntEnum):
+    """How a check ended, in rising order: a FAIL should stop an unattended run."""
+
+    PASS = 0
+    WARN = 1
+    FAIL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check's result. `message` holds figures alone; `examples` may name customers."""
+
+    name: str
+    status: Status
+    message: str
+    examples: tuple[str, ...] = ()
+
+    def public(self) -> Check:
+        """The same without examples, fit for a place where no customer may be named."""
+        return replace(self, examples=())
+
+
+class CheckRules(BaseModel):
+    """Where a warning begins and where a failure; shares are 0 to 1 of the events in the window."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    events_fail: int = Field(default=100, ge=1, description="fewer events than this cannot teach")
+    events_warn: int = Field(default=1000, ge=1, description="fewer events than this teach little")
+    days_fail: int = Field(default=2, ge=1, description="fewer days cannot be split by time")
+    days_warn: int = Field(default=28, ge=1, description="fewer days hide the weekly rhythm")
+    stale_days_warn: float = Field(
+        default=3, gt=0, description="days since the newest event; the archive may have stopped"
+    )
+    unknown_items_warn: float = Field(default=0.05, ge=0, le=1)
+    unknown_items_fail: float = Field(default=0.5, ge=0, le=1)
+    duplicates_warn: float = Field(
+        default=0.0, ge=0, le=1, description="rows that stand twice under one event id and position"
+    )
+    duplicates_fail: float = Field(default=0.01, ge=0, le=1)
+    repeats_warn: float = Field(
+        default=0.02, ge=0, le=1, description="same person, kind and item within one second"
+    )
+    repeats_fail: float = Field(default=0.5, ge=0, le=1)
+    one_item_warn: float = Field(default=0.2, ge=0, le=1, description="share of the busiest item")
+    one_item_fail: float = Field(default=0.6, ge=0, le=1)
+    one_person_warn: float = Field(
+        default=0.1, ge=0, le=1, description="share of the busiest customer or visitor"
+    )
+    one_person_fail: float = Field(default=0.5, ge=0, le=1)
+    bot_events_per_day: int = Field(default=2000, ge=1, description="more in a day is no human")
+    bot_events_per_minute: int = Field(default=90, ge=1, description="more in a minute is no human")
+    bots_fail: float = Field(default=0.3, ge=0, le=1, description="share of events made by bots")
+    gap_days_warn: int = Field(default=4, ge=1, description="longest run of days without an event")
+    gap_days_fail: int = Field(default=60, ge=1)
+    empty_days_warn: float = Field(
+        default=0.3, ge=0, le=1, description="share of empty days; one closed day a week is 0.14"
+    )
+    future_hours: float = Field(
+        default=24, ge=0, description="hours after `as_of` up to which events are merely newer"
+    )
+    wrong_time_warn: float = Field(default=0.0, ge=0, le=1, description="share with a wrong clock")
+    wrong_time_fail: float = Field(default=0.05, ge=0, le=1)
+    missing_prices_warn: float = Field(
+        default=0.1, ge=0, le=1, description="share of the lines bought without a price"
+    )
+    nobody_warn: float = Field(
+        default=0.6, ge=0, le=1, description="share tied to no person, for want of id or consent"
+    )
+    nobody_fail: float = Field(default=0.99, ge=0, le=1)
+    examples: int = Field(default=5, ge=0, le=100, description="examples kept per check")
+
+
+def worst(checks: Sequence[Check]) -> Status:
+    """The gravest status among the checks; PASS for none."""
+    return max((check.status for check in checks), default=Status.PASS)
