@@ -1,0 +1,1 @@
+"""The service: answers from the published bundle and the event store, over HTTP."""

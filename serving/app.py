@@ -1,0 +1,340 @@
+"""The HTTP routes: read the body, ask the engine or the store, answer. Only this file reads the
+clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, Final, TypeVar
+
+import msgspec
+from numpy.random import Generator
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from recsys.catalog import parse_item
+from recsys.errors import InvalidInput, InvalidQuery, StoreUnavailable
+from recsys.events import Tolerance, invalid_event, parse_event
+from recsys.profiles import parse_profile
+from recsys.store import Store
+from serving.answer_log import AnswerLog
+from serving.bundle_source import BundleSource
+from serving.engine import Engine
+from serving.event_writer import EventWriter
+from serving.monitoring import CONTENT_TYPE, Monitoring
+from serving.openapi import OPENAPI_JSON
+from serving.problems import (
+    MEDIA_TYPE,
+    ProblemError,
+    encode_problem,
+    invalid_input,
+    unavailable,
+)
+from serving.schemas import (
+    EventResult,
+    EventsAnswer,
+    EventsRequest,
+    Health,
+    ItemsRequest,
+    ProfilesRequest,
+    PutAnswer,
+    PutResult,
+    RecommendationsRequest,
+    RerankRequest,
+)
+from serving.security import Guard, Limits
+from serving.variants import Serving
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Everything that the routes work with, put together by the composition root."""
+
+    engine: Engine
+    source: BundleSource
+    store: Store
+    writer: EventWriter
+    answers: AnswerLog
+    monitoring: Monitoring
+    tolerance: Tolerance
+    clock: Callable[[], datetime]
+    rng: Generator
+
+
+Handler = Callable[[Parts, bytes], Awaitable[Response]]
+
+
+def build_app(
+    parts: Parts,
+    *,
+    limits: Limits,
+    lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
+) -> Starlette:
+    """The application; nothing but the documented paths and methods is let in."""
+    methods = {path: _with_head(method) for path, (method, _) in ROUTES.items()}
+    refused = partial(_count_refusal, parts.monitoring)
+    return Starlette(
+        routes=[
+            Route(path, _endpoint(parts, path, handler), methods=[method])
+            for path, (method, handler) in ROUTES.items()
+        ],
+        middleware=[Middleware(Guard, routes=methods, limits=limits, refused=refused)],
+        lifespan=lifespan,
+    )
+
+
+def utc_now() -> datetime:
+    """The service's clock."""
+    return datetime.now(UTC)
+
+
+async def post_recommendations(parts: Parts, body: bytes) -> Response:
+    """Lists for one or several places of a page."""
+    request = _read(_RECOMMENDATIONS, body)
+    answer, logged = parts.engine.recommend(
+        request, _serving(parts), now=parts.clock(), rng=parts.rng
+    )
+    parts.answers.add(logged)
+    return _json(answer)
+
+
+async def post_rerank(parts: Parts, body: bytes) -> Response:
+    """A search result or listing page in the person's own order."""
+    request = _read(_RERANK, body)
+    answer, logged = parts.engine.rerank(request, _serving(parts), now=parts.clock(), rng=parts.rng)
+    parts.answers.add(logged)
+    return _json(answer)
+
+
+async def post_events(parts: Parts, body: bytes) -> Response:
+    """A batch of events: each accepted, known already, or rejected with field and reason."""
+    envelope = _read(_EVENTS, body)
+    now = parts.clock()
+    results: dict[int, EventResult] = {}
+    events = {}
+    for place, raw in enumerate(envelope.events):
+        try:
+            events[place] = _parsed(
+                partial(parse_event, now=now, tolerance=parts.tolerance), raw, "event"
+            )
+        except InvalidInput as error:
+            results[place] = EventResult(
+                event_id=_id_of(raw, "event_id"),
+                status="rejected",
+                field=error.field,
+                reason=_text(error),
+            )
+    stored = await parts.writer.append(list(events.values())) if events else []
+    for (place, event), new in zip(events.items(), stored, strict=True):
+        results[place] = EventResult(
+            event_id=event.event_id, status="accepted" if new else "duplicate"
+        )
+    ordered = [results[place] for place in range(len(envelope.events))]
+    counts = dict.fromkeys(("accepted", "duplicate", "rejected"), 0)
+    for result in ordered:
+        counts[result.status] += 1
+    for status, count in counts.items():
+        parts.monitoring.events.labels(status).inc(count)
+    return _json(
+        EventsAnswer(
+            results=ordered,
+            accepted=counts["accepted"],
+            duplicates=counts["duplicate"],
+            rejected=counts["rejected"],
+        )
+    )
+
+
+async def put_items(parts: Parts, body: bytes) -> Response:
+    """Catalogue items, in force in this worker at once and in the others within a second."""
+    envelope = _read(_ITEMS, body)
+    results, items = _sorted_out(envelope.items, parse_item, kind="item", id_field="item_id")
+
+    def put() -> None:
+        parts.store.put_items(items, received_at=parts.clock())
+        parts.source.follow_catalog()
+
+    if items:
+        await asyncio.to_thread(put)
+    return _put_answer(results)
+
+
+async def put_profiles(parts: Parts, body: bytes) -> Response:
+    """Declared profiles and consent."""
+    envelope = _read(_PROFILES, body)
+    results, profiles = _sorted_out(
+        envelope.profiles, parse_profile, kind="profile", id_field="user_id"
+    )
+    if profiles:
+        await asyncio.to_thread(
+            lambda: parts.store.put_profiles(profiles, received_at=parts.clock())
+        )
+    return _put_answer(results)
+
+
+async def get_livez(_parts: Parts, _body: bytes) -> Response:
+    """The process answers."""
+    return _json(Health(status="alive"))
+
+
+async def get_readyz(parts: Parts, _body: bytes) -> Response:
+    """A bundle is loaded and warmed up."""
+    return _json(Health(status="ready", model_versions=dict(_serving(parts).model_versions)))
+
+
+async def get_metrics(parts: Parts, _body: bytes) -> Response:
+    """Prometheus text."""
+    return Response(parts.monitoring.text(), headers={"content-type": CONTENT_TYPE})
+
+
+async def get_openapi(_parts: Parts, _body: bytes) -> Response:
+    """The description of these routes."""
+    return Response(OPENAPI_JSON, media_type="application/json")
+
+
+ROUTES: Final[dict[str, tuple[str, Handler]]] = {
+    "/v1/recommendations": ("POST", post_recommendations),
+    "/v1/rerank": ("POST", post_rerank),
+    "/v1/events": ("POST", post_events),
+    "/v1/catalog/items": ("PUT", put_items),
+    "/v1/profiles": ("PUT", put_profiles),
+    "/livez": ("GET", get_livez),
+    "/readyz": ("GET", get_readyz),
+    "/metrics": ("GET", get_metrics),
+    "/openapi.json": ("GET", get_openapi),
+}
+
+_RECOMMENDATIONS: Final = msgspec.json.Decoder(RecommendationsRequest)
+_RERANK: Final = msgspec.json.Decoder(RerankRequest)
+_EVENTS: Final = msgspec.json.Decoder(EventsRequest)
+_ITEMS: Final = msgspec.json.Decoder(ItemsRequest)
+_PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)
+
+
+def _endpoint(
+    parts: Parts, path: str, handler: Handler
+) -> Callable[[Request], Awaitable[Response]]:
+    """The handler with its errors turned into problems, timed and counted under its path."""
+    monitoring = parts.monitoring
+    seconds = monitoring.seconds.labels(path)
+
+    async def answer(request: Request) -> Response:
+        body = await request.body()
+        started = monitoring.stopwatch()
+        try:
+            response = await handler(parts, body)
+        except ProblemError as problem:
+            response = _problem(problem)
+        except InvalidQuery as error:
+            response = _problem(ProblemError(422, str(error)))
+        except StoreUnavailable:
+            response = _problem(unavailable("The event store is unavailable; nothing was stored."))
+        except Exception:
+            logger.exception("%s failed", path)
+            response = _problem(ProblemError(500, "The error is in the service's log."))
+        seconds.observe(monitoring.stopwatch() - started)
+        monitoring.requests.labels(path, str(response.status_code)).inc()
+        return response
+
+    return answer
+
+
+def _read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
+    try:
+        try:
+            return decoder.decode(body)
+        except msgspec.ValidationError as error:
+            raise invalid_input(invalid_event(str(error), body)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        told = InvalidInput("body", None, f"send one JSON object in UTF-8 ({error})")
+        raise invalid_input(told, status=400) from None
+
+
+def _parsed(parse: Callable[[msgspec.Raw], T], raw: msgspec.Raw, kind: str) -> T:
+    try:
+        return parse(raw)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise InvalidInput(kind, None, f"send one JSON object in UTF-8 ({error})") from None
+
+
+def _sorted_out(
+    raws: list[msgspec.Raw], parse: Callable[[msgspec.Raw], T], *, kind: str, id_field: str
+) -> tuple[list[PutResult], list[T]]:
+    """A result per entry, and the entries that can be taken."""
+    results, taken = [], []
+    for raw in raws:
+        try:
+            entry = _parsed(parse, raw, kind)
+        except InvalidInput as error:
+            results.append(
+                PutResult(
+                    id=_id_of(raw, id_field),
+                    status="rejected",
+                    field=error.field,
+                    reason=_text(error),
+                )
+            )
+        else:
+            taken.append(entry)
+            results.append(PutResult(id=_id_of(raw, id_field), status="accepted"))
+    return results, taken
+
+
+def _put_answer(results: list[PutResult]) -> Response:
+    accepted = sum(result.status == "accepted" for result in results)
+    return _json(PutAnswer(results=results, accepted=accepted, rejected=len(results) - accepted))
+
+
+def _id_of(raw: msgspec.Raw, field: str) -> str | None:
+    """The id that an entry gives itself, where it can be read at all."""
+    try:
+        entry: Any = msgspec.json.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    id = entry.get(field) if isinstance(entry, dict) else None
+    return id[:128] if isinstance(id, str) else None
+
+
+def _text(error: InvalidInput) -> str:
+    return str(error).encode("utf-8", "replace").decode("utf-8")
+
+
+def _serving(parts: Parts) -> Serving:
+    serving = parts.source.current
+    if serving is None:
+        raise unavailable("No model is in service yet; publish one with `recsys nightly`.")
+    return serving
+
+
+def _json(answer: msgspec.Struct) -> Response:
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+def _problem(problem: ProblemError) -> Response:
+    return Response(
+        encode_problem(problem),
+        status_code=problem.status,
+        headers=problem.headers,
+        media_type=MEDIA_TYPE,
+    )
+
+
+def _with_head(method: str) -> tuple[str, ...]:
+    return ("GET", "HEAD") if method == "GET" else (method,)
+
+
+def _count_refusal(monitoring: Monitoring, status: int) -> None:
+    monitoring.requests.labels("refused at the door", str(status)).inc()

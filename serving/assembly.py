@@ -1,0 +1,87 @@
+"""Puts the parts of one worker together and takes them apart again."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+
+import numpy as np
+from starlette.applications import Starlette
+
+from recsys.store.sqlite import SQLiteStore
+from serving.answer_log import AnswerLog
+from serving.app import Parts, build_app, utc_now
+from serving.bundle_source import BundleSource, Polling
+from serving.config import ServingConfig
+from serving.engine import Engine
+from serving.event_writer import EventWriter
+from serving.monitoring import Monitoring
+from serving.security import Limits
+
+STORE_SECONDS = 2.0
+"""How long a call waits for another writer of the store; then the client is asked to come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """One process's application over its own connections and threads."""
+
+    app: Starlette
+    parts: Parts
+
+    @classmethod
+    def open(cls, config: ServingConfig) -> Worker:
+        """Opens the store, loads what is published (if anything is) and starts to follow it."""
+        monitoring = Monitoring()
+        store = SQLiteStore(config.store_path, busy_timeout=STORE_SECONDS)
+        source = BundleSource(
+            config.published_root,
+            store,
+            monitoring=monitoring,
+            polling=Polling(
+                bundle=config.bundle_poll_seconds,
+                catalog=config.catalog_poll_seconds,
+                refused=config.refused_retry_seconds,
+            ),
+            stopwatch=time.monotonic,
+        )
+        parts = Parts(
+            engine=Engine(
+                store,
+                monitoring=monitoring,
+                history_limit=config.history_limit,
+                session=timedelta(minutes=config.session_minutes),
+            ),
+            source=source,
+            store=store,
+            writer=EventWriter(
+                store,
+                monitoring=monitoring,
+                clock=utc_now,
+                linger_seconds=config.commit_linger_ms / 1000,
+            ),
+            answers=AnswerLog(store, monitoring=monitoring, capacity=config.answer_log_queue),
+            monitoring=monitoring,
+            tolerance=config.tolerance,
+            clock=utc_now,
+            rng=np.random.default_rng(),
+        )
+        source.start()
+        return cls(build_app(parts, limits=limits_of(config)), parts)
+
+    async def close(self) -> None:
+        """Finishes commits, writes the answer log and releases the store."""
+        await self.parts.writer.close()
+        self.parts.source.close()
+        self.parts.answers.close()
+        self.parts.store.close()
+
+
+def limits_of(config: ServingConfig) -> Limits:
+    """What the guard at the door lets in."""
+    return Limits(
+        body_bytes=config.body_limit,
+        body_seconds=config.body_seconds,
+        api_key=None if config.api_key is None else config.api_key.get_secret_value(),
+    )

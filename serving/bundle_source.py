@@ -1,0 +1,265 @@
+"""What is served now: follows the pointer and the live catalogue, and swaps one reference.
+
+A request takes `current` once and keeps it, so that it never mixes two versions. A publication
+that cannot be served is refused and counted; what was served before stays.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import numpy as np
+
+from recsys.bundle import Bundle, load_bundle
+from recsys.catalog import Item
+from recsys.errors import BundleError, StoreError
+from recsys.events import KIND_NUMBER
+from recsys.ids import NONE
+from recsys.operations import recommend, rerank
+from recsys.publication import Publication, Variant, bundle_directory, read_publication
+from recsys.query import Context, History, Listed, Query
+from recsys.shelf import Shelf
+from recsys.store import Store
+from serving.monitoring import Monitoring
+from serving.variants import ServedVariant, Serving
+
+logger = logging.getLogger(__name__)
+
+RERANK = "rerank"
+"""The placement that orders a given list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How often the pointer and the catalogue are read, and a refused pointer again: seconds."""
+
+    bundle: float
+    catalog: float
+    refused: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    publication: Publication | None
+    reason: str
+    at: float
+
+
+class BundleSource:
+    """Holds `current`, the one reference; two threads follow the pointer and the catalogue."""
+
+    def __init__(
+        self,
+        root: Path,
+        store: Store,
+        *,
+        monitoring: Monitoring,
+        polling: Polling,
+        stopwatch: Callable[[], float],
+    ) -> None:
+        self.current: Serving | None = None
+        self._root = root
+        self._store = store
+        self._monitoring = monitoring
+        self._polling = polling
+        self._stopwatch = stopwatch
+        self._publication: Publication | None = None
+        self._refusal: _Refusal | None = None
+        self._revision = 0
+        self._swapping = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Loads what is published now, then follows it in threads."""
+        self.follow_pointer()
+        for follow, seconds in (
+            (self.follow_pointer, self._polling.bundle),
+            (self.follow_catalog, self._polling.catalog),
+        ):
+            thread = threading.Thread(
+                target=self._repeat, args=(follow, seconds), name=follow.__name__, daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stops the threads."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def follow_pointer(self) -> bool:
+        """Takes a new publication into service; True where the served one was replaced."""
+        publication: Publication | None = None
+        try:
+            publication = read_publication(self._root)
+            if publication is None or publication == self._publication:
+                return False
+            if self._refused_lately(publication):
+                return False
+            self._swap(publication, self._load(publication))
+        except BundleError as error:
+            if publication is not None or not self._refused_lately(None):
+                self._refuse(publication, str(error))
+            return False
+        return True
+
+    def follow_catalog(self) -> bool:
+        """Takes items that were put since the last look into force; True where there were any."""
+        with self._swapping:
+            serving = self.current
+            if serving is None:
+                return False
+            try:
+                changes = self._store.catalog_changes(since=self._revision)
+            except StoreError as error:
+                self._monitoring.store_failures.labels("catalog_changes").inc()
+                logger.warning("The catalogue's changes cannot be read: %s", error)
+                return False
+            if changes.revision == self._revision:
+                return False
+            self._revision = changes.revision
+            self.current = Serving(
+                tuple(
+                    replace(
+                        variant,
+                        shelf=variant.shelf.with_changes(changes.items, revision=changes.revision),
+                    )
+                    for variant in serving.variants
+                )
+            )
+            return True
+
+    def _repeat(self, follow: Callable[[], bool], seconds: float) -> None:
+        while not self._stopping.wait(seconds):
+            try:
+                follow()
+            except Exception:
+                # The thread must outlive whatever it meets; what is served stays as it is.
+                logger.exception("%s failed and is tried again", follow.__name__)
+
+    def _load(self, publication: Publication) -> tuple[tuple[Variant, Bundle], ...]:
+        loaded = (
+            {}
+            if self.current is None
+            else {variant.bundle.model_version: variant.bundle for variant in self.current.variants}
+        )
+        chosen = []
+        for variant in publication.variants:
+            if variant.share <= 0:
+                continue
+            version = variant.model_version
+            if version not in loaded:
+                loaded[version] = _load_and_warm_up(bundle_directory(self._root, version), version)
+            chosen.append((variant, loaded[version]))
+        if not chosen:
+            raise BundleError("No published variant has a share above 0; publish again.")
+        return tuple(chosen)
+
+    def _swap(self, publication: Publication, bundles: tuple[tuple[Variant, Bundle], ...]) -> None:
+        with self._swapping:
+            revision, items = self._whole_catalog()
+            self.current = Serving(
+                tuple(
+                    ServedVariant(
+                        name=variant.name,
+                        share=variant.share,
+                        bundle=bundle,
+                        shelf=Shelf.of(bundle.catalog).with_changes(items, revision=revision),
+                    )
+                    for variant, bundle in bundles
+                )
+            )
+            self._revision = revision
+            self._publication = publication
+            self._refusal = None
+        self._monitoring.bundles_loaded.inc()
+        for variant, bundle in bundles:
+            as_of = bundle.manifest.as_of.timestamp()
+            self._monitoring.bundle_as_of.labels(variant.name).set(as_of)
+        logger.info("Serving %s", ", ".join(bundle.model_version for _, bundle in bundles))
+        # A bundle lives for hours: the collector need not walk its objects at every turn.
+        gc.freeze()
+
+    def _whole_catalog(self) -> tuple[int, list[Item]]:
+        """All live changes; while the store is away the bundle's own catalogue serves."""
+        try:
+            changes = self._store.catalog_changes(since=0)
+        except StoreError as error:
+            self._monitoring.store_failures.labels("catalog_changes").inc()
+            logger.warning("The catalogue's changes cannot be read: %s", error)
+            return 0, []
+        return changes.revision, list(changes.items)
+
+    def _refused_lately(self, publication: Publication | None) -> bool:
+        refusal = self._refusal
+        return (
+            refusal is not None
+            and refusal.publication == publication
+            and self._stopwatch() - refusal.at < self._polling.refused
+        )
+
+    def _refuse(self, publication: Publication | None, reason: str) -> None:
+        known = self._refusal
+        self._refusal = _Refusal(publication, reason, self._stopwatch())
+        self._monitoring.bundles_refused.inc()
+        if known is None or known.reason != reason:
+            logger.error("Publication refused, the version before stays: %s", reason)
+
+
+def _load_and_warm_up(directory: Path, version: str) -> Bundle:
+    """BundleError where the bundle is damaged or cannot answer each of its placements."""
+    bundle = load_bundle(directory)
+    if bundle.model_version != version:
+        raise BundleError(
+            f"Bundle {directory} says that it is version {bundle.model_version!r}; the pointer "
+            f"names {version!r}. Publish again."
+        )
+    try:
+        warm_up(bundle)
+    except Exception as error:
+        raise BundleError(f"Bundle {directory} failed its warm-up: {error!r}") from error
+    return bundle
+
+
+def warm_up(bundle: Bundle) -> None:
+    """Asks every placement once for a customer with a history and once for a stranger.
+
+    It touches the mapped files and fills caches, so that no customer waits for either.
+    """
+    now = bundle.manifest.as_of
+    shelf = Shelf.of(bundle.catalog)
+    queries = [_customer(bundle, now), Query(now=now)]
+    for placement in bundle.placements.values():
+        if placement.name == RERANK:
+            listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
+            engine = np.full(len(listed), np.nan, np.float32)
+            asked = [replace(query, listed=Listed(listed, engine)) for query in queries]
+            rerank(bundle, asked, placement)
+        else:
+            recommend(bundle, queries, placement, shelf, 10, explain=True)
+
+
+def _customer(bundle: Bundle, now: datetime) -> Query:
+    items = np.arange(min(len(bundle.items), 3), dtype=np.int32)
+    history = History(
+        items,
+        np.full(len(items), KIND_NUMBER["view_item"], np.int8),
+        np.full(len(items), now.timestamp()),
+        np.ones(len(items), np.float32),
+    )
+    return Query(
+        now=now,
+        history=history,
+        session=history,
+        seeds=items[:1] if len(items) else NONE,
+        context=Context(country="NL"),
+        known=True,
+    )

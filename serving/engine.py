@@ -1,0 +1,328 @@
+"""The use cases of the service, free of HTTP: `recommend` and `rerank` for somebody, now.
+
+What may be known about the person is settled in `permission`; the rest is `recsys.operations`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+from msgspec import UNSET
+from numpy.random import Generator
+
+from recsys.ids import NONE, Numbers
+from recsys.operations import Answer, Ranking, Recommendation, recommend, rerank
+from recsys.placements import Placement
+from recsys.query import Listed, Query
+from recsys.reasons import reasons, source_words
+from recsys.store import LoggedAnswer, Store
+from serving.bundle_source import RERANK
+from serving.monitoring import Monitoring
+from serving.permission import Permitted, ask_store, query_of
+from serving.problems import invalid
+from serving.schemas import (
+    PlacementAnswer,
+    PlacementRequest,
+    RankedItem,
+    ReasonAnswer,
+    RecommendationsAnswer,
+    RecommendationsRequest,
+    RecommendedItem,
+    RequestConsent,
+    RequestContext,
+    RerankAnswer,
+    RerankItem,
+    RerankRequest,
+    User,
+)
+from serving.variants import ServedVariant, Serving
+
+
+class Engine:
+    """Answers from a store and whatever `Serving` it is handed; keeps nothing between requests."""
+
+    def __init__(
+        self, store: Store, *, monitoring: Monitoring, history_limit: int, session: timedelta
+    ) -> None:
+        self._store = store
+        self._monitoring = monitoring
+        self._history_limit = history_limit
+        self._session = session
+
+    def recommend(
+        self, request: RecommendationsRequest, serving: Serving, *, now: datetime, rng: Generator
+    ) -> tuple[RecommendationsAnswer, list[LoggedAnswer]]:
+        """The lists of one page and what is to be logged of them; no item stands in two lists.
+
+        ProblemError where a placement is not one of the bundle's.
+        """
+        permitted, variant, query = self._asking(
+            request.user, request.consent, request.context, serving, now, rng
+        )
+        placements = [
+            _placement(variant, asked.placement, field=f"placements[{place}].placement")
+            for place, asked in enumerate(request.placements)
+        ]
+        recommendation_id = new_id(rng)
+        lists: list[PlacementAnswer] = []
+        logged: list[LoggedAnswer] = []
+        taken: Numbers = NONE
+        for asked, placement in zip(request.placements, placements, strict=True):
+            here = replace(query, seeds=variant.bundle.items.known(asked.items))
+            excluded = np.concatenate([taken, variant.bundle.items.known(asked.exclude)])
+            (answer,) = recommend(
+                variant.bundle,
+                [here],
+                placement,
+                variant.shelf,
+                asked.k,
+                exclude=[excluded],
+                explain=request.explain,
+            )
+            taken = np.concatenate([taken, answer.numbers])
+            lists.append(_list(request, asked, answer, here, variant))
+            logged.append(_logged_list(recommendation_id, asked, answer, permitted, here, variant))
+            self._count(asked.placement, variant, answer.level)
+        return (
+            RecommendationsAnswer(
+                recommendation_id=recommendation_id,
+                model_version=variant.bundle.model_version,
+                variant=variant.name,
+                degraded=permitted.degraded,
+                placements=lists,
+            ),
+            logged,
+        )
+
+    def rerank(
+        self, request: RerankRequest, serving: Serving, *, now: datetime, rng: Generator
+    ) -> tuple[RerankAnswer, list[LoggedAnswer]]:
+        """Every item that was sent, in the person's order, and what is to be logged of it.
+
+        ProblemError where an id is sent twice.
+        """
+        _refuse_repeats(request.items)
+        permitted, variant, query = self._asking(
+            request.user, request.consent, request.context, serving, now, rng
+        )
+        if request.query is not None:
+            query = replace(query, context=replace(query.context, search_term=request.query))
+        query = replace(query, listed=_listed(request.items, variant))
+        placement = variant.bundle.placement(RERANK)
+        if placement is None:
+            raise invalid("placement", RERANK, "the served bundle cannot rerank; train it so")
+        (ranking,) = rerank(variant.bundle, [query], placement)
+        recommendation_id = new_id(rng)
+        ranked = _ranked(request.items, ranking)
+        self._count(RERANK, variant, _ranking_level(query))
+        return (
+            RerankAnswer(
+                recommendation_id=recommendation_id,
+                model_version=variant.bundle.model_version,
+                variant=variant.name,
+                degraded=permitted.degraded,
+                items=ranked,
+            ),
+            [_logged_ranking(recommendation_id, ranked, permitted, query, variant)],
+        )
+
+    def _asking(
+        self,
+        user: User,
+        consent: RequestConsent | None,
+        context: RequestContext,
+        serving: Serving,
+        now: datetime,
+        rng: Generator,
+    ) -> tuple[Permitted, ServedVariant, Query]:
+        permitted = ask_store(self._store, user, consent, history_limit=self._history_limit)
+        if permitted.degraded:
+            self._monitoring.degraded.inc()
+        variant = serving.variant_of(permitted.key, rng=rng)
+        query = query_of(permitted, user, context, variant.bundle, now=now, session=self._session)
+        return permitted, variant, query
+
+    def _count(self, placement: str, variant: ServedVariant, level: str | None) -> None:
+        self._monitoring.answers.labels(placement, variant.name, level or "none").inc()
+
+
+def new_id(rng: Generator) -> str:
+    """A recommendation id: 96 random bits, tied to nobody."""
+    return "r-" + rng.bytes(12).hex()
+
+
+def _placement(variant: ServedVariant, name: str, *, field: str) -> Placement:
+    placement = variant.bundle.placement(name)
+    if placement is None or name == RERANK:
+        names = ", ".join(sorted(set(variant.bundle.placements) - {RERANK}))
+        raise invalid(field, name, f"use one of {names}")
+    return placement
+
+
+def _list(
+    request: RecommendationsRequest,
+    asked: PlacementRequest,
+    answer: Answer,
+    query: Query,
+    variant: ServedVariant,
+) -> PlacementAnswer:
+    return PlacementAnswer(
+        placement=asked.placement,
+        level=answer.level,
+        items=[
+            _item(item, position, request, query, variant)
+            for position, item in enumerate(answer.items)
+        ],
+    )
+
+
+def _item(
+    recommended: Recommendation,
+    position: int,
+    request: RecommendationsRequest,
+    query: Query,
+    variant: ServedVariant,
+) -> RecommendedItem:
+    item = variant.shelf.items[recommended.number]
+    fields = request.fields
+    return RecommendedItem(
+        item_id=item.item_id,
+        score=recommended.score,
+        source=recommended.source,
+        source_text=source_words(recommended.source),
+        position=position,
+        reasons=_reasons(recommended, query, variant) if request.explain else UNSET,
+        title=item.title if "title" in fields else UNSET,
+        price=item.price if "price" in fields else UNSET,
+        brand=item.brand if "brand" in fields else UNSET,
+        category=item.category if "category" in fields else UNSET,
+    )
+
+
+def _reasons(
+    recommended: Recommendation, query: Query, variant: ServedVariant
+) -> list[ReasonAnswer]:
+    items = variant.shelf.items
+
+    def title(number: int) -> str:
+        return items[number].title or items[number].item_id
+
+    return [
+        ReasonAnswer(
+            code=reason.code,
+            text=reason.text,
+            share=reason.share,
+            item_id=UNSET if reason.item is None else items[reason.item].item_id,
+            trait=UNSET if reason.trait is None else reason.trait,
+        )
+        for reason in reasons(
+            recommended.why,
+            item=recommended.number,
+            source=recommended.source,
+            query=query,
+            title=title,
+        )
+    ]
+
+
+def _refuse_repeats(items: Sequence[RerankItem]) -> None:
+    first: dict[str, int] = {}
+    for place, item in enumerate(items):
+        if first.setdefault(item.item_id, place) != place:
+            raise invalid(
+                f"items[{place}].item_id",
+                item.item_id,
+                f"items[{first[item.item_id]}] has the same id; send each item once",
+            )
+
+
+def _listed(items: Sequence[RerankItem], variant: ServedVariant) -> Listed:
+    return Listed(
+        items=variant.bundle.items.numbers([item.item_id for item in items]),
+        scores=np.array(
+            [np.nan if item.score is None else item.score for item in items], np.float32
+        ),
+    )
+
+
+def _ranked(items: Sequence[RerankItem], ranking: Ranking) -> list[RankedItem]:
+    return [
+        RankedItem(
+            item_id=items[original].item_id,
+            position=position,
+            original_position=original,
+            score=score,
+            source=source,
+            source_text=source_words(source),
+        )
+        for position, (original, score, source) in enumerate(
+            zip(ranking.order.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
+        )
+    ]
+
+
+def _ranking_level(query: Query) -> str:
+    if not len(query.history):
+        return "everybody"
+    return "individual" if query.known else "session"
+
+
+def _logged_list(
+    recommendation_id: str,
+    asked: PlacementRequest,
+    answer: Answer,
+    permitted: Permitted,
+    query: Query,
+    variant: ServedVariant,
+) -> LoggedAnswer:
+    items = answer.items
+    return LoggedAnswer(
+        recommendation_id=recommendation_id,
+        time=query.now.timestamp(),
+        placement=asked.placement,
+        variant=variant.name,
+        model_version=variant.bundle.model_version,
+        item_ids=[variant.shelf.items[item.number].item_id for item in items],
+        sources=[item.source for item in items],
+        levels=[item.level for item in items],
+        scores=[item.score for item in items],
+        propensities=[1.0] * len(items),
+        person=permitted.key,
+        context=_logged_context(permitted, query),
+    )
+
+
+def _logged_ranking(
+    recommendation_id: str,
+    ranked: Sequence[RankedItem],
+    permitted: Permitted,
+    query: Query,
+    variant: ServedVariant,
+) -> LoggedAnswer:
+    level = _ranking_level(query)
+    return LoggedAnswer(
+        recommendation_id=recommendation_id,
+        time=query.now.timestamp(),
+        placement=RERANK,
+        variant=variant.name,
+        model_version=variant.bundle.model_version,
+        item_ids=[item.item_id for item in ranked],
+        sources=[item.source for item in ranked],
+        levels=[level] * len(ranked),
+        scores=[item.score for item in ranked],
+        propensities=[1.0] * len(ranked),
+        person=permitted.key,
+        context=_logged_context(permitted, query),
+    )
+
+
+def _logged_context(permitted: Permitted, query: Query) -> Mapping[str, str]:
+    """Channel, device and country of a person who agreed; nothing of anybody else."""
+    if permitted.key is None:
+        return {}
+    context = query.context
+    named = {"channel": context.channel, "device": context.device, "country": context.country}
+    return {name: value for name, value in named.items() if value is not None}
