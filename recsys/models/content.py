@@ -45,7 +45,8 @@ from recsys.training_data import TrainingData
 class ContentConfig(BaseModel):
     """How much each part of an item's description weighs before the whole has length 1.
 
-    `max_query_features` keeps the heaviest words of a long history, which bounds the work.
+    Words that more than `max_share` of the items have tell nothing apart and are left out.
+    `max_query_features` keeps the heaviest features of a long history, which bounds the work.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -54,6 +55,7 @@ class ContentConfig(BaseModel):
     category: float = Field(default=0.7, ge=0)
     brand: float = Field(default=0.4, ge=0)
     price: float = Field(default=0.3, ge=0)
+    max_share: float = Field(default=0.5, gt=0, le=1)
     max_query_features: int = Field(default=100, ge=1)
 
 
@@ -188,7 +190,8 @@ def fit_content(
     del rng
     items = data.catalog.items
     seen = Counter(name for item in items for name in {name for _, name, _ in _described(item)})
-    features = Vocabulary.of(seen)
+    most = max(config.max_share * len(items), 1.0)
+    features = Vocabulary.of(name for name, count in seen.items() if count <= most)
     counts = np.array([seen[name] for name in features], np.float64)
     rarity = (np.log((1 + len(items)) / (1 + counts)) + 1).astype(np.float32)
     parts = (config.title, config.category, config.brand, config.price)

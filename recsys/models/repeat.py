@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.events import PURCHASE
-from recsys.ids import Numbers
+from recsys.ids import NONE, Numbers
 from recsys.models.saved_arrays import setting_of
 from recsys.models.sparse_scores import SparseScorer, stacked
 from recsys.query import Array, Contribution, Contributions, History, Query, Scorer
@@ -58,17 +58,19 @@ class RepeatModel:
 
     def _counted(self, history: History, now: float) -> tuple[Numbers, NDArray[np.float32]]:
         bought = history.kinds == PURCHASE
-        moments = np.unique(
-            np.stack([history.items[bought].astype(np.float64), history.times[bought]]), axis=1
-        )
-        items, place = np.unique(moments[0].astype(np.int32), return_inverse=True)
-        counts = (
-            np.ones(moments.shape[1])
-            if self.half_life_days is None
-            else half_life_decay(moments[1], now=now, half_life_days=self.half_life_days)
-        )
-        totals = np.bincount(place, weights=counts, minlength=len(items))
-        return items, totals.astype(np.float32)
+        items, times = history.items[bought], history.times[bought]
+        if not len(items):
+            return NONE, np.empty(0, np.float32)
+        # Stable, so that the times of one item stay in order and equal ones are neighbours.
+        order = np.argsort(items, kind="stable")
+        items, times = items[order], times[order]
+        new_item, new_time = np.ones(len(items), np.bool_), np.ones(len(items), np.bool_)
+        new_item[1:], new_time[1:] = items[1:] != items[:-1], times[1:] != times[:-1]
+        counts = (new_item | new_time).astype(np.float64)
+        if self.half_life_days is not None:
+            counts *= half_life_decay(times, now=now, half_life_days=self.half_life_days)
+        totals = np.add.reduceat(counts, np.flatnonzero(new_item))
+        return items[new_item], totals.astype(np.float32)
 
     def arrays(self) -> Mapping[str, Array]:
         """The number of items and the half-life (infinite where purchases do not age)."""
