@@ -34,8 +34,6 @@ from recsys.models.popularity import (
 from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
 from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
 from recsys.models.recent import RecentConfig, RecentModel, fit_recent
-from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
-from recsys.models.recent import RecentConfig, RecentModel, fit_recent
 from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
 from recsys.query import Model
 
@@ -74,8 +72,6 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     "repeat": ModelFamily(RepeatConfig, fit_repeat, RepeatModel, "bought before"),
     "rebuy": ModelFamily(RebuyConfig, fit_rebuy, RebuyModel, "bought before, as many do again"),
     "recent": ModelFamily(RecentConfig, fit_recent, RecentModel, "looked at last"),
-    "rebuy": ModelFamily(RebuyConfig, fit_rebuy, RebuyModel, "a thing that people buy again"),
-    "recent": ModelFamily(RecentConfig, fit_recent, RecentModel, "seen lately"),
     "random_walk": ModelFamily(
         RandomWalkConfig, fit_random_walk, NeighbourModel, "people with your taste chose it"
     ),

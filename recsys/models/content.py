@@ -56,7 +56,7 @@ class ContentConfig(BaseModel):
     brand: float = Field(default=0.4, ge=0)
     price: float = Field(default=0.3, ge=0)
     max_share: float = Field(default=0.5, gt=0, le=1)
-    max_query_features: int = Field(default=100, ge=1)
+    max_query_features: int = Field(default=50, ge=1)
 
 
 @dataclass(frozen=True, slots=True)
