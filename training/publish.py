@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from recsys.bundle import Bundle, load_bundle, read_manifest
 from recsys.errors import BundleError
-from recsys.operations import recommend
 from recsys.publication import (
     Publication,
     Variant,
@@ -26,8 +25,7 @@ from recsys.publication import (
     remove_old_bundles,
     write_publication,
 )
-from recsys.query import Query
-from recsys.shelf import Shelf
+from training.smoke import smoke_check
 
 if TYPE_CHECKING:
     from training.tracking import Tracking
@@ -38,35 +36,21 @@ SmokeCheck = Callable[[Bundle], None]
 """Raises BundleError where a bundle that loads must not serve all the same."""
 
 
-def answers_strangers(bundle: Bundle) -> None:
-    """BundleError where a placement with a fallback has nothing to show a visitor it knows nothing
-    of, although something is on offer."""
-    shelf = Shelf.of(bundle.catalog)
-    stranger = Query(now=bundle.manifest.as_of)
-    if not shelf.eligible(stranger.now).any():
-        raise BundleError(f"Bundle {bundle.model_version} has no item that may be shown.")
-    for placement in bundle.placements.values():
-        if placement.fallback and not recommend(bundle, [stranger], placement, shelf, 5)[0].items:
-            raise BundleError(
-                f"Bundle {bundle.model_version} has an empty answer for a stranger on placement "
-                f"{placement.name!r}."
-            )
-
-
 def publish(
     source: Path,
     *,
     root: Path,
-    keep: int = 3,
+    keep: int | None = 3,
     name: str = CHAMPION,
     share: float | None = None,
-    check: SmokeCheck = answers_strangers,
+    check: SmokeCheck = smoke_check,
 ) -> Publication:
     """Serves the bundle in `source` as the variant `name`; the champion before stays for rollback.
 
     The bundle is copied beside, verified, checked, renamed; then the pointer moves; then the older
-    directories go, but for the `keep` newest and those that the pointer names. `share` None keeps
-    the share that the name has, 1 for a new name. BundleError leaves everything as it was.
+    directories go, but for the `keep` newest and those that the pointer names (None: none goes).
+    `share` None keeps the share that the name has, 1 for a new name. BundleError leaves everything
+    as it was.
     """
     version = stage(source, root=root, check=check)
     old = _readable(root)
@@ -77,11 +61,12 @@ def publish(
     publication = _with_variant(old, name, version, share=share, previous=previous)
     if publication != old:
         write_publication(root, publication)
-    prune(root, keep=keep)
+    if keep is not None:
+        prune(root, keep=keep)
     return publication
 
 
-def rollback(root: Path, *, check: SmokeCheck = answers_strangers) -> Publication:
+def rollback(root: Path, *, check: SmokeCheck = smoke_check) -> Publication:
     """Serves the champion before the present one again, from the pointer alone, without MLflow.
 
     BundleError where there is none, or where its directory is gone or damaged; nothing has changed
@@ -98,7 +83,7 @@ def rollback(root: Path, *, check: SmokeCheck = answers_strangers) -> Publicatio
     return publication
 
 
-def stage(source: Path, *, root: Path, check: SmokeCheck = answers_strangers) -> str:
+def stage(source: Path, *, root: Path, check: SmokeCheck = smoke_check) -> str:
     """Lays a bundle beside those that serve, verified and checked; gives its version.
 
     Nothing serves it yet. The same bundle again is only verified; one that was damaged meanwhile is
@@ -153,8 +138,8 @@ def promote(
     version: str,
     *,
     root: Path,
-    keep: int = 3,
-    check: SmokeCheck = answers_strangers,
+    keep: int | None = 3,
+    check: SmokeCheck = smoke_check,
 ) -> Publication:
     """Makes a registered version the champion in MLflow and in the service.
 
@@ -167,7 +152,7 @@ def promote(
 
 
 def roll_back(
-    tracking: Tracking, *, root: Path, keep: int = 3, check: SmokeCheck = answers_strangers
+    tracking: Tracking, *, root: Path, keep: int | None = 3, check: SmokeCheck = smoke_check
 ) -> Publication:
     """Makes the champion before the present one champion again in MLflow and in the service.
 
@@ -181,7 +166,7 @@ def roll_back(
 
 
 def settle(
-    tracking: Tracking, *, root: Path, keep: int = 3, check: SmokeCheck = answers_strangers
+    tracking: Tracking, *, root: Path, keep: int | None = 3, check: SmokeCheck = smoke_check
 ) -> str | None:
     """Serves MLflow's champion where the pointer names another version; says what it did.
 
@@ -205,7 +190,7 @@ def served_version(root: Path) -> str | None:
     return None if publication is None else publication.champion.model_version
 
 
-def _follow(tracking: Tracking, *, root: Path, keep: int) -> Publication:
+def _follow(tracking: Tracking, *, root: Path, keep: int | None) -> Publication:
     """Points at MLflow's champion, whose bundle is staged, and remembers the one before it."""
     champion = tracking.champion()
     if champion is None:
@@ -220,7 +205,8 @@ def _follow(tracking: Tracking, *, root: Path, keep: int) -> Publication:
     )
     if publication != old:
         write_publication(root, publication)
-    prune(root, keep=keep)
+    if keep is not None:
+        prune(root, keep=keep)
     return publication
 
 
