@@ -23,15 +23,15 @@ from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from recsys.errors import InvalidInput, RecsysError
 from training.lock import FileLock, Locked
+from training.tables import comparison_table, remedy, versions_table
 from training.workspace import Workspace
 
 if TYPE_CHECKING:
     from training.config import TrainingConfig
-    from training.tracking import ModelVersion, Tracking
+    from training.tracking import Tracking
 
 FAILED: Final = 1
 BAD_USAGE: Final = 2
@@ -156,22 +156,7 @@ def compare(
             tell=bar.tell,
             progress=bar.progress,
         )
-    table = Table(title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}")
-    table.add_column("measure")
-    for heading in (f"version {first}", f"version {second}", "difference", "95% interval", "n"):
-        table.add_column(heading, justify="right")
-    for name, difference in found.differences.items():
-        if not difference.customers or not (every or name in SHOWN):
-            continue
-        color = "green" if difference.low > 0 else "red" if difference.high < 0 else "default"
-        table.add_row(
-            name,
-            *(f"{estimates[name].value:.4f}" for estimates in found.values),
-            f"[{color}]{difference.value:+.4f}[/]",
-            f"{difference.low:+.4f} to {difference.high:+.4f}",
-            str(difference.customers),
-        )
-    _out().print(table)
+    _out().print(comparison_table(found, names=None if every else SHOWN))
     if found.same_recipe:
         _out().print("Both versions have the same recipe; they differ in their data alone.")
 
@@ -220,7 +205,9 @@ def versions(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
     from training.publish import served_version
 
     place = _existing(workspace)
-    _out().print(_table(_tracking(place).versions(), served=served_version(place.published)))
+    _out().print(
+        versions_table(_tracking(place).versions(), served=served_version(place.published))
+    )
 
 
 @app.command(epilog="Example: `recsys status && echo all is well`")
@@ -244,8 +231,8 @@ def status(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
     out.print(f"rollback goes to     {earlier or 'nothing'}", highlight=False)
     running = FileLock(place.nightly_lock).is_held()
     out.print(f"nightly run          {'under way' if running else 'none'}", highlight=False)
-    out.print(_table(found[:10], served=served))
-    mend = _mend(champion, served)
+    out.print(versions_table(found[:10], served=served))
+    mend = remedy(champion, served)
     if mend is not None and not running:
         out.print(f"[red]{escape(mend)}[/]", highlight=False)
         raise typer.Exit(FAILED)
@@ -348,45 +335,6 @@ def _locked(root: Path) -> Iterator[tuple[Workspace, Tracking]]:
     place = _existing(root)
     with FileLock(place.nightly_lock).hold():
         yield place, _tracking(place)
-
-
-def _mend(champion: ModelVersion | None, served: str | None) -> str | None:
-    if champion is None:
-        if served is None:
-            return "Nothing is served yet; run recsys nightly."
-        return f"{served} is served, but MLflow names no champion; name it with recsys promote."
-    if served == champion.model_version:
-        return None
-    return (
-        f"The service follows {served or 'nothing'}, not MLflow's champion: a run was stopped on "
-        f"its way. The next nightly run mends it, or now: recsys promote {champion.version}"
-    )
-
-
-def _table(found: Sequence[ModelVersion], *, served: str | None) -> Table:
-    table = Table("version", "model version", "made", "is", "recipe", "code")
-    for heading in MEASURES:
-        table.add_column(heading, justify="right")
-    for one in found:
-        marks = [*one.aliases, *(["served"] if one.model_version == served else [])]
-        table.add_row(
-            one.version,
-            one.model_version,
-            f"{one.created:%Y-%m-%d %H:%M}",
-            ", ".join(marks),
-            one.tags.get("recipe_digest", ""),
-            one.tags.get("code_revision", ""),
-            *(_figure(one.metrics, name) for name in MEASURES),
-        )
-    return table
-
-
-MEASURES: Final = ("recall_at_20", "ndcg_at_20", "new_items/recall_at_20")
-"""The measures in the table of versions."""
-
-
-def _figure(metrics: Mapping[str, float], name: str) -> str:
-    return f"{metrics[name]:.4f}" if name in metrics else ""
 
 
 def _become(module: str, arguments: Sequence[str], environment: Mapping[str, str] = {}) -> NoReturn:

@@ -1,0 +1,81 @@
+"""What the command line shows of versions and comparisons, as tables and in words."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from training.compare import Comparison
+    from training.tracking import ModelVersion
+
+MEASURES: Final = ("recall_at_20", "ndcg_at_20", "new_items/recall_at_20")
+"""The measures in the table of versions."""
+
+
+def versions_table(found: Sequence[ModelVersion], *, served: str | None) -> Table:
+    """One row per version: what it is, what it was made of, and what it measured."""
+    table = Table("version", "model version", "made", "is", "recipe", "code")
+    for heading in MEASURES:
+        table.add_column(heading, justify="right")
+    for one in found:
+        marks = [*one.aliases, *(["served"] if one.model_version == served else [])]
+        table.add_row(
+            one.version,
+            one.model_version,
+            f"{one.created:%Y-%m-%d %H:%M}",
+            ", ".join(marks),
+            one.tags.get("recipe_digest", ""),
+            one.tags.get("code_revision", ""),
+            *(_figure(one.metrics, name) for name in MEASURES),
+        )
+    return table
+
+
+def comparison_table(found: Comparison, *, names: Collection[str] | None = None) -> Table:
+    """One row per measure (all, or those in `names`): both values and their paired difference.
+
+    A difference is coloured where its interval leaves zero out.
+    """
+    table = Table(title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}")
+    table.add_column("measure")
+    for heading in (
+        f"version {found.first.version}",
+        f"version {found.second.version}",
+        "difference",
+        "95% interval",
+        "n",
+    ):
+        table.add_column(heading, justify="right")
+    for name, difference in found.differences.items():
+        if not difference.customers or (names is not None and name not in names):
+            continue
+        color = "green" if difference.low > 0 else "red" if difference.high < 0 else "default"
+        table.add_row(
+            name,
+            *(f"{estimates[name].value:.4f}" for estimates in found.values),
+            f"[{color}]{difference.value:+.4f}[/]",
+            f"{difference.low:+.4f} to {difference.high:+.4f}",
+            str(difference.customers),
+        )
+    return table
+
+
+def remedy(champion: ModelVersion | None, served: str | None) -> str | None:
+    """What to do where the pointer and MLflow's champion disagree; None where they agree."""
+    if champion is None:
+        if served is None:
+            return "Nothing is served yet; run recsys nightly."
+        return f"{served} is served, but MLflow names no champion; name it with recsys promote."
+    if served == champion.model_version:
+        return None
+    return (
+        f"The service follows {served or 'nothing'}, not MLflow's champion: a run was stopped on "
+        f"its way. The next nightly run mends it, or now: recsys promote {champion.version}"
+    )
+
+
+def _figure(metrics: Mapping[str, float], name: str) -> str:
+    return f"{metrics[name]:.4f}" if name in metrics else ""
