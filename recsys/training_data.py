@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -29,7 +30,7 @@ class Timeline:
     """Every event with an item, grouped by user, oldest first: parallel arrays.
 
     Row span of user u: `starts[u]:starts[u + 1]`. `events` numbers the event that a row belongs
-    to, so that the items of one invoice share a number.
+    to, from 0 in the order of the rows, so that the items of one invoice share a number.
     """
 
     starts: NDArray[np.int64]
@@ -141,13 +142,14 @@ def read_training_data(
                 f"The event log at {log.root} has no event with an item between "
                 f"{as_of - window:%Y-%m-%d} and {as_of:%Y-%m-%d}; import events first."
             )
-        age = f"(epoch({_literal(as_of)}) - epoch(timestamp)) / 86400.0"
+        age = f"(epoch({_literal(as_of)}) - time) / 86400.0"
         interactions = _columns(
-            connection, INTERACTIONS_SQL.format(weight=weighting.sql("kind", age))
+            connection, INTERACTIONS_SQL.format(weight=weighting.sql("k.kind", age))
         )
         timeline = _columns(connection, TIMELINE_SQL)
         baskets = _columns(connection, BASKETS_SQL)
         popularity = _columns(connection, POPULARITY_SQL)
+        countries = _strings(connection, "SELECT country FROM countries ORDER BY number")
     by_person = profiles or {}
     return TrainingData(
         as_of=as_of,
@@ -156,7 +158,7 @@ def read_training_data(
         interactions=_matrix(interactions, (len(users), len(items))),
         timeline=_timeline(timeline, len(users)),
         baskets=_baskets(baskets, len(items)),
-        popularity=_popularity(popularity),
+        popularity=_popularity(popularity, Vocabulary(countries)),
         catalog=Catalog.of(catalog, items),
         profiles=tuple(by_person.get(person, UNKNOWN) for person in users),
         weighting=weighting,
@@ -173,18 +175,21 @@ def open_log(
     """
     connection = duckdb.connect()
     try:
-        files = [str(path) for path in log.files(since=since, until=until)]
-        connection.execute("CREATE TABLE denied AS SELECT unnest(?::VARCHAR[]) AS person",
-                           [sorted(denied)])
-        connection.execute(f"CREATE TABLE kinds AS SELECT * FROM (VALUES {_KIND_ROWS}) "
-                           "AS t(kind, kind_number)")
-        if files:
-            source = f"read_parquet({files!r}, hive_partitioning = false)"
-        else:
-            connection.register("no_rows", SCHEMA.empty_table())
-            source = "no_rows"
         connection.execute(
-            EVENTS_SQL.format(source=source, since=_literal(since), until=_literal(until))
+            "CREATE TABLE denied AS SELECT unnest(?::VARCHAR[]) AS person", [sorted(denied)]
+        )
+        connection.execute(
+            f"CREATE TABLE kinds AS SELECT * FROM (VALUES {_KIND_ROWS}) AS t(kind, kind_number)"
+        )
+        connection.register("no_rows", SCHEMA.empty_table())
+        connection.execute(
+            EVENTS_SQL.format(
+                source=_source(log.files(since=since, until=until)),
+                # Whoever logged in before the window is known in it.
+                every_source=_source(log.files(until=until)),
+                since=_literal(since),
+                until=_literal(until),
+            )
         )
     except BaseException:
         connection.close()
@@ -193,35 +198,41 @@ def open_log(
 
 
 EVENTS_SQL = """
-CREATE TEMP VIEW raw AS
+CREATE TEMP VIEW log_rows AS
     SELECT * FROM {source} WHERE timestamp >= {since} AND timestamp < {until};
 
-CREATE TABLE identities AS
-    SELECT anonymous_id, user_id, timestamp FROM raw
-    WHERE kind = 'identify' AND anonymous_id IS NOT NULL AND user_id IS NOT NULL;
+-- An anonymous event belongs to whoever logged in last before it, else to the first who did after:
+-- each login holds from its moment to the next one, the first one from ever.
+CREATE TABLE owners AS
+    SELECT anonymous_id, user_id,
+        CASE WHEN row_number() OVER logins = 1 THEN '-infinity'::TIMESTAMPTZ ELSE timestamp END
+            AS since,
+        coalesce(lead(timestamp) OVER logins, 'infinity'::TIMESTAMPTZ) AS until
+    FROM (
+        SELECT anonymous_id, timestamp, max(user_id) AS user_id FROM {every_source}
+        WHERE kind = 'identify' AND anonymous_id IS NOT NULL AND user_id IS NOT NULL
+            AND timestamp < {until}
+        GROUP BY ALL
+    )
+    WINDOW logins AS (PARTITION BY anonymous_id ORDER BY timestamp);
 
--- An anonymous event belongs to whoever logged in last before it, else to the first who did after.
-CREATE TABLE item_events AS
+CREATE TEMP VIEW item_events AS
     SELECT e.* EXCLUDE (person), CASE WHEN d.person IS NULL THEN e.person END AS person
     FROM (
         SELECT r.*,
             CASE WHEN r.user_id IS NOT NULL THEN 'u:' || r.user_id
-                 WHEN before.user_id IS NOT NULL THEN 'u:' || before.user_id
-                 WHEN after.user_id IS NOT NULL THEN 'u:' || after.user_id
+                 WHEN o.user_id IS NOT NULL THEN 'u:' || o.user_id
                  WHEN r.anonymous_id IS NOT NULL THEN 'a:' || r.anonymous_id
             END AS person,
             coalesce(r.transaction_id, r.event_id) AS basket
-        FROM raw r
-        ASOF LEFT JOIN identities before
-            ON r.anonymous_id = before.anonymous_id AND r.timestamp >= before.timestamp
-        LEFT JOIN (SELECT anonymous_id, arg_min(user_id, timestamp) AS user_id
-                   FROM identities GROUP BY anonymous_id) after
-            ON r.anonymous_id = after.anonymous_id
+        FROM log_rows r LEFT JOIN owners o
+            ON r.anonymous_id = o.anonymous_id AND r.timestamp >= o.since AND r.timestamp < o.until
         WHERE r.item_id IS NOT NULL
     ) e
     LEFT JOIN denied d ON d.person = e.person;
 """
 
+# Numbers instead of names, once: everything below sorts and groups fixed-width columns.
 NUMBER_SQL = """
 CREATE TABLE users AS
     SELECT person, (row_number() OVER (ORDER BY person) - 1)::INTEGER AS number
@@ -229,36 +240,49 @@ CREATE TABLE users AS
 CREATE TABLE items AS
     SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS number
     FROM (SELECT item_id FROM item_events UNION SELECT item_id FROM catalog_ids);
+CREATE TABLE countries AS
+    SELECT country, (row_number() OVER (ORDER BY country) - 1)::INTEGER AS number
+    FROM (SELECT DISTINCT country FROM item_events WHERE country IS NOT NULL);
+CREATE TABLE acts AS
+    SELECT u.number AS "user", i.number AS item, k.kind_number::TINYINT AS kind,
+        coalesce(c.number, -1)::INTEGER AS country, epoch(timestamp) AS time,
+        hash(event_id) AS event, position,
+        CASE WHEN kind = 'purchase' THEN hash(basket) END AS basket
+    FROM item_events JOIN items i USING (item_id) JOIN kinds k USING (kind)
+        LEFT JOIN users u USING (person) LEFT JOIN countries c USING (country);
 """
 
+# Sums that cancel leave a rest of rounding, which is no interest in the item.
 INTERACTIONS_SQL = """
-SELECT u.number AS "user", i.number AS item, sum({weight})::FLOAT AS weight
-FROM item_events JOIN users u USING (person) JOIN items i USING (item_id)
-GROUP BY ALL HAVING weight > 0 ORDER BY 1, 2
+SELECT "user", item, sum(weight)::FLOAT AS weight FROM (
+    SELECT "user", item, {weight} AS weight FROM acts JOIN kinds k ON kind_number = acts.kind
+    WHERE "user" IS NOT NULL
+)
+GROUP BY ALL HAVING sum(weight) > 1e-6 * sum(abs(weight)) ORDER BY 1, 2
 """
 
 TIMELINE_SQL = """
-SELECT u.number AS "user", i.number AS item, k.kind_number::TINYINT AS kind,
-    epoch(timestamp) AS time, dense_rank() OVER (ORDER BY timestamp, event_id) AS event
-FROM item_events JOIN users u USING (person) JOIN items i USING (item_id) JOIN kinds k USING (kind)
-ORDER BY 1, time, event, position
+SELECT "user", item, kind, time, event FROM acts WHERE "user" IS NOT NULL
+ORDER BY "user", time, event, position
 """
 
 BASKETS_SQL = """
-SELECT dense_rank() OVER (ORDER BY time, basket, "user") - 1 AS basket, "user", item, time FROM (
-    SELECT basket, coalesce(u.number, -1) AS "user", i.number AS item,
-        min(epoch(timestamp)) OVER (PARTITION BY basket, coalesce(u.number, -1)) AS time,
-        row_number() OVER (PARTITION BY basket, coalesce(u.number, -1), i.number) AS repeated
-    FROM item_events LEFT JOIN users u USING (person) JOIN items i USING (item_id)
-    WHERE kind = 'purchase'
-) WHERE repeated = 1 ORDER BY 1, 3
+WITH lines AS (
+    SELECT DISTINCT basket, coalesce("user", -1) AS "user", item, time FROM acts
+    WHERE basket IS NOT NULL
+), baskets AS (
+    SELECT basket, "user", min(time) AS time,
+        row_number() OVER (ORDER BY min(time), basket, "user") - 1 AS number
+    FROM lines GROUP BY basket, "user"
+)
+SELECT DISTINCT number AS basket, "user", item, baskets.time AS time
+FROM lines JOIN baskets USING (basket, "user") ORDER BY 1, 3
 """
 
 POPULARITY_SQL = """
-SELECT i.number AS item, k.kind_number::TINYINT AS kind, country,
-    epoch(date_trunc('day', timestamp)) AS day, count(DISTINCT event_id)::DOUBLE AS count
-FROM item_events JOIN items i USING (item_id) JOIN kinds k USING (kind)
-GROUP BY ALL ORDER BY day, item, kind, country
+SELECT item, kind, country, floor(time / 86400) * 86400 AS day,
+    count(DISTINCT event)::DOUBLE AS count
+FROM acts GROUP BY ALL ORDER BY day, item, kind, country
 """
 
 _KIND_ROWS = ", ".join(f"('{kind}', {number})" for number, kind in enumerate(EVENT_KINDS))
@@ -275,13 +299,16 @@ def _matrix(columns: _Columns, shape: tuple[int, int]) -> csr_array:
 
 def _timeline(columns: _Columns, n_users: int) -> Timeline:
     users = np.asarray(columns["user"], np.int32)
+    # An event is one person's: a row begins one where the event before it was another.
+    names = np.asarray(columns["event"], np.uint64)
+    begins = np.diff(names, prepend=~names[:1]) != 0
     return Timeline(
         starts=np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64),
         users=users,
         items=np.asarray(columns["item"], np.int32),
         kinds=np.asarray(columns["kind"], np.int8),
         times=np.asarray(columns["time"], np.float64),
-        events=np.asarray(columns["event"], np.int64),
+        events=np.cumsum(begins, dtype=np.int64) - 1,
     )
 
 
@@ -298,16 +325,14 @@ def _baskets(columns: _Columns, n_items: int) -> Baskets:
     )
 
 
-def _popularity(columns: _Columns) -> Popularity:
-    countries = ["" if name is None else str(name) for name in columns["country"].tolist()]
-    names = Vocabulary.of(name for name in countries if name)
+def _popularity(columns: _Columns, country_names: Vocabulary) -> Popularity:
     return Popularity(
         items=np.asarray(columns["item"], np.int32),
         kinds=np.asarray(columns["kind"], np.int8),
         days=np.asarray(columns["day"], np.float64),
-        countries=names.numbers(countries),
+        countries=np.asarray(columns["country"], np.int32),
         counts=np.asarray(columns["count"], np.float64),
-        country_names=names,
+        country_names=country_names,
     )
 
 
@@ -324,5 +349,10 @@ def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
     return int(connection.execute(sql).fetchall()[0][0])
 
 
+def _source(files: Sequence[Path]) -> str:
+    names = [str(path) for path in files]
+    return f"read_parquet({names!r}, hive_partitioning = false)" if names else "no_rows"
+
+
 def _literal(moment: datetime) -> str:
-    return f"to_timestamp({moment.timestamp()!r}::DOUBLE)"
+    return f"TIMESTAMPTZ '{moment.astimezone(UTC).isoformat()}'"
