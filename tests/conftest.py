@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from recsys.event_log import EventLog, rows
+from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
+from recsys.training_data import TrainingData, read_training_data
+from recsys.weighting import Weighting
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +25,39 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the public data sets are not at {folder}; set RECSYS_SHARED_DATA")
     return folder.resolve()
+
+
+@dataclass(frozen=True)
+class SmallShop:
+    """A small synthetic shop with its history in an event log."""
+
+    shop: SyntheticShop
+    log: EventLog
+    end: datetime
+
+    def as_of(self, moment: datetime) -> TrainingData:
+        """What may be learnt at that moment."""
+        return read_training_data(
+            self.log,
+            as_of=moment,
+            weighting=Weighting(),
+            catalog=self.shop.items,
+            profiles={p.person.key: p for p in self.shop.profiles if p.person.key is not None},
+        )
+
+
+@pytest.fixture(scope="session")
+def small_shop(tmp_path_factory: pytest.TempPathFactory) -> SmallShop:
+    """200 customers, 150 items, 60 days."""
+    rng = np.random.default_rng(11)
+    shop = make_shop(ShopConfig(), rng=rng)
+    log = EventLog(tmp_path_factory.mktemp("small-shop") / "event_log")
+    events = [event for batch in simulate(shop, days=60, rng=rng) for event in batch]
+    log.append(rows(events), part="history")
+    return SmallShop(shop, log, shop.config.opening + timedelta(days=60))
+
+
+@pytest.fixture(scope="session")
+def small_data(small_shop: SmallShop) -> TrainingData:
+    """The small shop's training data, ten days before its end."""
+    return small_shop.as_of(small_shop.end - timedelta(days=10))
