@@ -1,11 +1,11 @@
 """`Bundle`: all that a service needs in one directory. Plain arrays and JSON, never pickle.
 
-    <directory>/
-      manifest.json            schema, versions, as_of, report summary, SHA-256 of every other file
-      settings.json            weighting and placements
-      items.json               item ids in row order
-      catalog.jsonl            one item a line, in row order
-      models/<name>/<array>.npy
+<directory>/
+  manifest.json            schema, versions, as_of, report summary, SHA-256 of every other file
+  settings.json            weighting and placements
+  items.json               item ids in row order
+  catalog.jsonl            one item a line, in row order
+  models/<name>/<array>.npy
 """
 
 from __future__ import annotations
@@ -74,7 +74,9 @@ class Bundle:
     def history(self, events: Sequence[StoredEvent], *, now: datetime) -> History:
         """Stored events (oldest first) as a History; items that the bundle does not know left out.
 
-        The weights are those that training gave the same events (`Weighting`).
+        The weights are those that training gave the same events (`Weighting`), seen from the
+        bundle's `as_of` or from the newest event, whichever is later: a bundle that has waited
+        weighs a history as on the day it was made.
         """
         numbers = self.items.numbers([event.item_id for event in events])
         kinds = np.array([KIND_NUMBER[event.kind] for event in events], np.int8)
@@ -82,7 +84,8 @@ class Bundle:
         known = numbers >= 0
         if not known.all():
             numbers, kinds, times = numbers[known], kinds[known], times[known]
-        weights = self.weighting.weights(kinds, times, now=now.timestamp())
+        seen_from = max(self.manifest.as_of.timestamp(), times.max(initial=-np.inf))
+        weights = self.weighting.weights(kinds, times, now=min(seen_from, now.timestamp()))
         return History(numbers, kinds, times, weights)
 
 
@@ -103,27 +106,36 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
-        _write(beside / "settings.json", _encode(_Settings(
-            bundle.weighting.model_dump(mode="json"),
-            [placement.model_dump(mode="json") for placement in bundle.placements.values()],
-        )))
+        _write(
+            beside / "settings.json",
+            _encode(
+                _Settings(
+                    bundle.weighting.model_dump(mode="json"),
+                    [placement.model_dump(mode="json") for placement in bundle.placements.values()],
+                )
+            ),
+        )
         _write(beside / "items.json", _encode(bundle.items.ids()))
-        _write(beside / "catalog.jsonl", b"".join(_encode(item) + b"\n" for item in bundle.catalog.items))
+        _write(
+            beside / "catalog.jsonl",
+            b"".join(_encode(item) + b"\n" for item in bundle.catalog.items),
+        )
         for name, model in bundle.models.items():
             folder = beside / "models" / name
             folder.mkdir(parents=True)
             for key, array in model.arrays().items():
                 with (folder / f"{key}.npy").open("wb") as file:
-                    np.save(file, np.ascontiguousarray(array), allow_pickle=False)
+                    np.save(file, np.asarray(array, order="C"), allow_pickle=False)
                     file.flush()
                     os.fsync(file.fileno())
         files = {
             str(path.relative_to(beside)): _sha256(path)
-            for path in sorted(beside.rglob("*")) if path.is_file()
+            for path in sorted(beside.rglob("*"))
+            if path.is_file()
         }
         manifest = msgspec.structs.replace(bundle.manifest, files=files)
         _write(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
-        os.replace(beside, directory)
+        beside.replace(directory)
         _sync_folder(directory.parent)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
@@ -142,15 +154,16 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
         verify_files(directory, manifest)
     try:
         settings = msgspec.json.decode((directory / "settings.json").read_bytes(), type=_Settings)
-        items = Vocabulary(msgspec.json.decode((directory / "items.json").read_bytes(), type=list[str]))
+        items = Vocabulary(
+            msgspec.json.decode((directory / "items.json").read_bytes(), type=list[str])
+        )
         lines = (directory / "catalog.jsonl").read_bytes().splitlines()
         decoder = msgspec.json.Decoder(Item)
         catalog = Catalog.of([decoder.decode(line) for line in lines], items)
         placements = [Placement.model_validate(fields) for fields in settings.placements]
         weighting = Weighting.model_validate(settings.weighting)
         models = {
-            folder.name: _load_model(folder)
-            for folder in sorted((directory / "models").iterdir())
+            folder.name: _load_model(folder) for folder in sorted((directory / "models").iterdir())
         }
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise BundleError(f"Bundle {directory} cannot be read: {error}") from error
@@ -201,7 +214,8 @@ def _load_model(folder: Path) -> Model:
         path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
         for path in sorted(folder.glob("*.npy"))
     }
-    return family.model.from_arrays(arrays)
+    model: Model = family.model.from_arrays(arrays)
+    return model
 
 
 def _encode(value: object) -> bytes:

@@ -101,9 +101,7 @@ def recommend(
     return answers
 
 
-def rerank(
-    bundle: Bundle, queries: Sequence[Query], placement: Placement
-) -> list[Ranking]:
+def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> list[Ranking]:
     """The personal order of each query's `listed` items; every item of the list stays in it.
 
     score = engine_weight · engine + Σ weight · model, each scaled to at most 1 within the list;
@@ -113,7 +111,7 @@ def rerank(
     if any(given is None for given in listed):
         raise InvalidQuery("rerank needs the list to order; send its items.")
     known = [given.items[given.items >= 0] for given in listed if given is not None]
-    scorers = _condition(bundle, queries, placement.models)
+    scorers = condition(bundle, queries, placement.models)
     scores = {name: scorer.score(known) for name, scorer in scorers.items()}
     rankings = []
     for row, given in enumerate(listed):
@@ -142,7 +140,7 @@ class Blended:
 class Candidates:
     """The union of what the models put forward for one query, with every model's scaled score.
 
-    `parts` is models × items, float32 in [.., 1]; 0 where a model has no opinion.
+    `parts` is models × items, float32, not negative; 0 where a model has no opinion.
     """
 
     numbers: Numbers
@@ -159,7 +157,7 @@ def blend(
 ) -> Blended:
     """The weighted sum over the candidates, cut at n."""
     models = placement.models
-    scorers = _condition(bundle, queries, models)
+    scorers = condition(bundle, queries, models)
     weights = np.array([placement.blend[name] for name in models], np.float32)
     best: list[ScoredItems] = []
     chiefs: list[list[str]] = []
@@ -178,7 +176,9 @@ def gather(
 ) -> list[Candidates]:
     """The union of each scorer's n best per row without the hidden items, scored by all of them.
 
-    Also what a blend's weights are chosen on: the same candidates and scales as in serving.
+    Each model's scores are divided by the Euclidean norm of what it retrieved for the row, hidden
+    items included, so that models of any scale can be added. Also what a blend's weights are
+    chosen on: the same candidates and scales as in serving.
     """
     n_fetch = n + max((len(numbers) for numbers in hidden), default=0)
     retrieved = [scorer.retrieve(n_fetch, eligible) for scorer in scorers.values()]
@@ -189,20 +189,19 @@ def gather(
             union = union[~np.isin(union, numbers_hidden)]
         unions.append(union)
     scores = [scorer.score(unions) for scorer in scorers.values()]
-    return [
-        Candidates(
-            union,
-            np.stack([_scaled(by_row[row]) for by_row in scores])
-            if scores
-            else np.empty((0, len(union)), np.float32),
-        )
-        for row, union in enumerate(unions)
-    ]
+    gathered = []
+    for row, union in enumerate(unions):
+        parts = np.zeros((len(scorers), len(union)), np.float32)
+        for index, (by_row, found) in enumerate(zip(scores, retrieved, strict=True)):
+            norm = float(np.linalg.norm(np.maximum(found[row].scores, 0.0)))
+            if norm > 0:
+                parts[index] = np.maximum(np.nan_to_num(by_row[row], nan=0.0), 0.0) / norm
+        gathered.append(Candidates(union, parts))
+    return gathered
 
 
-def _condition(
-    bundle: Bundle, queries: Sequence[Query], names: Sequence[str]
-) -> dict[str, Scorer]:
+def condition(bundle: Bundle, queries: Sequence[Query], names: Sequence[str]) -> dict[str, Scorer]:
+    """Every named model's scorer for the batch; InvalidQuery where the bundle lacks one."""
     missing = [name for name in names if name not in bundle.models]
     if missing:
         raise InvalidQuery(

@@ -20,7 +20,7 @@ Repeats = Literal["allow", "exclude_purchased", "exclude_history"]
 class Placement(BaseModel):
     """One place on the page.
 
-    Score of a candidate: Σ weight · (model's score / the model's best score for this query), over
+    Score of a candidate: Σ weight · model's score / norm of that model's scores for the query, over
     the models that have an opinion. `fallback` models fill what is missing, in their order.
     """
 
@@ -50,7 +50,15 @@ class Placement(BaseModel):
 DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
     Placement(
         name="for_you",
-        blend={"random_walk": 1.0, "als": 0.5, "hybrid": 0.3, "repeat": 1.0, "popularity": 0.1},
+        blend={
+            "repeat": 0.2,
+            "rebuy": 0.1,
+            "random_walk": 0.2,
+            "als": 0.25,
+            "hybrid": 0.1,
+            "trending": 0.15,
+            "popularity": 0.05,
+        },
     ),
     Placement(name="similar", blend={"item_item": 1.0, "content": 0.5}, repeats="allow"),
     Placement(

@@ -1,7 +1,7 @@
 """What the service serves: bundle directories side by side and one pointer file that is replaced.
 
-    <root>/bundles/<model_version>/     written once, never changed
-    <root>/current.json                 the pointer: which versions are served, and to which share
+<root>/bundles/<model_version>/     written once, never changed
+<root>/current.json                 the pointer: which versions are served, and to which share
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def write_publication(root: Path, publication: Publication) -> None:
         file.write(msgspec.json.format(msgspec.json.encode(publication), indent=1))
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    beside.replace(path)
     folder = os.open(root, os.O_RDONLY)
     try:
         os.fsync(folder)

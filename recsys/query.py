@@ -1,4 +1,4 @@
-"""`Query`: what is known when an answer is asked, and the two protocols that every model follows."""
+"""`Query`: what is known when an answer is asked; `Model` and `Scorer`, which every model is."""
 
 from __future__ import annotations
 

@@ -1,0 +1,302 @@
+"""Runs the operations over a held-out period: what is measured is what is served.
+
+Names of measures: `recall_at_20`, `ndcg_at_20`, …; a slice stands before a slash, as in
+`new_items/recall_at_20`. Plain names are over customers with a history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.baselines import BASELINES
+from recsys.bundle import Bundle
+from recsys.errors import InsufficientData
+from recsys.ids import NONE, Numbers, Vocabulary
+from recsys.intervals import Estimate, Values, estimates
+from recsys.metrics import (
+    catalogue_coverage,
+    hit_rate_at_k,
+    ndcg_at_k,
+    novelty,
+    precision_at_k,
+    recall_at_k,
+    reciprocal_rank_at_k,
+)
+from recsys.operations import recommend
+from recsys.placements import Placement
+from recsys.query import Mask, Query
+from recsys.shelf import Shelf
+from recsys.splitting import HeldOut, check_no_leak
+from recsys.training_data import TrainingData
+
+MEASURES = {
+    "recall": recall_at_k,
+    "ndcg": ndcg_at_k,
+    "hit_rate": hit_rate_at_k,
+    "precision": precision_at_k,
+    "mrr": reciprocal_rank_at_k,
+}
+CHUNK = 256
+"""Customers asked about at once: bounds the memory of dense scores."""
+
+
+class EvaluationRules(BaseModel):
+    """How an evaluation is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    placement: str = "for_you"
+    cutoffs: tuple[int, ...] = (1, 5, 10, 20)
+    sample: int = Field(default=20_000, ge=1)
+    """At most so many customers, drawn with the seed."""
+    resamples: int = Field(default=1000, ge=100)
+
+    @property
+    def n(self) -> int:
+        """The length of the lists."""
+        return max(self.cutoffs)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured over one period.
+
+    `per_person[name]` has one value per held-out person, in one order for all names, NaN where
+    the measure does not apply; `baselines[baseline]` likewise. `overall` are figures that belong to
+    the lists as a whole (coverage, novelty).
+    """
+
+    cut: datetime
+    until: datetime
+    per_person: Mapping[str, Values]
+    baselines: Mapping[str, Mapping[str, Values]]
+    estimates: Mapping[str, Estimate]
+    baseline_estimates: Mapping[str, Mapping[str, Estimate]]
+    overall: Mapping[str, float]
+
+    def metrics(self) -> dict[str, dict[str, object]]:
+        """Name → {value, low, high, customers, baselines}, as JSON has it."""
+        return {
+            name: {
+                "value": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
+                "customers": estimate.customers,
+                "baselines": {
+                    baseline: measured[name].value
+                    for baseline, measured in self.baseline_estimates.items()
+                },
+            }
+            for name, estimate in self.estimates.items()
+            if estimate.customers
+        }
+
+
+def evaluate(
+    bundle: Bundle,
+    data: TrainingData,
+    held_out: HeldOut,
+    *,
+    rules: EvaluationRules,
+    rng: Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """The report of a bundle that was fitted on `data`, on what happened after it.
+
+    Raises LeakFromFuture where `data` reaches into the held-out period, InsufficientData where
+    nobody is held out. The shelf is the catalogue as of the cut: stock is not known for the past,
+    so everything that was on offer by then counts as in stock.
+    """
+    check_no_leak(data, held_out)
+    if not held_out.persons:
+        raise InsufficientData(
+            f"Nobody bought anything between {held_out.cut:%Y-%m-%d} and {held_out.until:%Y-%m-%d};"
+            " hold out a longer period."
+        )
+    placement = _placement(bundle, rules.placement)
+    unseen = placement.model_copy(update={"repeats": "exclude_history"})
+    persons = list(held_out.persons)
+    questions = data.queries(persons, now=held_out.cut)
+    truth = truth_numbers(held_out.truth, bundle.items)
+    shelf = shelf_as_of(bundle)
+    eligible = shelf.eligible(held_out.cut)
+    history = [query.history.distinct() for query in questions]
+
+    lists: list[Numbers] = []
+    lists_unseen: list[Numbers] = []
+    for span in _chunks(len(persons)):
+        some = questions[span]
+        lists += [a.numbers for a in recommend(bundle, some, placement, shelf, rules.n)]
+        lists_unseen += [a.numbers for a in recommend(bundle, some, unseen, shelf, rules.n)]
+        if progress is not None:
+            progress(len(lists), len(persons))
+
+    slices = Slices.of(data, questions, truth, history)
+    per_person = slices.measure(lists, lists_unseen, rules.cutoffs)
+    baselines = {
+        name: slices.measure(
+            *_baseline_lists(name, data, persons, questions, placement, rules.n, eligible, history),
+            rules.cutoffs,
+        )
+        for name in BASELINES
+    }
+    return Report(
+        cut=held_out.cut,
+        until=held_out.until,
+        per_person=per_person,
+        baselines=baselines,
+        estimates=estimates(per_person, rng=rng, resamples=rules.resamples),
+        baseline_estimates={
+            name: estimates(measured, rng=rng, resamples=rules.resamples)
+            for name, measured in baselines.items()
+        },
+        overall=_overall(lists, data, eligible, rules.n),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Who and what counts where: masks over persons and per-person truths."""
+
+    truth: list[Numbers]
+    new_items: list[Numbers]
+    rebuys: list[Numbers]
+    cold_items: list[Numbers]
+    with_history: NDArray[np.bool_]
+    heavy: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        data: TrainingData,
+        questions: Sequence[Query],
+        truth: Sequence[Numbers],
+        history: Sequence[Numbers],
+    ) -> Slices:
+        """The slices of the persons: heavy customers have at least the median number of events."""
+        warm = np.zeros(len(data.items), np.bool_)
+        warm[data.timeline.items] = True
+        warm[data.baskets.matrix.indices] = True
+        sizes = np.array([len(query.history) for query in questions])
+        with_history = sizes > 0
+        median = np.median(sizes[with_history]) if with_history.any() else 0.0
+        return cls(
+            truth=list(truth),
+            new_items=[np.setdiff1d(t, h) for t, h in zip(truth, history, strict=True)],
+            rebuys=[np.intersect1d(t, h) for t, h in zip(truth, history, strict=True)],
+            cold_items=[t[(t < len(warm)) & ~warm[np.minimum(t, len(warm) - 1)]] for t in truth],
+            with_history=with_history,
+            heavy=sizes > median,
+        )
+
+    def measure(
+        self, lists: Sequence[Numbers], lists_unseen: Sequence[Numbers], cutoffs: Sequence[int]
+    ) -> dict[str, Values]:
+        """Every measure at every cutoff for every slice, per person."""
+        whole = dict(_measured(lists, self.truth, cutoffs))
+        table: dict[str, Values] = {}
+        for name, values in whole.items():
+            table[name] = np.where(self.with_history, values, np.nan)
+        longest = [max(cutoffs)]
+        for name, values in _measured(lists_unseen, self.new_items, longest):
+            table[f"new_items/{name}"] = np.where(self.with_history, values, np.nan)
+        for name, values in _measured(lists, self.rebuys, longest):
+            table[f"rebuys/{name}"] = np.where(self.with_history, values, np.nan)
+        for name, values in _measured(lists, self.cold_items, longest):
+            table[f"cold_items/{name}"] = values
+        for name in (f"{measure}_at_{longest[0]}" for measure in MEASURES):
+            values = whole[name]
+            table[f"heavy_customers/{name}"] = np.where(
+                self.with_history & self.heavy, values, np.nan
+            )
+            table[f"light_customers/{name}"] = np.where(
+                self.with_history & ~self.heavy, values, np.nan
+            )
+            table[f"new_customers/{name}"] = np.where(self.with_history, np.nan, values)
+        return table
+
+
+def truth_numbers(truth: Sequence[Sequence[str]], items: Vocabulary) -> list[Numbers]:
+    """Each person's truth as distinct numbers; items that the vocabulary lacks are numbered behind
+    it, so that they count as missed."""
+    beyond: dict[str, int] = {}
+    return [
+        np.unique(
+            np.array(
+                [
+                    number
+                    if (number := items.number(id)) is not None
+                    else beyond.setdefault(id, len(items) + len(beyond))
+                    for id in ids
+                ],
+                np.int32,
+            )
+        )
+        for ids in truth
+    ]
+
+
+def shelf_as_of(bundle: Bundle) -> Shelf:
+    """The shelf for a moment in the past: dates count, today's stock and withdrawals do not."""
+    shelf = Shelf.of(bundle.catalog)
+    return Shelf(shelf.catalog, shelf.items, np.ones_like(shelf.offered), shelf.opens, shelf.closes)
+
+
+def _measured(
+    lists: Sequence[Numbers], truth: Sequence[Numbers], cutoffs: Sequence[int]
+) -> Iterator[tuple[str, Values]]:
+    for name, measure in MEASURES.items():
+        for k in cutoffs:
+            yield f"{name}_at_{k}", measure(lists, truth, k)
+
+
+def _baseline_lists(
+    name: str,
+    data: TrainingData,
+    persons: Sequence[str],
+    questions: Sequence[Query],
+    placement: Placement,
+    n: int,
+    eligible: Mask,
+    history: Sequence[Numbers],
+) -> tuple[list[Numbers], list[Numbers]]:
+    baseline = BASELINES[name]
+    if placement.repeats == "allow":
+        hidden: Sequence[Numbers] = [NONE] * len(persons)
+    elif placement.repeats == "exclude_purchased":
+        hidden = [query.history.purchases().distinct() for query in questions]
+    else:
+        hidden = history
+    return (
+        baseline(data, persons, n, eligible=eligible, hidden=hidden),
+        baseline(data, persons, n, eligible=eligible, hidden=history),
+    )
+
+
+def _overall(
+    lists: Sequence[Numbers], data: TrainingData, eligible: Mask, n: int
+) -> dict[str, float]:
+    counts = np.bincount(data.timeline.items, minlength=len(data.items)).astype(np.float64)
+    return {
+        f"coverage_at_{n}": catalogue_coverage(lists, n, n_items=int(eligible.sum())),
+        f"novelty_at_{n}": float(np.nanmean(novelty(lists, n, counts=counts))),
+    }
+
+
+def _placement(bundle: Bundle, name: str) -> Placement:
+    placement = bundle.placement(name)
+    if placement is None:
+        raise InsufficientData(f"Bundle {bundle.model_version} has no placement {name!r}.")
+    return placement
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    for start in range(0, n, CHUNK):
+        yield slice(start, min(start + CHUNK, n))

@@ -1,0 +1,85 @@
+"""Recipe and training data in, bundle out. No file is read or written here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from recsys.bundle import Bundle, Manifest
+from recsys.models import MODELS
+from recsys.placements import Placement
+from recsys.query import Model
+from recsys.training_data import TrainingData
+from training.config import Recipe
+
+
+@dataclass(frozen=True, slots=True)
+class Provenance:
+    """Where a bundle comes from, for its manifest."""
+
+    model_version: str
+    code_revision: str
+    data_fingerprint: str
+    synthetic: bool = False
+
+
+def build(
+    data: TrainingData,
+    recipe: Recipe,
+    *,
+    provenance: Provenance,
+    placements: Sequence[Placement] | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Bundle:
+    """Fits the models that the placements use and puts them together.
+
+    `placements` replace those of the recipe once their blends are chosen. The same data and recipe
+    give the same arrays: every family has a random generator of its own, seeded by recipe and name.
+    """
+    chosen = tuple(placements if placements is not None else recipe.placements)
+    models = {}
+    for name in families_needed(chosen, recipe):
+        if progress is not None:
+            progress(name)
+        models[name] = fit(name, data, recipe)
+    window_from = data.timeline.times.min() if len(data.timeline.times) else data.as_of.timestamp()
+    return Bundle(
+        manifest=Manifest(
+            model_version=provenance.model_version,
+            as_of=data.as_of,
+            window_from=data.as_of.fromtimestamp(float(window_from), data.as_of.tzinfo),
+            config_digest=recipe.digest(),
+            code_revision=provenance.code_revision,
+            data_fingerprint=provenance.data_fingerprint,
+            synthetic=provenance.synthetic,
+        ),
+        items=data.items,
+        catalog=data.catalog,
+        models=models,
+        placements={placement.name: placement for placement in chosen},
+        weighting=recipe.weighting,
+    )
+
+
+def fit(name: str, data: TrainingData, recipe: Recipe) -> Model:
+    """One model family of the recipe, fitted; KeyError where MODELS has no such name."""
+    family = MODELS[name]
+    config = family.config.model_validate(recipe.models.get(name, {}))
+    rng = np.random.default_rng([recipe.seed, *name.encode()])
+    with threadpool_limits(1, "blas"):
+        return family.fit(data, config, rng=rng)
+
+
+def families_needed(placements: Sequence[Placement], recipe: Recipe) -> list[str]:
+    """The models that some placement uses, in the order of the registry.
+
+    A fallback that the recipe does not list is left out: falling back is never a reason to fail.
+    """
+    used = {name for placement in placements for name in placement.models}
+    used |= {
+        name for placement in placements for name in placement.fallback if name in recipe.models
+    }
+    return [name for name in MODELS if name in used]

@@ -1,0 +1,155 @@
+"""What a trial came to, for people and machines: a table, the summary file, and MLflow."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from recsys.data_checks import Check
+from training import plots
+from training.gate import Decision
+from training.source import Source
+from training.steps import StepCost
+from training.tracking import Run
+from training.trial import Cuts, Trial
+
+SHOWN = (
+    "recall_at_20",
+    "ndcg_at_20",
+    "hit_rate_at_20",
+    "new_items/recall_at_20",
+    "new_items/ndcg_at_20",
+    "new_items/hit_rate_at_20",
+    "rebuys/recall_at_20",
+    "heavy_customers/ndcg_at_20",
+    "light_customers/ndcg_at_20",
+    "new_customers/ndcg_at_20",
+    "cold_items/recall_at_20",
+)
+
+
+def print_metrics(trial: Trial, *, console: Console) -> None:
+    """The measures with their intervals, the baselines beside them."""
+    report = trial.report
+    table = Table(title=f"Held out {report.cut:%Y-%m-%d} to {report.until:%Y-%m-%d}")
+    table.add_column("measure")
+    table.add_column("value", justify="right")
+    table.add_column("95% interval", justify="right")
+    for baseline in report.baseline_estimates:
+        table.add_column(baseline, justify="right")
+    table.add_column("customers", justify="right")
+    for name in SHOWN:
+        estimate = report.estimates.get(name)
+        if estimate is None or not estimate.customers:
+            continue
+        table.add_row(
+            name,
+            f"{estimate.value:.4f}",
+            f"{estimate.low:.4f}–{estimate.high:.4f}",
+            *(f"{measured[name].value:.4f}" for measured in report.baseline_estimates.values()),
+            str(estimate.customers),
+        )
+    console.print(table)
+    for placement in trial.placements:
+        if placement.name in trial.recipe.blend_search.placements:
+            weights = ", ".join(f"{name} {w:.3f}" for name, w in placement.blend.items() if w > 0)
+            console.print(f"  {placement.name}: {weights}", highlight=False)
+
+
+def log_trial(
+    run: Run, trial: Trial, *, source: Source, cuts: Cuts, checks: Sequence[Check]
+) -> None:
+    """Recipe, measures with intervals, checks in their public form and plots into the run."""
+    metrics = trial.report.metrics()
+    flat: dict[str, float] = {}
+    for name, measured in metrics.items():
+        for part in ("value", "low", "high"):
+            value = measured[part]
+            if isinstance(value, float) and math.isfinite(value):
+                flat[name if part == "value" else f"{name}_{part}"] = value
+    flat |= {name: value for name, value in trial.report.overall.items() if math.isfinite(value)}
+    run.log_dataset(source.fingerprint, told=_data(source, cuts))
+    run.log_metrics(flat, dataset=source.fingerprint)
+    run.log_dict(trial.recipe.model_dump(mode="json"), "recipe.json")
+    run.log_dict(metrics, "report.json")
+    run.log_dict({"checks": [check.public() for check in checks]}, "checks.json")
+    run.log_dict(
+        {placement.name: placement.model_dump(mode="json") for placement in trial.placements},
+        "placements.json",
+    )
+    run.log_dict(_data(source, cuts), "data.json")
+    run.log_figure(plots.curve_over_k(metrics), "plots/curve_over_k.png")
+    run.log_figure(plots.slices(metrics), "plots/slices.png")
+    run.log_figure(plots.coverage(trial.report.overall), "plots/coverage.png")
+
+
+def summary_of(
+    candidate: Trial,
+    rival: Trial | None,
+    decision: Decision,
+    costs: Sequence[StepCost],
+    *,
+    source: Source,
+    cuts: Cuts,
+    checks: Sequence[Check],
+    version: str | None,
+    model_version: str,
+    run_id: str,
+) -> dict[str, Any]:
+    """The run as plain values; what `--summary` writes."""
+    return {
+        "decision": "promoted" if decision.promote else "refused",
+        "reasons": list(decision.reasons),
+        "version": version,
+        "model_version": model_version if decision.promote else None,
+        "run_id": run_id,
+        "synthetic": source.synthetic,
+        "steps": [asdict(cost) for cost in costs],
+        "metrics": candidate.report.metrics(),
+        "overall": dict(candidate.report.overall),
+        "champion_metrics": None if rival is None else rival.report.metrics(),
+        "gate": decision.as_json(),
+        "checks": [check.public() for check in checks],
+        "data": _data(source, cuts),
+        "recipe_digest": candidate.recipe.digest(),
+        "blends": {placement.name: placement.blend for placement in candidate.placements},
+    }
+
+
+def write_summary(summary: Mapping[str, Any], path: Path) -> None:
+    """Replaces the file in one step; figures that do not exist are null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.writing")
+    text = json.dumps(_without_nan(summary), indent=1, allow_nan=False)
+    beside.write_text(text + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _data(source: Source, cuts: Cuts) -> dict[str, Any]:
+    return {
+        "fingerprint": source.fingerprint,
+        "events": source.events,
+        "items": len(source.items),
+        "oldest": source.oldest.isoformat(),
+        "newest": source.newest.isoformat(),
+        "validations": [cut.isoformat() for cut in cuts.validations],
+        "test": cuts.test.isoformat(),
+        "end": cuts.end.isoformat(),
+    }
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return value
