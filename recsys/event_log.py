@@ -1,6 +1,6 @@
 """The event log: Parquet partitions by day, one row per item of an event. Training reads only this.
 
-    <root>/date=2026-11-21/<part>.parquet
+<root>/date=2026-11-21/<part>.parquet
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
+from typing import Final
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from recsys.events import Event
+from recsys.events import Event, EventItem
 
 SCHEMA = pa.schema(
     [
@@ -46,40 +48,40 @@ SCHEMA = pa.schema(
 """One row per item of an event (`position` from 0); an event without items is one row without."""
 
 
+ITEM_FIELDS: Final = {
+    "item_id": "item_id", "quantity": "quantity", "price": "price", "list_index": "index",
+}  # fmt: skip
+"""Column → field of EventItem."""
+NO_ITEM: Final[Sequence[EventItem | None]] = (None,)
+CONTEXT_FIELDS: Final = frozenset({"country", "channel", "device", "referrer"})
+
+
 def rows(events: Iterable[Event]) -> pa.Table:
     """The events as a table of SCHEMA."""
-    columns: dict[str, list[object]] = {name: [] for name in SCHEMA.names}
-    for event in events:
-        context = event.context
-        for position, item in enumerate(event.items or [None]):
-            values = {
-                "event_id": event.event_id,
-                "position": position,
-                "kind": event.event,
-                "timestamp": event.timestamp.astimezone(UTC),
-                "user_id": event.user_id,
-                "anonymous_id": event.anonymous_id,
-                "session_id": event.session_id,
-                "account_id": event.account_id,
-                "item_id": item and item.item_id,
-                "quantity": item and item.quantity,
-                "price": item and item.price,
-                "list_index": item and item.index,
-                "currency": event.currency,
-                "search_term": event.search_term,
-                "recommendation_id": event.recommendation_id,
-                "transaction_id": event.transaction_id,
-                "rating": event.rating,
-                "action": event.action,
-                "name": event.name,
-                "country": context and context.country,
-                "channel": context and context.channel,
-                "device": context and context.device,
-                "referrer": context and context.referrer,
-            }
-            for name, value in values.items():
-                columns[name].append(value)
-    return pa.table(columns, schema=SCHEMA)
+    told = list(events)
+    items = [item for event in told for item in event.items or NO_ITEM]
+    counts = np.array([max(len(event.items), 1) for event in told], np.int64)
+    first_rows = np.cumsum(counts) - counts
+    columns: dict[str, pa.Array] = {
+        "position": pa.array(np.arange(len(items)) - np.repeat(first_rows, counts), pa.int32())
+    }
+    for name, field in ITEM_FIELDS.items():
+        told_of_items = [None if item is None else getattr(item, field) for item in items]
+        columns[name] = pa.array(told_of_items, SCHEMA.field(name).type)
+    # What an event says once is told once and repeated for each of its rows.
+    row_event = pa.array(np.repeat(np.arange(len(told)), counts))
+    for name in SCHEMA.names:
+        if name in columns:
+            continue
+        values: list[object]
+        if name == "kind":
+            values = [event.event for event in told]
+        elif name in CONTEXT_FIELDS:
+            values = [event.context and getattr(event.context, name) for event in told]
+        else:
+            values = [getattr(event, name) for event in told]
+        columns[name] = pa.array(values, SCHEMA.field(name).type).take(row_event)
+    return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
 class EventLog:
@@ -93,7 +95,7 @@ class EventLog:
 
         So a writer that was killed half-way repeats its part and leaves no row twice.
         """
-        days = pc.strftime(table["timestamp"], format="%Y-%m-%d")
+        days = table["timestamp"].cast(pa.date32())
         for day in sorted(days.unique().to_pylist()):
             folder = self.root / f"date={day}"
             folder.mkdir(parents=True, exist_ok=True)
@@ -133,7 +135,7 @@ def _write_durably(table: pa.Table, path: Path) -> None:
         pq.write_table(table, file, compression="zstd")
         file.flush()
         os.fsync(file.fileno())
-    os.replace(beside, path)
+    beside.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import apsw
 import msgspec
@@ -29,23 +29,32 @@ from recsys.store.sqlite_schema import (
     refusal,
 )
 
+PART_SQL: Final = """
+SELECT max(seq) FROM (
+    SELECT seq, sum(length(body)) OVER (ORDER BY seq) - length(body) AS bytes_before
+    FROM waiting WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 200000
+) WHERE bytes_before < ?
+"""
+
 
 class SQLiteStore:
     """The `Store` protocol on one file in WAL mode; several processes may open the same file.
 
     `busy_timeout` is how many seconds a call waits for another writer before StoreUnavailable;
-    `part_events` how many events one part of the archive holds at most. StoreError where the file
-    is damaged, of another program or of another schema version.
+    `part_bytes` how much one part of the archive takes out at most. StoreError where the file is
+    damaged, of another program or of another schema version.
 
     Of the consent rules of the protocol: an event without consent, or of a person whose latest
     statement refuses, is stored `anonymised`; `identify` needs consent to join.
     """
 
-    def __init__(self, path: Path, *, busy_timeout: float = 5.0, part_events: int = 50_000) -> None:
+    def __init__(
+        self, path: Path, *, busy_timeout: float = 5.0, part_bytes: int = 32 << 20
+    ) -> None:
         check_library()
         self.path = Path(path)
         self._busy_timeout = busy_timeout
-        self._part_events = part_events
+        self._part_bytes = part_bytes
         self._lock = threading.Lock()
         self._reading = threading.local()
         self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
@@ -183,10 +192,10 @@ class SQLiteStore:
                 connection.close()
 
     def _plan_part(self, newest: int) -> tuple[int, int] | None:
-        with self._writing(self._writer) as connection:
-            archived, planned = _meta(connection, "archived"), _meta(connection, "planned")
-            if planned == archived:
-                planned = min(newest, archived + self._part_events)
+        archived, planned = self._meta("archived"), self._meta("planned")
+        if planned == archived:
+            planned = self._read(PART_SQL, (archived, newest, self._part_bytes))[0][0] or archived
+            with self._writing(self._writer) as connection:
                 _set_meta(connection, "planned", planned)
         return (archived + 1, planned) if planned > archived else None
 

@@ -15,7 +15,7 @@ from recsys.store import Store
 from recsys.store.sqlite import SQLiteStore
 
 STORES: Final[dict[str, Callable[[Path], Store]]] = {
-    "sqlite": lambda folder: SQLiteStore(folder / "store.sqlite", part_events=10),
+    "sqlite": lambda folder: SQLiteStore(folder / "store.sqlite", part_bytes=2000),
 }
 """Name → opens the store that lies in a folder; opened twice it is the same store."""
 
