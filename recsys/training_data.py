@@ -168,10 +168,11 @@ def read_training_data(
 def open_log(
     log: EventLog, *, since: datetime, until: datetime, denied: Collection[str] = ()
 ) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the view `item_events` over [since, until), persons resolved.
+    """A DuckDB connection with the views `log_rows` and `item_events` over [since, until).
 
-    Columns: those of the log, `person` (NULL where unknown or denied) and `basket`. Close it
-    after use.
+    `log_rows` are the rows of the log; `item_events` those with an item, with two columns more:
+    `person` (NULL where unknown or denied), resolved by the logins before `until`, and `basket`.
+    Close it after use.
     """
     connection = duckdb.connect()
     try:
