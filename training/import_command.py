@@ -19,16 +19,6 @@ from training.datasets.retail_lines import Protocol
 from training.datasets.sources import Format
 from training.workspace import Workspace
 
-EXAMPLES = """
-Examples:
-
-  recsys import --events events.jsonl.gz --items items.csv --profiles profiles.parquet
-
-  recsys import --data online_retail.parquet --consent assumed
-
-  recsys import --data export.csv --mapping configs/import-example.yaml --consent assumed
-"""
-
 
 def import_(
     data: Annotated[
@@ -67,7 +57,18 @@ def import_(
         ".recsys"
     ),
 ) -> None:
-    """Bring a shop's history in: events, catalogue and profiles. Repeating it adds nothing."""
+    """Bring a shop's history in: events, catalogue and profiles. Repeating it adds nothing.
+
+    Examples:
+
+    recsys import --events events.jsonl.gz --items items.csv --profiles profiles.parquet
+
+    recsys import --data online_retail.parquet --consent assumed
+
+    recsys import --data export.csv --mapping configs/import-example.yaml
+
+    Exit code 0 if anything was taken and few enough rows were rejected, else 1.
+    """
     files = [
         *(DataFile(path, "items") for path in items or ()),
         *(DataFile(path, "profiles") for path in profiles or ()),

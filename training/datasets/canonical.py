@@ -122,7 +122,8 @@ def _unfold_event(row: dict[str, object]) -> dict[str, object]:
     if item:
         event.setdefault("items", [item])
     if context:
-        event.setdefault("context", context)
+        named = event.get("context", {})
+        event["context"] = {**named, **context} if isinstance(named, dict) else named
     return event
 
 

@@ -107,6 +107,7 @@ def _import_source(
         rejected=aside.lines,
         kept_out=dict(intake.kept_out),
         rejected_file=aside.written,
+        rejected_examples=tuple(aside.examples),
     )
     done = {"state": "done", "rows": summary.rows, "rejected": summary.rejected}
     write_down(workspace.imports, {**record, **done, **intake.counts, "kept_out": intake.kept_out})

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, time
 from statistics import median
 from typing import Final
@@ -30,8 +31,13 @@ from training.datasets.retail_lines import Protocol, RetailLine, parse_line, rea
 ITEMS_PER_EVENT: Final = 1_000
 """The most that an event may hold; a longer invoice goes on in a second event."""
 
-Invoice = dict[RetailLine, Row]
-"""The distinct lines of an invoice and the rows on which they stand, in the order of the file."""
+
+@dataclass(slots=True)
+class _Invoice:
+    """An invoice as it grows: its distinct lines, and the rows on which they stand."""
+
+    rows: dict[RetailLine, Row] = field(default_factory=dict)
+    customer: str | None = None
 
 
 def read_online_retail(table: TableFile, protocol: Protocol) -> Iterator[Finding]:
@@ -40,8 +46,8 @@ def read_online_retail(table: TableFile, protocol: Protocol) -> Iterator[Finding
     The file is read twice: an invoice is complete at its last line, wherever in the file that is,
     so that only open invoices are in memory.
     """
-    last_line = {_invoice_cell(row): row.line for row in table if isinstance(row, Row)}
-    open_invoices: dict[object, Invoice] = defaultdict(dict)
+    last_line = table.last_lines("InvoiceNo")
+    open_invoices: defaultdict[object, _Invoice] = defaultdict(_Invoice)
     shop = _Shop()
     for row in table:
         if isinstance(row, Unreadable):
@@ -59,19 +65,18 @@ def read_online_retail(table: TableFile, protocol: Protocol) -> Iterator[Finding
     yield from shop.findings()
 
 
-def _take(row: Row, invoice: Invoice, protocol: Protocol) -> Iterator[Finding]:
+def _take(row: Row, invoice: _Invoice, protocol: Protocol) -> Iterator[Finding]:
     try:
         line = parse_line(row, protocol)
     except InvalidInput as error:
         yield Rejected.of(row, error)
         return
-    customers = {known.customer for known in invoice} - {None}
     reason = reason_to_keep_out(line, protocol)
     if reason is not None:
         yield KeptOut(reason)
-    elif line in invoice:
+    elif line in invoice.rows:
         yield KeptOut("duplicate line")
-    elif line.customer is not None and customers - {line.customer}:
+    elif None not in (line.customer, invoice.customer) and line.customer != invoice.customer:
         yield Rejected.of(
             row,
             InvalidInput(
@@ -79,26 +84,25 @@ def _take(row: Row, invoice: Invoice, protocol: Protocol) -> Iterator[Finding]:
             ),
         )
     else:
-        invoice[line] = row
+        invoice.rows[line] = row
+        invoice.customer = invoice.customer or line.customer
 
 
-def _events(invoice: Invoice) -> Iterator[Finding]:
+def _events(invoice: _Invoice) -> Iterator[Finding]:
     """One event, or several where the invoice is longer than an event may be."""
-    if not invoice:
+    if not invoice.rows:
         return
     lines_of: dict[str, list[RetailLine]] = defaultdict(list)
-    for line in invoice:
+    for line in invoice.rows:
         lines_of[line.code].append(line)
     items = [_item(code, lines) for code, lines in lines_of.items()]
-    first_row = next(iter(invoice.values()))
-    first = next(iter(invoice))
-    customer = next((line.customer for line in invoice if line.customer is not None), None)
+    first, first_row = next(iter(invoice.rows.items()))
     for part, start in enumerate(range(0, len(items), ITEMS_PER_EVENT), start=1):
         event = {
             "event_id": first.invoice if part == 1 else f"{first.invoice}#{part}",
             "event": "refund" if first.cancels else "purchase",
-            "timestamp": min(line.sold_at for line in invoice),
-            "user_id": customer,
+            "timestamp": min(line.sold_at for line in invoice.rows),
+            "user_id": invoice.customer,
             "items": items[start : start + ITEMS_PER_EVENT],
             "transaction_id": first.invoice,
             "currency": "GBP",
@@ -107,7 +111,7 @@ def _events(invoice: Invoice) -> Iterator[Finding]:
         try:
             yield FoundEvent(first_row.line, parse_event(event))
         except InvalidInput as error:
-            yield Rejected(first_row.line, str(error), first_row.raw, lines=len(invoice))
+            yield Rejected(first_row.line, str(error), first_row.raw, lines=len(invoice.rows))
 
 
 def _item(code: str, lines: Sequence[RetailLine]) -> dict[str, object]:
@@ -128,8 +132,8 @@ class _Shop:
         self._first_sold: dict[str, tuple[datetime, int]] = {}
         self._countries: dict[str, tuple[datetime, int, str]] = {}
 
-    def learn(self, invoice: Invoice) -> None:
-        for line, row in invoice.items():
+    def learn(self, invoice: _Invoice) -> None:
+        for line, row in invoice.rows.items():
             if line.cancels:
                 continue
             self._titles[line.code][line.description] += 1

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, Final, Literal
 
@@ -102,6 +103,23 @@ class TableFile:
         for row in rows:
             self.rows += row.lines if isinstance(row, Unreadable) else 1
             yield row
+
+    def last_lines(self, column: str) -> dict[object, int]:
+        """Value of the column → the last line that has it; null stands for a row without."""
+        if self.layout != "parquet":
+            rows = (row for row in self if isinstance(row, Row))
+            return {
+                row.content.get(column): row.line
+                for row in rows
+                if isinstance(row.content, Mapping)
+            }
+        last: dict[object, int] = {}
+        lines = count(1)
+        with self._parquet() as file:
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[column]):
+                for value in batch.column(0).to_pylist():
+                    last[value if _there(value) else None] = next(lines)
+        return last
 
     def _json_rows(self) -> Iterator[Row | Unreadable]:
         for line, text in enumerate(self._lines(), start=1):

@@ -8,11 +8,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import IO, Final, Self
 
 import msgspec
 
 from training.datasets.findings import Rejected
+
+EXAMPLES: Final = 3
 
 
 def digest(path: Path) -> str:
@@ -38,6 +40,8 @@ class RejectedLines:
 
     path: Path
     lines: int = 0
+    examples: list[str] = field(default_factory=list)
+    """The first few, to be shown."""
     _file: IO[bytes] | None = field(default=None, repr=False)
 
     def __enter__(self) -> Self:
@@ -51,6 +55,8 @@ class RejectedLines:
         record = {"line": rejected.line, "reason": rejected.reason, "raw": rejected.raw}
         self._file.write(msgspec.json.encode(record) + b"\n")
         self.lines += rejected.lines
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(f"line {rejected.line}: {rejected.reason}")
 
     @property
     def written(self) -> Path | None:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Final, Literal
+from typing import Final, Literal, NamedTuple
 
 from recsys.errors import InvalidInput
 from training.datasets.reading import Row
@@ -45,11 +44,11 @@ Three look like products: 22016 is a voucher, 23444 next-day carriage, 23595 an 
 NO_COUNTRY: Final = frozenset({"Unspecified", "European Community"})
 
 
-@dataclass(frozen=True, slots=True)
-class RetailLine:
+class RetailLine(NamedTuple):
     """One line without its place in the file, so that repeated lines are equal.
 
-    `price` is that of one unit in pounds; `sold_at` is UTC.
+    `price` is that of one unit in pounds; `sold_at` is UTC. A tuple, because the file has half a
+    million lines and each is hashed.
     """
 
     invoice: str
@@ -73,16 +72,15 @@ def parse_line(row: Row, protocol: Protocol) -> RetailLine:
     if not isinstance(cells, Mapping):
         raise InvalidInput("row", row.raw, "give Online Retail as CSV or Parquet")
     code = _text(cells, "StockCode")
-    country = str(cells.get("Country", "")).strip()
     return RetailLine(
         invoice=_text(cells, "InvoiceNo"),
         code=code if protocol == "anchor" else code.strip().upper(),
-        description=" ".join(str(cells.get("Description", "")).split()),
+        description=_one_line(str(cells.get("Description", ""))),
         quantity=_number(cells, "Quantity"),
         sold_at=_time(cells.get("InvoiceDate")),
         price=_number(cells, "UnitPrice"),
-        customer=_customer(cells.get("CustomerID")),
-        country=country if country and country not in NO_COUNTRY else None,
+        customer=_customer(str(cells.get("CustomerID", ""))),
+        country=_country(str(cells.get("Country", ""))),
     )
 
 
@@ -113,7 +111,7 @@ def _text(cells: Mapping[str, object], column: str) -> str:
 def _number(cells: Mapping[str, object], column: str) -> float:
     cell = cells.get(column)
     try:
-        number = float(str(cell))
+        number = cell if isinstance(cell, float) else float(str(cell))
     except ValueError:
         number = math.nan
     if not math.isfinite(number):
@@ -121,20 +119,35 @@ def _number(cells: Mapping[str, object], column: str) -> float:
     return number
 
 
-def _customer(cell: object) -> str | None:
-    if cell is None:
+@lru_cache(maxsize=8_192)
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+@lru_cache(maxsize=1_024)
+def _country(text: str) -> str | None:
+    country = text.strip()
+    return country if country and country not in NO_COUNTRY else None
+
+
+@lru_cache(maxsize=1_024)
+def _customer(text: str) -> str | None:
+    if not text:
         return None
     try:
-        number = float(str(cell))
+        number = float(text)
     except ValueError:
         number = math.nan
     if not number.is_integer():
-        raise InvalidInput("CustomerID", cell, "give a whole number, or nothing for a stranger")
+        raise InvalidInput("CustomerID", text, "give a whole number, or nothing for a stranger")
     return str(int(number))
 
 
 def _time(cell: object) -> datetime:
-    moment = cell if isinstance(cell, datetime) else _parse_time(str(cell))
+    return _in_utc(cell) if isinstance(cell, datetime) else _parse_time(str(cell))
+
+
+def _in_utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
@@ -142,7 +155,9 @@ def _time(cell: object) -> datetime:
 def _parse_time(text: str) -> datetime:
     for pattern in (None, "%m/%d/%Y %H:%M"):
         try:
-            return datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)
+            return _in_utc(
+                datetime.strptime(text, pattern) if pattern else datetime.fromisoformat(text)
+            )
         except ValueError:
             continue
     raise InvalidInput(

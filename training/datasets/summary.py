@@ -26,6 +26,7 @@ class FileSummary:
     rejected: int = 0
     kept_out: Mapping[str, int] = field(default_factory=dict)
     rejected_file: Path | None = None
+    rejected_examples: Sequence[str] = ()
 
     @property
     def taken(self) -> int:
@@ -67,4 +68,5 @@ def _lines(file: FileSummary) -> list[str]:
     kept_out = sorted(file.kept_out.items(), key=lambda entry: -entry[1])
     lines += [f"  kept out    {count:,} rows: {reason}" for reason, count in kept_out]
     aside = f", kept in {file.rejected_file}" if file.rejected_file else ""
-    return [*lines, f"  rejected    {file.rejected:,} rows{aside}"]
+    lines.append(f"  rejected    {file.rejected:,} rows{aside}")
+    return [*lines, *(f"              {example}" for example in file.rejected_examples)]
