@@ -6,7 +6,6 @@ that cannot be served is refused and counted; what was served before stays.
 
 from __future__ import annotations
 
-import gc
 import logging
 import threading
 from collections.abc import Callable
@@ -185,8 +184,6 @@ class BundleSource:
             as_of = bundle.manifest.as_of.timestamp()
             self._monitoring.bundle_as_of.labels(variant.name).set(as_of)
         logger.info("Serving %s", ", ".join(bundle.model_version for _, bundle in bundles))
-        # A bundle lives for hours: the collector need not walk its objects at every turn.
-        gc.freeze()
 
     def _whole_catalog(self) -> tuple[int, list[Item]]:
         """All live changes; while the store is away the bundle's own catalogue serves."""
