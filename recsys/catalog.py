@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 import numpy as np
@@ -54,16 +54,19 @@ def parse_item(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Item:
     """The item in `raw` (JSON text or a mapping); InvalidInput names field, value and remedy."""
     try:
         if isinstance(raw, Mapping):
-            return msgspec.convert(raw, Item)
+            item = msgspec.convert(raw, Item)
+            _encoder.encode(item)
+            return item
         return _decoder.decode(raw)
     except msgspec.ValidationError as error:
-        told = invalid_event(str(error), raw)
+        told = invalid_event(str(error), raw, choices={"kind": get_args(ItemKind)})
         raise InvalidInput(told.field, told.value, told.remedy) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidInput("item", str(error), "send one JSON object in UTF-8") from error
 
 
 _decoder: Final = msgspec.json.Decoder(Item)
+_encoder: Final = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, Literal, get_args
@@ -39,7 +39,9 @@ KIND_NUMBER: Final[Mapping[str, int]] = {kind: n for n, kind in enumerate(EVENT_
 """Event kind → its int8 code in arrays."""
 PURCHASE: Final = KIND_NUMBER["purchase"]
 
-NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]+$"
+# `$` alone would let a line feed at the end pass.
+NO_CONTROL_CHARACTERS = r"^[^\x00-\x1f\x7f]+$(?!\n)"
+THREE_CAPITALS = r"^[A-Z]{3}$(?!\n)"
 Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128, pattern=NO_CONTROL_CHARACTERS)]
 """An external id: 1–128 characters, no control characters (a NUL byte breaks PostgreSQL)."""
 Text = Annotated[str, msgspec.Meta(max_length=512, pattern=r"^[^\x00]*$")]
@@ -48,7 +50,7 @@ Price = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 """A price of one unit in the event's currency, 0 to 1e9."""
 Quantity = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 Country = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROL_CHARACTERS)]
-Currency = Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}$")]
+Currency = Annotated[str, msgspec.Meta(pattern=THREE_CAPITALS)]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -166,11 +168,12 @@ def parse_event(
     try:
         if isinstance(raw, Mapping):
             event = msgspec.convert(raw, Event)
+            _encoder.encode(event)
         else:
             event = _decoder.decode(raw)
     except msgspec.ValidationError as error:
         raise invalid_event(str(error), raw) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidEvent("event", str(error), "send one JSON object in UTF-8") from error
     _check_rules(event)
     if now is not None:
@@ -193,39 +196,59 @@ def anonymised(event: Event) -> Event:
     )
 
 
-def invalid_event(message: str, raw: object) -> InvalidEvent:
-    """msgspec's message (``Expected `str`, got `int` - at `$.items[0].price` ``) as InvalidEvent."""
+CHOICES: Final[Mapping[str, Sequence[str]]] = {
+    "event": EVENT_KINDS,
+    "action": get_args(FeedbackAction),
+}
+"""Field → the words that it may be."""
+
+
+def invalid_event(
+    message: str, raw: object, *, choices: Mapping[str, Sequence[str]] = CHOICES
+) -> InvalidEvent:
+    """msgspec's message (``Expected `str`, got `int` - at `$.user_id` ``) as InvalidEvent.
+
+    `choices`: field → the words that it may be.
+    """
     expected, _, place = message.partition(" - at ")
-    path = place.removeprefix("key` in `").strip("`")
+    path = place.strip("`").removeprefix("key` in `")
     unknown = re.search(r"unknown field `([^`]*)`", expected)
     missing = re.search(r"missing required field `([^`]*)`", expected)
     name = unknown or missing
-    field = ".".join(part for part in (path.removeprefix("$").lstrip("."), name and name[1]) if part)
+    field = ".".join(
+        part for part in (path.removeprefix("$").lstrip("."), name and name[1]) if part
+    )
     if missing:
         return InvalidEvent(field, None, "this field is required")
     if unknown:
-        return InvalidEvent(field, _value_at(raw, f"{path}.{name[1] if name else ''}"),
-                            "there is no such field; leave it out")
-    return InvalidEvent(field or "event", _value_at(raw, path), _remedy(expected))
+        return InvalidEvent(
+            field,
+            _value_at(raw, f"{path}.{name[1] if name else ''}"),
+            "there is no such field; leave it out",
+        )
+    return InvalidEvent(
+        field or "event", _value_at(raw, path), _remedy(expected, choices.get(field))
+    )
 
 
 _decoder: Final = msgspec.json.Decoder(Event)
+_encoder: Final = msgspec.json.Encoder()
 
 _REMEDIES: Final = (
     (NO_CONTROL_CHARACTERS, "send text without NUL or other control characters"),
     (r"^[^\\x00]*$", "send text without NUL characters"),
     (r"[^\\x00", "send text without NUL or other control characters"),
-    (r"^[A-Z]{3}$", "send a currency of three capital letters, such as EUR"),
+    (THREE_CAPITALS, "send a currency of three capital letters, such as EUR"),
 )
 
 
-def _remedy(expected: str) -> str:
+def _remedy(expected: str, choices: Sequence[str] | None) -> str:
     for pattern, remedy in _REMEDIES:
         if pattern in expected or pattern.replace("\\", "\\\\") in expected:
             return remedy
     if "Invalid enum value" in expected:
-        return "use one of the documented values"
-    if "Invalid RFC3339" in expected or "timezone" in expected:
+        return "use one of " + (", ".join(choices) if choices else "the documented values")
+    if "Invalid RFC3339" in expected or "timezone" in expected or "datetime" in expected:
         return "send an RFC 3339 time with a zone, such as 2026-11-21T20:15:00Z"
     return expected[:1].lower() + expected[1:].replace("`", "")
 
@@ -256,7 +279,9 @@ def _check_rules(event: Event) -> None:
     if kind == "custom" and event.name is None:
         raise InvalidEvent("name", None, "a custom event has a name given by the shop")
     if not 1970 <= event.timestamp.year <= 9000:
-        raise InvalidEvent("timestamp", event.timestamp.isoformat(), "send a time after 1970")
+        raise InvalidEvent(
+            "timestamp", event.timestamp.isoformat(), "send a time from 1970 to 9000"
+        )
 
 
 def _check_timestamp(timestamp: datetime, now: datetime, tolerance: Tolerance) -> None:

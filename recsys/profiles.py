@@ -42,12 +42,13 @@ def parse_profile(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Profile:
     try:
         if isinstance(raw, Mapping):
             profile = msgspec.convert(raw, Profile)
+            _encoder.encode(profile)
         else:
             profile = _decoder.decode(raw)
     except msgspec.ValidationError as error:
         told = invalid_event(str(error), raw)
         raise InvalidInput(told.field, told.value, told.remedy) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise InvalidInput("profile", str(error), "send one JSON object in UTF-8") from error
     if profile.person.key is None:
         raise InvalidInput("user_id", None, "a profile names a user_id or an anonymous_id")
@@ -55,3 +56,4 @@ def parse_profile(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Profile:
 
 
 _decoder: Final = msgspec.json.Decoder(Profile)
+_encoder: Final = msgspec.json.Encoder()

@@ -137,7 +137,7 @@ def read_training_data(
         connection.execute(NUMBER_SQL)
         users = Vocabulary(_strings(connection, "SELECT person FROM users ORDER BY number"))
         items = Vocabulary(_strings(connection, "SELECT item_id FROM items ORDER BY number"))
-        if not _count(connection, "SELECT count(*) FROM item_events"):
+        if not _count(connection, "SELECT count(*) FROM acts"):
             raise InsufficientData(
                 f"The event log at {log.root} has no event with an item between "
                 f"{as_of - window:%Y-%m-%d} and {as_of:%Y-%m-%d}; import events first."

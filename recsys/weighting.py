@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from recsys.events import EVENT_KINDS
 
@@ -34,7 +35,17 @@ class Weighting(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind_weights: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_KIND_WEIGHTS))
-    half_life_days: float = Field(default=90.0, gt=0)
+    half_life_days: float = Field(default=90.0, gt=0, allow_inf_nan=False)
+
+    @field_validator("kind_weights")
+    @classmethod
+    def _known_and_finite(cls, kind_weights: dict[str, float]) -> dict[str, float]:
+        for kind, weight in kind_weights.items():
+            if kind not in EVENT_KINDS:
+                raise ValueError(f"{kind!r} is no kind of event; use {', '.join(EVENT_KINDS)}")
+            if not math.isfinite(weight):
+                raise ValueError(f"the weight of {kind} is {weight}; it must be a finite number")
+        return kind_weights
 
     def by_number(self) -> NDArray[np.float32]:
         """The weights in the order of EVENT_KINDS."""
