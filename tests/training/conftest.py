@@ -1,0 +1,108 @@
+"""A tiny real bundle, and MLflow on SQLite: set up once, since that takes seconds."""
+
+from __future__ import annotations
+
+import shutil
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.sparse import csr_array
+
+from recsys.bundle import Bundle, Manifest, save_bundle
+from recsys.catalog import Catalog, Item
+from recsys.models.neighbours import NeighbourModel
+from recsys.models.popularity import PopularityModel
+from recsys.placements import Placement
+from recsys.weighting import Weighting
+from training.tracking import Tracking
+from training.workspace import Workspace
+
+AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
+ITEMS = ("bag", "camera", "lens", "mug", "plate", "tripod")
+MakeBundle = Callable[..., Path]
+
+
+@pytest.fixture
+def make_bundle(tmp_path: Path) -> MakeBundle:
+    """Writes a bundle of six items and gives its directory: a camera leads to a lens, all else to
+    the mug; `loved` is the most popular item."""
+
+    def make(model_version: str, *, loved: str = "mug", withdrawn: bool = False) -> Path:
+        catalog = Catalog.of([Item(item_id=id, title=id, withdrawn=withdrawn) for id in ITEMS])
+        number = catalog.vocabulary.number
+        popularity = np.linspace(0.1, 0.6, len(ITEMS), dtype=np.float32)
+        popularity[number(loved)] = 1.0
+        weights = np.zeros((len(ITEMS), len(ITEMS)), np.float32)
+        weights[number("camera"), number("lens")] = 1.0
+        weights[number("camera"), number("tripod")] = 0.5
+        bundle = Bundle(
+            manifest=Manifest(
+                model_version=model_version,
+                as_of=AS_OF,
+                window_from=AS_OF,
+                config_digest="c0ffee",
+                code_revision="abc",
+            ),
+            items=catalog.vocabulary,
+            catalog=catalog,
+            models={
+                "random_walk": NeighbourModel(csr_array(weights), binary=True),
+                "popularity": PopularityModel(popularity),
+            },
+            placements={
+                "for_you": Placement(
+                    name="for_you",
+                    blend={"random_walk": 1.0, "popularity": 0.1},
+                    fallback=("popularity",),
+                    repeats="exclude_history",
+                ),
+                "similar": Placement(
+                    name="similar", blend={"random_walk": 1.0}, fallback=("popularity",)
+                ),
+            },
+            weighting=Weighting(),
+        )
+        return save_bundle(bundle, tmp_path / "built" / uuid.uuid4().hex)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An MLflow database with its tables and nothing in them, to be copied."""
+    folder = tmp_path_factory.mktemp("mlflow")
+    path = folder / "empty.sqlite"
+    Tracking(uri=f"sqlite:///{path}", artifacts=folder / "files", experiment="set-up")
+    return path
+
+
+@pytest.fixture
+def workspace(tmp_path: Path, empty_database: Path) -> Workspace:
+    """A workspace of its own, whose MLflow is set up and empty."""
+    place = Workspace(tmp_path / "workspace").create()
+    shutil.copy(empty_database, place.mlflow_database)
+    return place
+
+
+@pytest.fixture
+def tracking(workspace: Workspace) -> Tracking:
+    """The tracking of that workspace."""
+    return Tracking.of(workspace)
+
+
+@pytest.fixture
+def register(tracking: Tracking, make_bundle: MakeBundle) -> Callable[..., str]:
+    """Makes a run with a bundle of that version and registers it; gives the registry's number."""
+
+    def make(model_version: str, **options: object) -> str:
+        with tracking.run("nightly", params={}, tags={}) as run:
+            run.log_metrics({"ndcg_at_20": 0.25})
+            run.log_dict({"seed": 7}, "recipe.json")
+            run.log_bundle(make_bundle(model_version, **options))
+            return tracking.register(run, tags={"recipe_digest": "c0ffee"})
+
+    return make
