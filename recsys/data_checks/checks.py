@@ -85,15 +85,24 @@ def _duplicates(log: Window) -> Check:
     )
 
 
-REPEATS_SQL = """
+DEED_SQL = """
+hash(coalesce(person, session_id), kind, item_id, date_trunc('second', utc), transaction_id,
+     search_term, action, name)
+"""
+TIMED_SQL = "coalesce(person, session_id) IS NOT NULL AND utc <> date_trunc('day', utc)"
+REPEATS_SQL = f"""
 FROM (
-    SELECT coalesce(person, 'session ' || session_id) AS person, kind, item_id,
-        date_trunc('second', utc) AS second, count(*) AS n, min(event_id) <> max(event_id) AS two_ids
-    FROM log
-    WHERE coalesce(person, session_id) IS NOT NULL AND utc <> date_trunc('day', utc)
-    GROUP BY coalesce(person, 'session ' || session_id), kind, item_id, date_trunc('second', utc),
-        transaction_id, search_term, action, name
-) WHERE two_ids
+    SELECT deed, count(*) AS n
+    FROM (SELECT {DEED_SQL} AS deed, hash(event_id) AS event FROM log WHERE {TIMED_SQL})
+    GROUP BY deed HAVING min(event) <> max(event)
+)
+"""
+REPEATED_SQL = f"""
+SELECT any_value(concat_ws(' ', coalesce(person, 'session ' || session_id), kind, item_id,
+                           date_trunc('second', utc)))
+FROM (SELECT *, {DEED_SQL} AS deed FROM log WHERE {TIMED_SQL})
+JOIN (SELECT * {REPEATS_SQL}) AS repeats USING (deed)
+GROUP BY deed ORDER BY max(n) DESC, 1
 """
 
 
@@ -109,53 +118,61 @@ def _repeats(log: Window) -> Check:
         share_of(again, log.rows),
         f"{again:,} of {log.rows:,} rows repeat what the same person did within the same second",
         (log.rules.repeats_warn, log.rules.repeats_fail),
-        "SELECT concat_ws(' ', person, kind, item_id, second) "
-        + REPEATS_SQL
-        + " ORDER BY n DESC, person, second",
+        REPEATED_SQL,
     )
 
 
-BUSIEST_SQL = """
-FROM (SELECT {column} AS one, count(DISTINCT hash(event_id)) AS n
-      FROM log WHERE {column} IS NOT NULL GROUP BY {column})
+BUSIEST_ITEM_SQL = """
+FROM (SELECT item_id AS one, count(*) AS n FROM log WHERE item_id IS NOT NULL GROUP BY item_id)
+"""
+BUSIEST_PERSON_SQL = """
+FROM (SELECT person AS one, count(*) AS n
+      FROM log WHERE person IS NOT NULL AND position = 0 GROUP BY person)
 """
 
 
 def _one_item(log: Window) -> Check:
-    limits = (log.rules.one_item_warn, log.rules.one_item_fail)
-    return _dominant(log, "one item", BUSIEST_SQL.format(column="item_id"), limits)
+    busiest = BUSIEST_ITEM_SQL
+    share = share_of(log.number("SELECT max(n) " + busiest), log.rows)
+    return log.judged(
+        "one item",
+        share,
+        f"one item has {share:.1%} of the lines",
+        (log.rules.one_item_warn, log.rules.one_item_fail),
+        "SELECT one || ' (' || n || ' lines)' " + busiest + " ORDER BY n DESC, one",
+    )
 
 
 def _one_person(log: Window) -> Check:
-    limits = (log.rules.one_person_warn, log.rules.one_person_fail)
-    return _dominant(log, "one person", BUSIEST_SQL.format(column="person"), limits)
-
-
-def _dominant(log: Window, name: str, busiest: str, limits: tuple[float, float]) -> Check:
+    busiest = BUSIEST_PERSON_SQL
     share = share_of(log.number("SELECT max(n) " + busiest), log.events)
     return log.judged(
-        name,
+        "one person",
         share,
-        f"{name} has {share:.1%} of the events",
-        limits,
+        f"one customer or visitor has {share:.1%} of the events",
+        (log.rules.one_person_warn, log.rules.one_person_fail),
         "SELECT one || ' (' || n || ' events)' " + busiest + " ORDER BY n DESC, one",
     )
 
 
 BOTS_SQL = """
 FROM (
-    SELECT person, max(n) AS most, sum(n) AS total FROM (
-        SELECT person, count(*) AS n FROM log WHERE position = 0 AND person IS NOT NULL
-        GROUP BY person, date_trunc('day', utc)
-    ) GROUP BY person
-) days LEFT JOIN (
-    SELECT person, max(n) AS most FROM (
-        SELECT person, count(*) AS n FROM log
-        WHERE position = 0 AND person IS NOT NULL AND utc <> date_trunc('day', utc)
-        GROUP BY person, date_trunc('minute', utc)
-    ) GROUP BY person
-) minutes USING (person)
-WHERE days.most > {day} OR coalesce(minutes.most, 0) > {minute}
+    SELECT person, max(per_day) AS most_a_day, max(per_minute) AS most_a_minute, sum(n) AS total
+    FROM (
+        SELECT person, n, per_minute, sum(n) OVER (PARTITION BY person, day) AS per_day
+        FROM (
+            SELECT person, date_trunc('day', utc) AS day, count(*) AS n,
+                count(*) FILTER (utc <> date_trunc('day', utc)) AS per_minute
+            FROM log WHERE position = 0 AND person IN (
+                SELECT person FROM log WHERE position = 0
+                GROUP BY person HAVING count(*) > least({day}, {minute})
+            )
+            GROUP BY person, date_trunc('day', utc), date_trunc('minute', utc)
+        )
+    )
+    GROUP BY person
+)
+WHERE most_a_day > {day} OR most_a_minute > {minute}
 """
 
 
@@ -174,8 +191,9 @@ def _bots(log: Window) -> Check:
         f"{count:,.0f} persons made more than {rules.bot_events_per_day:,} events in a day or "
         f"{rules.bot_events_per_minute:,} in a minute: {share:.1%} of all",
         (0.0, rules.bots_fail),
-        "SELECT person || ' (' || days.most || ' in a day, ' || coalesce(minutes.most, 0) "
-        "|| ' in a minute)' " + bots + " ORDER BY total DESC, person",
+        "SELECT person || ' (' || most_a_day || ' in a day, ' || most_a_minute || ' in a minute)' "
+        + bots
+        + " ORDER BY total DESC, person",
     )
 
 

@@ -53,10 +53,15 @@ class CheckRules(BaseModel):
         default=0.02, ge=0, le=1, description="same person, kind and item within one second"
     )
     repeats_fail: float = Field(default=0.5, ge=0, le=1)
-    one_item_warn: float = Field(default=0.2, ge=0, le=1, description="share of the busiest item")
+    one_item_warn: float = Field(
+        default=0.2, ge=0, le=1, description="the busiest item's share of the lines"
+    )
     one_item_fail: float = Field(default=0.6, ge=0, le=1)
     one_person_warn: float = Field(
-        default=0.1, ge=0, le=1, description="share of the busiest customer or visitor"
+        default=0.1,
+        ge=0,
+        le=1,
+        description="the busiest customer's or visitor's share of the events",
     )
     one_person_fail: float = Field(default=0.5, ge=0, le=1)
     bot_events_per_day: int = Field(default=2000, ge=1, description="more in a day is no human")
