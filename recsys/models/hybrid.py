@@ -180,8 +180,8 @@ def fit_hybrid(
         solver.fit(
             _as_matrix(rows, columns, np.ones(len(rows)), positives.shape),
             sample_weight=_as_matrix(rows, columns, weights, positives.shape),
-            user_features=_narrow(user_features),
-            item_features=_narrow(as_candidate),
+            user_features=narrow(user_features),
+            item_features=narrow(as_candidate),
             epochs=config.epochs,
             num_threads=config.threads,
         )
@@ -205,7 +205,7 @@ def _as_matrix(
     return coo_matrix((values.astype(np.float32), (rows, columns)), shape=shape)
 
 
-def _narrow(matrix: csr_matrix) -> csr_matrix:
+def narrow(matrix: csr_matrix) -> csr_matrix:
     """float32 with int32 indices, which is all that LightFM reads."""
     narrow = csr_matrix(matrix, dtype=np.float32)
     narrow.indices = narrow.indices.astype(np.int32)

@@ -44,6 +44,7 @@ class SparseScorer:
     def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
         """Each row's best n among the eligible items."""
         found: list[ScoredItems] = []
+        allow = None if eligible.all() else eligible
         for matrix in self._matrices():
             starts = matrix.indptr.tolist()
             for first, last in pairwise(starts):
@@ -51,7 +52,7 @@ class SparseScorer:
                     found.append(EMPTY)
                     continue
                 numbers, scores = matrix.indices[first:last], matrix.data[first:last]
-                found.append(top_n_of(numbers, scores, n, allow=eligible))
+                found.append(top_n_of(numbers, scores, n, allow=allow))
         return found
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:
