@@ -25,7 +25,8 @@ import numpy as np
 from recsys.catalog import Catalog, Item
 from recsys.errors import BundleError
 from recsys.events import KIND_NUMBER
-from recsys.ids import Vocabulary
+from recsys.feedback import refused_items
+from recsys.ids import Numbers, Vocabulary
 from recsys.models import MODELS
 from recsys.placements import Placement
 from recsys.query import History, Model
@@ -87,6 +88,11 @@ class Bundle:
         seen_from = max(self.manifest.as_of.timestamp(), times.max(initial=-np.inf))
         weights = self.weighting.weights(kinds, times, now=min(seen_from, now.timestamp()))
         return History(numbers, kinds, times, weights)
+
+
+    def refused(self, events: Sequence[StoredEvent], *, now: datetime) -> Numbers:
+        """The items that a person refused and has not taken back (`recsys.feedback`)."""
+        return self.items.known(sorted(refused_items(events, now=now)))
 
 
 class _Settings(msgspec.Struct, frozen=True):

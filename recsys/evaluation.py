@@ -33,7 +33,7 @@ from recsys.operations import recommend
 from recsys.placements import Placement
 from recsys.query import Mask, Query
 from recsys.shelf import Shelf
-from recsys.splitting import HeldOut, check_no_leak
+from recsys.splitting import HeldOut, Truth, check_no_leak
 from recsys.training_data import TrainingData
 
 MEASURES = {
@@ -223,7 +223,7 @@ class Slices:
         return table
 
 
-def truth_numbers(truth: Sequence[Sequence[str]], items: Vocabulary) -> list[Numbers]:
+def truth_numbers(truth: Sequence[Truth], items: Vocabulary) -> list[Numbers]:
     """Each person's truth as distinct numbers; items that the vocabulary lacks are numbered behind
     it, so that they count as missed."""
     beyond: dict[str, int] = {}
@@ -234,12 +234,12 @@ def truth_numbers(truth: Sequence[Sequence[str]], items: Vocabulary) -> list[Num
                     number
                     if (number := items.number(id)) is not None
                     else beyond.setdefault(id, len(items) + len(beyond))
-                    for id in ids
+                    for id in taken.items
                 ],
                 np.int32,
             )
         )
-        for ids in truth
+        for taken in truth
     ]
 
 

@@ -18,7 +18,7 @@ from recsys.ids import NONE, Numbers
 from recsys.placements import Level, Placement
 from recsys.query import Contributions, Mask, Query, ScoredItems, Scorer, Scores
 from recsys.shelf import Shelf
-from recsys.top_n import top_n_of
+from recsys.top_n import EMPTY, top_n_of
 
 SEGMENT_MODELS = frozenset({"popularity_by_country", "popularity_by_category"})
 EVERYBODY_MODELS = frozenset({"popularity", "trending"})
@@ -105,7 +105,8 @@ def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> li
     """The personal order of each query's `listed` items; every item of the list stays in it.
 
     score = engine_weight · engine + Σ weight · model, each scaled to at most 1 within the list;
-    engine is the engine's score where it gave one for every item, else 1 / log₂(position + 2).
+    engine is the engine's score where it gave one for every item, else 1 / log₂(position + 2). What
+    the person has refused goes to the end.
     """
     listed = [query.listed for query in queries]
     if any(given is None for given in listed):
@@ -114,7 +115,7 @@ def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> li
     scorers = condition(bundle, queries, placement.models)
     scores = {name: scorer.score(known) for name, scorer in scorers.items()}
     rankings = []
-    for row, given in enumerate(listed):
+    for row, (query, given) in enumerate(zip(queries, listed, strict=True)):
         if given is None:
             continue
         places = np.flatnonzero(given.items >= 0)
@@ -123,7 +124,7 @@ def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> li
             part = np.zeros(len(given.items), np.float32)
             part[places] = placement.blend[name] * _scaled(by_row[row])
             parts[name] = part
-        rankings.append(_ranking(parts))
+        rankings.append(_ranking(parts, last=np.isin(given.items, query.refused)))
     return rankings
 
 
@@ -155,13 +156,22 @@ def blend(
     hidden: Sequence[Numbers],
     n: int,
 ) -> Blended:
-    """The weighted sum over the candidates, cut at n."""
+    """The weighted sum over the candidates, cut at n.
+
+    Where none of a placement's personal models has an opinion, its blend has none either: weights
+    that are right beside a history are not those for a stranger, who is left to the fallback.
+    """
     models = placement.models
+    personal = np.array([name not in EVERYBODY_MODELS | SEGMENT_MODELS for name in models])
     scorers = condition(bundle, queries, models)
     weights = np.array([placement.blend[name] for name in models], np.float32)
     best: list[ScoredItems] = []
     chiefs: list[list[str]] = []
     for candidates in gather(scorers, placement.candidates, eligible, hidden):
+        if personal.any() and not candidates.parts[personal].any():
+            best.append(EMPTY)
+            chiefs.append([])
+            continue
         weighted = weights[:, None] * candidates.parts
         scored = top_n_of(candidates.numbers, weighted.sum(axis=0), n)
         best.append(scored)
@@ -212,7 +222,7 @@ def condition(bundle: Bundle, queries: Sequence[Query], names: Sequence[str]) ->
 
 
 def _hidden(query: Query, placement: Placement, exclude: Numbers) -> Numbers:
-    parts = [query.seeds, exclude]
+    parts = [query.seeds, query.refused, exclude]
     if placement.repeats == "exclude_history":
         parts.append(query.history.items)
     elif placement.repeats == "exclude_purchased":
@@ -237,10 +247,10 @@ def _engine_scores(scores: Scores) -> Scores:
     return np.asarray(1.0 / np.log2(np.arange(len(scores)) + 2.0), np.float32)
 
 
-def _ranking(parts: Mapping[str, Scores]) -> Ranking:
+def _ranking(parts: Mapping[str, Scores], *, last: Mask) -> Ranking:
     names = list(parts)
     stacked = np.stack([parts[name] for name in names])
-    totals = stacked.sum(axis=0)
+    totals = np.where(last, np.float32(-1.0), stacked.sum(axis=0))
     order = np.argsort(-totals, kind="stable")
     heaviest = stacked[:, order].argmax(axis=0)
     return Ranking(order, totals[order], tuple(names[index] for index in heaviest.tolist()))

@@ -122,6 +122,8 @@ class Query:
     seeds: Numbers = field(default_factory=lambda: NONE)
     listed: Listed | None = None
     shown: Shown = field(default_factory=Shown)
+    refused: Numbers = field(default_factory=lambda: NONE)
+    """Items that the person does not want to see (`recsys.feedback`)."""
     profile: Profile = UNKNOWN
     context: Context = field(default_factory=Context)
     known: bool = False

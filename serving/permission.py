@@ -78,6 +78,7 @@ def query_of(
     return Query(
         now=now,
         history=history,
+        refused=bundle.refused(known.history, now=now),
         session=_session(permitted, user, bundle, history, now, session),
         profile=_profile(permitted, user),
         context=context_of(context),

@@ -60,7 +60,7 @@ def print_metrics(trial: Trial, *, console: Console) -> None:
     for placement in trial.placements:
         if placement.name in trial.recipe.blend_search.placements:
             weights = ", ".join(f"{name} {w:.3f}" for name, w in placement.blend.items() if w > 0)
-            console.print(f"  {placement.name}: {weights}", highlight=False)
+            console.print(f"  {placement.name}: {weights}", highlight=False, soft_wrap=True)
 
 
 def log_trial(
@@ -79,7 +79,7 @@ def log_trial(
     run.log_metrics(flat, dataset=source.fingerprint)
     run.log_dict(trial.recipe.model_dump(mode="json"), "recipe.json")
     run.log_dict(metrics, "report.json")
-    run.log_dict({"checks": [check.public() for check in checks]}, "checks.json")
+    run.log_dict({"checks": _public(checks)}, "checks.json")
     run.log_dict(
         {placement.name: placement.model_dump(mode="json") for placement in trial.placements},
         "placements.json",
@@ -116,7 +116,7 @@ def summary_of(
         "overall": dict(candidate.report.overall),
         "champion_metrics": None if rival is None else rival.report.metrics(),
         "gate": decision.as_json(),
-        "checks": [check.public() for check in checks],
+        "checks": _public(checks),
         "data": _data(source, cuts),
         "recipe_digest": candidate.recipe.digest(),
         "blends": {placement.name: placement.blend for placement in candidate.placements},
@@ -143,6 +143,14 @@ def _data(source: Source, cuts: Cuts) -> dict[str, Any]:
         "test": cuts.test.isoformat(),
         "end": cuts.end.isoformat(),
     }
+
+
+def _public(checks: Sequence[Check]) -> list[dict[str, str]]:
+    """Checks without their examples, which may name customers."""
+    return [
+        {"name": check.name, "status": check.status.name, "message": check.message}
+        for check in checks
+    ]
 
 
 def _without_nan(value: Any) -> Any:

@@ -45,7 +45,7 @@ class Bar:
     def say(self, text: str) -> None:
         """Lines that stay."""
         for line in text.splitlines():
-            self.shown.console.print(f"  {line}", highlight=False)
+            self.shown.console.print(f"  {line}", highlight=False, soft_wrap=True)
 
     def progress(self, done: int, total: int) -> None:
         """How far it is."""
@@ -74,6 +74,7 @@ class Steps:
             TimeElapsedColumn(),
             console=self.console,
             transient=True,
+            disable=not self.console.is_terminal,
         ) as progress:
             yield Bar(name, progress, progress.add_task(name, total=None))
         cost = StepCost(name, time.perf_counter() - started, _peak_mb())
@@ -82,7 +83,7 @@ class Steps:
 
     def say(self, text: str) -> None:
         """A line of its own."""
-        self.console.print(f"  {text}", highlight=False)
+        self.console.print(f"  {text}", highlight=False, soft_wrap=True)
 
 
 def _reset_peak() -> None:
