@@ -44,6 +44,9 @@ def read_canonical(table: TableFile, kind: CanonicalKind) -> Iterator[Finding]:
             yield parse(row)
         except InvalidInput as error:
             yield Rejected.of(row, error)
+        except RecursionError:
+            deep = InvalidInput("row", row.raw, "the JSON is nested too deeply; send it flat")
+            yield Rejected.of(row, deep)
 
 
 def canonical_kind(columns: tuple[str, ...]) -> CanonicalKind | None:

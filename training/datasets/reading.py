@@ -225,7 +225,7 @@ def _keys(row: Row) -> tuple[str, ...]:
     if isinstance(row.content, bytes):
         try:
             value = msgspec.json.decode(row.content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return ()
         return tuple(value) if isinstance(value, dict) else ()
     return tuple(row.content)

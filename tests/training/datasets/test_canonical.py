@@ -133,7 +133,7 @@ def test_a_profile_row_has_country_group_account_and_traits(tmp_path: Path) -> N
     ("change", "reason"),
     [
         ({"items": [{"item_id": "a", "price": -1}]}, r"items\[0\]\.price is -1; expected"),
-        ({"event": "buy"}, "event is 'buy'; use one of the documented values"),
+        ({"event": "buy"}, "event is 'buy'; use one of "),
         ({"timestamp": "21-11-2026"}, "timestamp is '21-11-2026'; send an RFC 3339 time"),
         ({"user_id": "a\x00"}, r"user_id is 'a\\x00'; send text without NUL"),
         ({"colour": "red"}, "colour is 'red'; there is no such field"),
@@ -149,6 +149,20 @@ def test_a_line_that_breaks_the_schema_is_rejected_with_field_value_and_remedy(
     assert second.line == 2
     assert json.loads(second.raw) == {**EVENTS[0], **change}
     assert re.search(reason, second.reason)
+
+
+@pytest.mark.parametrize(
+    "text", [b"[1]", b"null", b"{", b"\xff", b'{"event_id": ' + b"[" * 100_000, b"e1,purchase"]
+)
+def test_a_line_that_is_no_json_object_is_rejected_and_the_next_is_read(
+    tmp_path: Path, text: bytes
+) -> None:
+    path = tmp_path / "e.jsonl"
+    path.write_bytes(text + b"\n" + json.dumps(EVENTS[0]).encode())
+    first, second = read_canonical(TableFile(path), "events")
+    assert isinstance(first, Rejected)
+    assert isinstance(second, FoundEvent)
+    assert open_source(DataFile(path, "events"), ImportOptions()).contents == "events"
 
 
 @pytest.mark.parametrize("price", ["cheap", "nan", "inf", "-1"])
