@@ -16,7 +16,6 @@ import time
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving.assembly import Worker
 from serving.config import config_from_environment
 
 config = config_from_environment(os.environ)
@@ -58,6 +57,9 @@ class RecommendationService:
     """One worker process."""
 
     def __init__(self) -> None:
+        # The parent process imports this file as well; it needs neither the models nor the store.
+        from serving.assembly import Worker
+
         config.check_exposure()
         logging.getLogger("serving").setLevel(logging.INFO)
         # uvicorn formats a line per request wherever its access logger has a handler.
