@@ -5,30 +5,34 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rich.box import SIMPLE
 from rich.table import Table
 
 if TYPE_CHECKING:
     from training.compare import Comparison
     from training.tracking import ModelVersion
 
-MEASURES: Final = ("recall_at_20", "ndcg_at_20", "new_items/recall_at_20")
-"""The measures in the table of versions."""
+MEASURES: Final = {
+    "recall_at_20": "recall@20",
+    "ndcg_at_20": "ndcg@20",
+    "new_items/recall_at_20": "new items",
+}
+"""The measures in the table of versions, and their headings."""
 
 
 def versions_table(found: Sequence[ModelVersion], *, served: str | None) -> Table:
-    """One row per version: what it is, what it was made of, and what it measured."""
-    table = Table("version", "model version", "made", "is", "recipe", "code")
-    for heading in MEASURES:
-        table.add_column(heading, justify="right")
+    """One row per version: its bundle, what it is now, and what it measured."""
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
+    for heading in ("no.", "model version", "is"):
+        table.add_column(heading, no_wrap=True)
+    for heading in MEASURES.values():
+        table.add_column(heading, justify="right", no_wrap=True)
     for one in found:
         marks = [*one.aliases, *(["served"] if one.model_version == served else [])]
         table.add_row(
             one.version,
             one.model_version,
-            f"{one.created:%Y-%m-%d %H:%M}",
             ", ".join(marks),
-            one.tags.get("recipe_digest", ""),
-            one.tags.get("code_revision", ""),
             *(_figure(one.metrics, name) for name in MEASURES),
         )
     return table
@@ -39,11 +43,11 @@ def comparison_table(found: Comparison, *, names: Collection[str] | None = None)
 
     A difference is coloured where its interval leaves zero out.
     """
-    table = Table(title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}")
-    table.add_column("measure")
+    table = Table(box=SIMPLE, title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}")
+    table.add_column("measure", overflow="fold")
     for heading in (
-        f"version {found.first.version}",
-        f"version {found.second.version}",
+        f"no. {found.first.version}",
+        f"no. {found.second.version}",
         "difference",
         "95% interval",
         "n",

@@ -46,6 +46,13 @@ def recsys(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     return run
 
 
+SERVE = """
+import sys
+from training.cli import main
+main(["serve", "--config", sys.argv[1], "--workers", "2"])
+"""
+
+
 def champion(workspace: Workspace) -> str:
     publication = read_publication(workspace.published)
     assert publication is not None
@@ -211,8 +218,7 @@ def test_status_ends_with_1_and_tells_the_remedy_where_registry_and_service_disa
 
 def test_serve_becomes_the_serving_package_with_the_options_given(tmp_path: Path) -> None:
     ended = subprocess.run(
-        [sys.executable, "-c", "from training.cli import main; main()"]
-        + ["serve", "--config", str(tmp_path / "missing.yaml"), "--workers", "2"],
+        [sys.executable, "-c", SERVE, str(tmp_path / "missing.yaml")],
         capture_output=True,
         text=True,
         check=False,
@@ -222,7 +228,7 @@ def test_serve_becomes_the_serving_package_with_the_options_given(tmp_path: Path
     assert "Traceback" not in ended.stderr
 
 
-def test_ctrl_c_ends_with_130(workspace: Workspace) -> None:
+def test_ctrl_c_ends_with_130() -> None:
     code = (
         "import sys, training.cli\n"
         "@training.cli.app.command('wait')\n"
