@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -46,8 +47,18 @@ class Listener:
         for prepared in self.answers:
             connection, _ = self._socket.accept()
             with connection:
-                self.heard.append(connection.recv(65_536))
+                self.heard.append(_whole_request(connection))
                 connection.sendall(prepared)
+
+
+def _whole_request(connection: socket.socket) -> bytes:
+    heard = b""
+    while True:
+        heard += connection.recv(65_536)
+        head, blank, body = heard.partition(b"\r\n\r\n")
+        lengths = re.findall(rb"content-length: (\d+)", head.lower())
+        if blank and len(body) >= sum(map(int, lengths)):
+            return heard
 
 
 @pytest.fixture
