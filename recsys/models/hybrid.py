@@ -37,17 +37,20 @@ from recsys.training_data import TrainingData
 class HybridConfig(BaseModel):
     """`parts` cuts every person's past into that many pieces, each predicted from those before.
 
+    Time grows with epochs · positives · history items: above `max_positives` a random choice of
+    them is learnt.
     More than one thread fits faster and no longer gives the same factors each time.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     embedding_size: int = Field(default=32, ge=1, le=512)
-    epochs: int = Field(default=20, ge=1)
+    epochs: int = Field(default=15, ge=1)
     learning_rate: float = Field(default=0.05, gt=0)
     reg: float = Field(default=1e-6, ge=0)
     parts: int = Field(default=3, ge=2, le=10)
-    max_history_items: int = Field(default=50, ge=1)
+    max_history_items: int = Field(default=30, ge=1)
+    max_positives: int = Field(default=300_000, ge=1)
     min_trait_people: int = Field(default=5, ge=1)
     threads: int = Field(default=1, ge=1)
 
@@ -162,7 +165,13 @@ def fit_hybrid(
 
     as_candidate, as_history = item_features(data)
     traits = trait_vocabulary(data.profiles, min_people=config.min_trait_people)
-    past = moments(data, parts=config.parts, max_items=config.max_history_items)
+    past = moments(
+        data,
+        parts=config.parts,
+        max_items=config.max_history_items,
+        max_positives=config.max_positives,
+        rng=rng,
+    )
     people = trait_matrix(data.profiles, traits)[past.users]
     user_features = hstack([past.histories @ as_history, people], format="csr")
     solver = LightFM(

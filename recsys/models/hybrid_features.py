@@ -16,7 +16,7 @@ from recsys.models.item_words import category_nodes, price_steps
 from recsys.models.sparse_scores import stacked
 from recsys.profiles import Profile
 from recsys.top_n import top_n_of
-from recsys.training_data import TrainingData
+from recsys.training_data import Timeline, TrainingData
 
 
 def item_features(data: TrainingData) -> tuple[csr_array, csr_array]:
@@ -90,44 +90,74 @@ class Moments:
     positives: csr_array
 
 
-def moments(data: TrainingData, *, parts: int, max_items: int) -> Moments:
+def moments(
+    data: TrainingData,
+    *,
+    parts: int,
+    max_items: int,
+    max_positives: int,
+    rng: np.random.Generator,
+) -> Moments:
     """Each person's events cut in time into equal parts; what came before a part predicts it.
 
     A model that saw an item both in the history and as its positive would learn to repeat it.
+    Above `max_positives` a random choice of the positives is kept, which bounds time and memory.
     """
-    timeline = data.timeline
     n_users, n_items = data.interactions.shape
+    shape = (n_users * parts, n_items)
+    timeline = data.timeline
     now = data.as_of.timestamp()
     weights = data.weighting.weights(timeline.kinds, timeline.times, now=now).astype(np.float64)
-    # Number of the event within its person, 0 first: rows are sorted by person and time.
+    part = _parts(timeline, n_users, parts)
+    rows = timeline.users.astype(np.int64) * parts
+    positives = _sampled(_summed(weights, rows + part, timeline.items, shape), max_positives, rng)
+    chosen = np.flatnonzero(np.diff(positives.indptr))
+    histories = csr_array((len(chosen), n_items), dtype=np.float64)
+    for later in range(1, parts):
+        before = part < later
+        # 2^(−age/half-life) from another moment is one factor per row, gone in the mean.
+        known = _summed(weights[before], rows[before] + later, timeline.items[before], shape)
+        histories = histories + known[chosen]
+    return Moments(
+        (chosen // parts).astype(np.int32),
+        _means(csr_array(histories), max_items),
+        positives[chosen],
+    )
+
+
+def _parts(timeline: Timeline, n_users: int, parts: int) -> NDArray[np.int64]:
+    """Per row of the timeline the part of its person's past, 0 first; an event is in one part."""
+    if not len(timeline.events):
+        return np.empty(0, np.int64)
     is_new = np.ones(len(timeline.events), np.int64)
     is_new[1:] = (np.diff(timeline.events) != 0) | (np.diff(timeline.users) != 0)
     event = np.cumsum(is_new) - 1
-    starts = np.minimum(timeline.starts[:-1], max(len(event) - 1, 0))
-    first = event[starts] if len(event) else starts
-    place = event - first[timeline.users]
+    # A person without events has no row to ask for, so where its start is clipped to is no matter.
+    first = event[np.minimum(timeline.starts[:-1], len(event) - 1)]
     counts = np.bincount(timeline.users, weights=is_new, minlength=n_users)
-    part = np.minimum((place * parts / np.maximum(counts[timeline.users], 1)), parts - 1)
-    part = part.astype(np.int64)
-    shape = (n_users * parts, n_items)
-    rows = timeline.users.astype(np.int64) * parts + part
-    positives = _summed(weights, rows, timeline.items, shape)
-    histories = csr_array(shape, dtype=np.float64)
-    for later in range(1, parts):
-        before = part < later
-        rows = timeline.users[before].astype(np.int64) * parts + later
-        # 2^(−age/half-life) from another moment is one factor per row, gone in the mean.
-        histories = histories + _summed(weights[before], rows, timeline.items[before], shape)
-    chosen = np.flatnonzero(np.diff(positives.indptr))
-    positives, histories = positives[chosen], csr_array(histories)[chosen]
-    means = []
-    for row in range(len(chosen)):
-        span = slice(histories.indptr[row], histories.indptr[row + 1])
-        values = histories.data[span] / max(float(histories.data[span].max(initial=0.0)), 1e-300)
-        means.append(
-            pooled(histories.indices[span], values.astype(np.float32), max_items=max_items)
-        )
-    return Moments((chosen // parts).astype(np.int32), stacked(means, n_columns=n_items), positives)
+    place = event - first[timeline.users]
+    return np.asarray(place * parts // counts[timeline.users], np.int64)
+
+
+def _sampled(matrix: csr_array, n: int, rng: np.random.Generator) -> csr_array:
+    """At most n of the entries."""
+    if matrix.nnz <= n:
+        return matrix
+    kept = np.zeros(matrix.nnz, np.bool_)
+    kept[rng.choice(matrix.nnz, n, replace=False)] = True
+    starts = np.concatenate([[0], np.cumsum(kept)])[matrix.indptr]
+    return csr_array((matrix.data[kept], matrix.indices[kept], starts), shape=matrix.shape)
+
+
+def _means(matrix: csr_array, max_items: int) -> csr_array:
+    """Each row pooled: its heaviest items, weights that sum to 1."""
+    rows = []
+    for row in range(matrix.shape[0]):
+        span = slice(matrix.indptr[row], matrix.indptr[row + 1])
+        # Scaled before the narrowing to float32, in which old weights would vanish.
+        values = matrix.data[span] / matrix.data[span].max(initial=1e-300)
+        rows.append(pooled(matrix.indices[span], values.astype(np.float32), max_items=max_items))
+    return stacked(rows, n_columns=matrix.shape[1])
 
 
 def _summed(

@@ -16,6 +16,7 @@ from recsys.training_data import TrainingData
 
 Reader = Callable[..., TrainingData]
 N = 24
+RNG = np.random.default_rng(0)
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +120,7 @@ def test_the_score_is_what_lightfm_itself_predicts(
 
 
 def test_what_is_predicted_came_after_what_predicts_it(shop: TrainingData) -> None:
-    past = moments(shop, parts=3, max_items=50)
+    past = moments(shop, parts=3, max_items=50, max_positives=10_000, rng=RNG)
     timeline = shop.timeline
     first_time = {
         (int(user), int(item)): time
@@ -135,9 +136,17 @@ def test_what_is_predicted_came_after_what_predicts_it(shop: TrainingData) -> No
     assert past.positives.nnz == shop.interactions.nnz
 
 
+def test_no_more_positives_are_learnt_than_allowed(shop: TrainingData) -> None:
+    whole = moments(shop, parts=3, max_items=50, max_positives=10_000, rng=RNG)
+    some = moments(shop, parts=3, max_items=2, max_positives=40, rng=RNG)
+    assert some.positives.nnz == 40 < whole.positives.nnz
+    assert some.positives.shape == some.histories.shape == (len(some.users), len(shop.items))
+    assert np.diff(some.histories.indptr).max() == 2
+
+
 def test_the_items_of_one_event_are_never_torn_apart(read: Reader) -> None:
     shop = read([("p", 9.0, ["a", "b"]), ("p", 5.0, ["c", "d"]), ("q", 7.0, ["a"])])
-    past = moments(shop, parts=2, max_items=50)
+    past = moments(shop, parts=2, max_items=50, max_positives=10_000, rng=RNG)
     np.testing.assert_array_equal(past.users, [0, 0, 1])
     np.testing.assert_array_equal(
         past.positives.toarray() > 0, [[1, 1, 0, 0], [0, 0, 1, 1], [1, 0, 0, 0]]
