@@ -51,12 +51,13 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
     Placement(
         name="for_you",
         blend={
-            "repeat": 0.2,
+            "session": 0.25,
+            "repeat": 0.15,
             "rebuy": 0.1,
-            "random_walk": 0.2,
-            "als": 0.25,
+            "random_walk": 0.15,
+            "als": 0.15,
             "hybrid": 0.1,
-            "trending": 0.15,
+            "trending": 0.05,
             "popularity": 0.05,
         },
     ),

@@ -176,6 +176,7 @@ def open_log(
     """
     connection = duckdb.connect()
     try:
+        connection.execute("SET TimeZone = 'UTC'")  # days begin at midnight UTC wherever it runs
         connection.execute(
             "CREATE TABLE denied AS SELECT unnest(?::VARCHAR[]) AS person", [sorted(denied)]
         )

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from recsys.event_log import EventLog, rows
+from recsys.events import anonymised
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
 from recsys.training_data import TrainingData, read_training_data
 from recsys.weighting import Weighting
@@ -52,7 +53,11 @@ def small_shop(tmp_path_factory: pytest.TempPathFactory) -> SmallShop:
     rng = np.random.default_rng(11)
     shop = make_shop(ShopConfig(), rng=rng)
     log = EventLog(tmp_path_factory.mktemp("small-shop") / "event_log")
-    events = [event for batch in simulate(shop, days=60, rng=rng) for event in batch]
+    events = [
+        event if event.personalization else anonymised(event)
+        for batch in simulate(shop, days=60, rng=rng)
+        for event in batch
+    ]
     log.append(rows(events), part="history")
     return SmallShop(shop, log, shop.config.opening + timedelta(days=60))
 

@@ -37,7 +37,7 @@ class Declared:
     """In what a family differs from the others."""
 
     needs: frozenset[str]
-    """Any of these in the query gives it an opinion: history, purchases, seeds, country, traits."""
+    """Any of these in the query gives it an opinion: history, session, seeds, country, traits."""
     scores_seeds: bool = True
     """Whether an item of the page may get a score itself."""
     random: bool = False
@@ -54,6 +54,7 @@ DECLARED: Mapping[str, Declared] = {
     "repeat": Declared(HISTORY),
     "rebuy": Declared(HISTORY),
     "recent": Declared(HISTORY),
+    "session": Declared(frozenset({"session"}), scores_seeds=False),
     "random_walk": Declared(FROM_ITEMS, scores_seeds=False),
     "item_item": Declared(FROM_ITEMS, scores_seeds=False),
     "als": Declared(HISTORY, random=True),
@@ -142,7 +143,10 @@ def queries_of(shop: Shop) -> list[Query]:
         for person in range(N_PEOPLE)
     ]
     return [
-        *(replace(query, seeds=seeds) for query, seeds in zip(asked, pages, strict=True)),
+        *(
+            replace(query, seeds=seeds, session=query.history.since(query.history.times[-1]))
+            for query, seeds in zip(asked, pages, strict=True)
+        ),
         Query(now=AS_OF),
         Query(now=AS_OF, context=Context(country="NL")),
     ]
@@ -237,6 +241,7 @@ def test_an_opinion_needs_what_is_declared(name: str, model: Model, shop: Shop) 
     page = shop.data.items.numbers([shop.item_id(0)])
     cases = {
         "history": replace(nothing, history=full.history),
+        "session": replace(nothing, session=full.history),
         "seeds": replace(nothing, seeds=page),
         "country": replace(nothing, context=Context(country="NL")),
         "traits": replace(nothing, profile=Profile(customer_group="trade")),

@@ -51,7 +51,9 @@ def choose_blend(
 
     The objective is 1 for the starting blend: recall@n + NDCG@n over all items, and over the items
     that are new to the customer, each relative to the start. Weights sum to 1; a model below 1 %
-    gets 0 and is not fitted again. Raises LeakFromFuture where a period's data overlap.
+    gets 0 and is not fitted again. A model that had no opinion in any period (nobody is in a visit
+    at a cut) cannot be judged and keeps its share of the starting blend. Raises LeakFromFuture
+    where a period's data overlap.
     """
     names = tuple(placement.blend)
     tables = [_table(period, placement, search, n=n, rng=rng) for period in periods]
@@ -60,6 +62,8 @@ def choose_blend(
         return placement
     weights = np.array([placement.blend[name] for name in names], np.float64)
     weights /= max(weights.sum(), 1e-12)
+    judged = np.any([table.parts.any(axis=(1, 2)) for table in tables], axis=0)
+    kept = np.where(judged, 0.0, weights)
     start = [table.measure(weights) for table in tables]
 
     def objective(candidate: NDArray[np.float64]) -> float:
@@ -75,7 +79,7 @@ def choose_blend(
     for step in STEPS:
         for _ in range(search.sweeps):
             before = best
-            for index in range(len(names)):
+            for index in np.flatnonzero(judged).tolist():
                 for direction in (step, -step):
                     tried = weights.copy()
                     tried[index] = max(0.0, tried[index] + direction * max(0.1, tried[index]))
@@ -89,9 +93,10 @@ def choose_blend(
                 progress(best)
             if best <= before:
                 break
-    weights /= weights.sum()
+    weights = np.where(judged, weights, 0.0)
+    weights /= max(weights.sum(), 1e-12)
     weights[weights < LEAST_SHARE] = 0.0
-    weights /= weights.sum()
+    weights = kept + (1.0 - kept.sum()) * weights / max(weights.sum(), 1e-12)
     return placement.with_blend(
         {name: round(weight, 4) for name, weight in zip(names, weights.tolist(), strict=True)}
     )

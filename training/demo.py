@@ -144,7 +144,7 @@ class Visitor:
         table.add_column("why")
         for item in items:
             reasons = [reason["text"] for reason in item.get("reasons") or ()]
-            words = "; ".join([item["source_text"], *reasons[:1]])
+            words = "; ".join(dict.fromkeys([item["source_text"], *reasons[:1]]))
             table.add_row(str(item["position"] + 1), item.get("title") or item["item_id"], words)
         self.console.print(table)
         self.console.print()

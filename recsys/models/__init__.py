@@ -35,6 +35,7 @@ from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
 from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
 from recsys.models.recent import RecentConfig, RecentModel, fit_recent
 from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
+from recsys.models.session import SessionConfig, SessionModel, fit_session
 from recsys.query import Model
 
 
@@ -72,6 +73,7 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     "repeat": ModelFamily(RepeatConfig, fit_repeat, RepeatModel, "bought before"),
     "rebuy": ModelFamily(RebuyConfig, fit_rebuy, RebuyModel, "bought before, as many do again"),
     "recent": ModelFamily(RecentConfig, fit_recent, RecentModel, "looked at last"),
+    "session": ModelFamily(SessionConfig, fit_session, SessionModel, "goes with this visit"),
     "random_walk": ModelFamily(
         RandomWalkConfig, fit_random_walk, NeighbourModel, "people with your taste chose it"
     ),

@@ -226,6 +226,20 @@ def test_what_a_person_bought_rises_in_a_reranked_list(
     assert with_history.order.tolist().index(15) < without.order.tolist().index(15)
 
 
+def test_what_was_refused_is_never_recommended_and_last_in_a_list(
+    bundle: Bundle, shelf: Shelf, customers: list[Query]
+) -> None:
+    placement = bundle.placements["for_you"]
+    (before,) = recommend(bundle, customers[:1], placement, shelf, 10)
+    no = before.numbers[:2]
+    listed = Listed(before.numbers, np.full(10, np.nan, np.float32))
+    refusing = replace(customers[0], refused=no, listed=listed)
+    (after,) = recommend(bundle, [refusing], placement, shelf, 10)
+    assert not set(no.tolist()) & set(after.numbers.tolist())
+    (ranking,) = rerank(bundle, [refusing], bundle.placements["rerank"])
+    assert set(ranking.order[-2:].tolist()) == {0, 1}
+
+
 def test_asking_for_nothing_is_an_error(
     bundle: Bundle, shelf: Shelf, small_data: TrainingData
 ) -> None:
