@@ -54,7 +54,7 @@ COMMON = """
 import os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from recsys.event_log import EventLog
+from recsys.event_log import EventLog, rows
 from recsys.events import Consent, Event, EventItem
 from recsys.store.sqlite import SQLiteStore
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -130,6 +130,7 @@ def archive(number):
     store = SQLiteStore(folder / "store.sqlite", part_bytes=600)
     store.append([make_event(f"e{n}", day=n % 2) for n in range(10)], received_at=NOON)
     store.archive(DyingLog(folder / "log", sys.argv[2 + number]))
+rows([make_event("e")])  # what pyarrow loads at first use is loaded once for all
 at_once(archive, len(sys.argv) - 2)
 """
 )
@@ -229,7 +230,7 @@ def test_archiving_while_others_append_loses_and_doubles_nothing(
     appender = python(APPENDER, tmp_path)
     assert appender.stdout is not None
     appender.stdout.readline()
-    store, log = SQLiteStore(path, part_bytes=20_000, busy_timeout=30), EventLog(tmp_path / "log")
+    store, log = SQLiteStore(path, part_bytes=1 << 20, busy_timeout=30), EventLog(tmp_path / "log")
     archived = sum(store.archive(log) for _ in range(4))
     appender.kill()
     appender.wait()
