@@ -146,6 +146,24 @@ def test_two_processes_set_up_one_database_and_only_the_killed_ones_run_is_close
         other.communicate()
 
 
+def test_a_database_whose_set_up_was_killed_is_made_anew(tmp_path: Path) -> None:
+    left = tmp_path / ".mlflow.sqlite.4711.writing"
+    left.write_bytes(b"half a database")
+    (tmp_path / ".mlflow.sqlite.4711.writing-journal").write_bytes(b"")
+    tracking = Tracking(uri=f"sqlite:///{tmp_path}/mlflow.sqlite", artifacts=tmp_path / "files")
+    assert tracking.versions() == []
+    assert {path.name for path in tmp_path.iterdir()} == {"files", "mlflow.sqlite"}
+
+
+def test_a_version_without_a_recipe_says_none_and_not_an_empty_one(
+    tracking: Tracking, make_bundle: MakeBundle
+) -> None:
+    with tracking.run("by hand", params={}, tags={}) as run:
+        run.log_bundle(make_bundle("by-hand"))
+        number = tracking.register(run)
+    assert tracking.version(number).recipe is None
+
+
 def test_a_run_that_was_started_by_other_means_is_left_alone(
     tracking: Tracking, client: MlflowClient
 ) -> None:

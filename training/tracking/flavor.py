@@ -101,12 +101,13 @@ def _signature() -> mlflow.models.ModelSignature:
 
     MLflow's array and integer columns refuse a missing value, hence the open type.
     """
+    anything = AnyType()  # type: ignore[no-untyped-call]
     return mlflow.models.ModelSignature(
         inputs=Schema(
             [
-                ColSpec(AnyType(), "history", required=False),
-                ColSpec(AnyType(), "seeds", required=False),
-                ColSpec(AnyType(), "k", required=False),
+                ColSpec(anything, "history", required=False),
+                ColSpec(anything, "seeds", required=False),
+                ColSpec(anything, "k", required=False),
                 ColSpec(DataType.string, "placement", required=False),
                 ColSpec(DataType.string, "country", required=False),
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +30,7 @@ CHALLENGER: Final = "challenger"
 RECIPE: Final = "recipe.json"
 """Where a run keeps what it was built from: the configuration, as the gate compares it."""
 
+SQLITE: Final = "sqlite:///"
 _ALIVE: Final = "recsys.alive"
 _MODEL_VERSION: Final = "model_version"
 _PREVIOUS: Final = "previous_champions"
@@ -37,12 +39,15 @@ _MAX_PREVIOUS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class ModelVersion:
-    """One registered version. `recipe` and `metrics` are those of the run that made it."""
+    """One registered version. `recipe` and `metrics` are those of the run that made it.
+
+    `recipe` is None where that run has none, as after registering by hand from a notebook.
+    """
 
     version: str
     run_id: str
     tags: Mapping[str, str]
-    recipe: Mapping[str, Any]
+    recipe: Mapping[str, Any] | None
     metrics: Mapping[str, float]
     created: datetime
     aliases: tuple[str, ...] = ()
@@ -70,6 +75,7 @@ class Tracking:
         self._running.mkdir(parents=True, exist_ok=True)
         # Two processes that create MLflow's tables at once both fail.
         with FileLock(self._running / "set-up.lock").wait():
+            _set_up(uri)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             found = self._client.get_experiment_by_name(experiment)
             self.experiment_id: str = (
@@ -83,7 +89,7 @@ class Tracking:
         """The tracking of a workspace, on its SQLite file."""
         workspace.create()
         return cls(
-            uri=f"sqlite:///{workspace.mlflow_database.resolve()}",
+            uri=f"{SQLITE}{workspace.mlflow_database.resolve()}",
             artifacts=workspace.mlflow_artifacts,
         )
 
@@ -274,8 +280,14 @@ class Tracking:
         return sorted(found, key=lambda one: -int(one.version))
 
     def _version(self, record: Any) -> ModelVersion:
-        run = self._client.get_run(record.run_id)
         version = str(record.version)
+        try:
+            run = self._client.get_run(record.run_id)
+        except MlflowException as error:
+            raise TrackingError(
+                f"The run of version {version} is gone from MLflow; delete that version there, or "
+                f"restore the run {record.run_id}."
+            ) from error
         return ModelVersion(
             version=version,
             run_id=record.run_id,
@@ -287,10 +299,29 @@ class Tracking:
         )
 
 
-def _read_json(artifact: str, uri: str) -> dict[str, Any]:
-    """A run's JSON file; empty where the run did not get as far as writing it."""
+def _set_up(uri: str) -> None:
+    """Makes a SQLite database beside and renames it, so that it is whole or not there.
+
+    Making MLflow's tables takes seconds; a process that is killed meanwhile would leave a database
+    that no later one can use. Other databases are set up by MLflow itself.
+    """
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE))
+    if path.exists():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for left in path.parent.glob(f".{path.name}.*.writing*"):
+        left.unlink()
+    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
+    MlflowClient(tracking_uri=f"{SQLITE}{beside}").search_experiments(max_results=1)
+    beside.rename(path)
+
+
+def _read_json(artifact: str, uri: str) -> dict[str, Any] | None:
+    """A run's JSON file; None where the run has none."""
     try:
         local = mlflow.artifacts.download_artifacts(artifact_uri=artifact, tracking_uri=uri)
     except (MlflowException, OSError):
-        return {}
+        return None
     return msgspec.json.decode(Path(local).read_bytes(), type=dict[str, Any])
