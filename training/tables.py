@@ -43,7 +43,11 @@ def comparison_table(found: Comparison, *, names: Collection[str] | None = None)
 
     A difference is coloured where its interval leaves zero out.
     """
-    table = Table(box=SIMPLE, title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}")
+    table = Table(
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+        title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}",
+    )
     table.add_column("measure", overflow="fold")
     for heading in (
         f"no. {found.first.version}",
