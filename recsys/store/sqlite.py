@@ -27,6 +27,7 @@ from recsys.store.sqlite_schema import (
     connect_reading,
     create_tables,
     refusal,
+    wait_when_busy,
 )
 
 PART_SQL: Final = """
@@ -209,7 +210,7 @@ class SQLiteStore:
         # A lock that the system takes back when its holder dies: SQLite's own, on an empty file.
         try:
             lock = apsw.Connection(f"{self.path}.archiving")
-            lock.set_busy_timeout(round(self._busy_timeout * 1000))
+            wait_when_busy(lock, self._busy_timeout)
             lock.execute("BEGIN EXCLUSIVE")
         except apsw.Error as error:
             raise refusal(error, Path(f"{self.path}.archiving")) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import sleep
 from typing import Final
 
 import apsw
@@ -14,6 +15,8 @@ APPLICATION_ID: Final = 0x52454353  # "RECS"
 
 SAFE_SQLITE: Final = 3_051_003
 """Older libraries may corrupt a WAL that two connections write or checkpoint at once."""
+
+PAUSE: Final = 0.001  # seconds
 
 TABLES: Final = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
@@ -167,9 +170,26 @@ def check_library() -> None:
         )
 
 
+def wait_when_busy(connection: apsw.Connection, busy_timeout: float) -> None:
+    """Lets the connection wait about so many seconds for a lock, asking every millisecond.
+
+    SQLite's own waits grow to 100 ms: among busy writers the longest of them then took ten times
+    as long to get its turn.
+    """
+    most = round(busy_timeout / PAUSE)
+
+    def again(count: int) -> bool:
+        if count >= most:
+            return False
+        sleep(PAUSE)
+        return True
+
+    connection.set_busy_handler(again)
+
+
 def _open(path: Path, busy_timeout: float) -> apsw.Connection:
     connection = apsw.Connection(str(path))
-    connection.set_busy_timeout(round(busy_timeout * 1000))
+    wait_when_busy(connection, busy_timeout)
     return connection
 
 
