@@ -70,6 +70,7 @@ class Parts:
     answers: AnswerLog
     monitoring: Monitoring
     tolerance: Tolerance
+    request_seconds: float
     clock: Callable[[], datetime]
     rng: Generator
 
@@ -235,9 +236,12 @@ def _endpoint(
         body = await request.body()
         started = monitoring.stopwatch()
         try:
-            response = await handler(parts, body)
+            async with asyncio.timeout(parts.request_seconds):
+                response = await handler(parts, body)
         except ProblemError as problem:
             response = _problem(problem)
+        except TimeoutError:
+            response = _problem(unavailable("The event store took too long; send it again."))
         except InvalidQuery as error:
             response = _problem(ProblemError(422, str(error)))
         except StoreUnavailable:

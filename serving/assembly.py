@@ -64,6 +64,7 @@ class Worker:
             answers=AnswerLog(store, monitoring=monitoring, capacity=config.answer_log_queue),
             monitoring=monitoring,
             tolerance=config.tolerance,
+            request_seconds=config.request_seconds,
             clock=utc_now,
             rng=np.random.default_rng(),
         )

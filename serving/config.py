@@ -50,7 +50,7 @@ class ServingConfig(BaseModel):
     body_seconds: float = Field(default=2.0, gt=0, le=60)
     """How long a request body may take to arrive; longer is answered with 408."""
     request_seconds: float = Field(default=5.0, gt=0, le=60)
-    """How long a request may take in all."""
+    """How long an answer may take once the body is there; longer is answered with 503."""
 
     history_limit: int = Field(default=500, ge=1, le=10_000)
     """How many of a person's newest events an answer looks at."""

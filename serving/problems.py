@@ -23,6 +23,7 @@ _TITLES: Final[Mapping[int, tuple[str, str]]] = {
     408: ("slow-body", "The body took too long to arrive"),
     413: ("body-too-large", "The body is too large"),
     415: ("unsupported-media-type", "The body is not JSON"),
+    421: ("misdirected", "The request is for another host"),
     422: ("invalid-request", "The request breaks a documented rule"),
     500: ("internal-error", "The service made an error"),
     503: ("unavailable", "The service cannot answer now"),

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.config import is_loopback
 from serving.problems import MEDIA_TYPE, ProblemError, encode_problem
 
 OPEN_PATHS = frozenset({"/livez", "/readyz"})
@@ -30,8 +31,9 @@ class Limits:
 class Guard:
     """ASGI middleware: admits documented requests with a whole body, refuses all others.
 
-    Refusals are problem details, 404, 405, 401, 415, 413, 408 in this order, and each is reported
-    to `refused` with its status.
+    Refusals are problem details, 421, 404, 405, 401, 415, 413, 408 in this order, and each is
+    reported to `refused` with its status. Without a key, `Host` must name this machine: a page in
+    somebody's browser that points its own name at 127.0.0.1 is then turned away.
     """
 
     def __init__(
@@ -69,6 +71,8 @@ class Guard:
         await self.app(scope, receive, send)
 
     def _admit(self, scope: Scope) -> None:
+        if self.key is None and not _names_this_machine(_headers(scope).get(b"host", b"")):
+            raise ProblemError(421, "Without an API key only this machine's own names are served.")
         path, method = scope["path"], scope["method"]
         methods = self.routes.get(path)
         if methods is None:
@@ -112,6 +116,13 @@ class _ClientGone(Exception):
 def _headers(scope: Scope) -> dict[bytes, bytes]:
     headers: dict[bytes, bytes] = dict(scope["headers"])
     return headers
+
+
+def _names_this_machine(host: bytes) -> bool:
+    name = host.decode("latin-1").lower()
+    if not name.endswith("]"):
+        name = name.rpartition(":")[0] if name.count(":") == 1 or "]:" in name else name
+    return is_loopback(name.strip("[]"))
 
 
 def _check_content(headers: Mapping[bytes, bytes], body_bytes: int) -> None:

@@ -93,10 +93,6 @@ class Service:
         for process in doomed:
             process.wait(10)
 
-    def stop(self) -> int:
-        self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
-
 
 @pytest.fixture(scope="module")
 def model(small_data: TrainingData) -> Bundle:
@@ -393,14 +389,48 @@ def test_every_acknowledged_event_survives_a_kill_of_everything(
     store.close()
 
 
-def test_a_stopped_service_exits_in_order_with_its_answers_logged(
+ORPHAN = """
+import os, subprocess, sys
+watching = "import os, time; from serving.service import follow_parent;"
+watching += "follow_parent(os.getppid()); print('watching', flush=True); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", watching], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+os._exit(9)
+"""
+
+
+def test_a_worker_does_not_outlive_its_parent() -> None:
+    parent = subprocess.run([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, check=False)
+    try:
+        psutil.Process(int(parent.stdout)).wait(30)
+    except psutil.NoSuchProcess:
+        return  # gone already
+
+
+def test_a_stopped_service_finishes_its_requests_and_exits_with_its_answers_logged(
     tmp_path: Path, model: Bundle
 ) -> None:
     publish(tmp_path, model, "v1")
     service = Service.start(tmp_path, workers=1)
-    with service.client() as client:
+    body = msgspec.json.encode({"events": [event("in-flight", "view_item", model.items.id(0))]})
+    head = (
+        "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with (
+        service.client() as client,
+        socket.create_connection(("127.0.0.1", service.port), timeout=20) as wire,
+    ):
+        wire.sendall(head.encode() + body[:10])
         given = client.recommend({}, [{"placement": "for_you"}])
-    assert service.stop() == 0
+        service.process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        wire.sendall(body[10:])
+        heard = b"".join(iter(lambda: wire.recv(65_536), b""))
+    assert heard.startswith(b"HTTP/1.1 200")
+    assert b'"accepted":1' in heard
+    assert service.process.wait(30) == 0
     store = SQLiteStore(tmp_path / "store.sqlite")
     now = datetime.now(UTC)
     logged = store.answers(since=now - timedelta(hours=1), until=now + timedelta(hours=1))

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import apsw
 import httpx
 import pytest
 
@@ -33,7 +34,7 @@ class Shop:
     def send(self, method: str, path: str, **options: Any) -> httpx.Response:
         async def send() -> httpx.Response:
             transport = httpx.ASGITransport(self.worker.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://shop") as http:
+            async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as http:
                 return await http.request(method, path, **options)
 
         return self._runner.run(send())
@@ -309,6 +310,32 @@ def test_with_a_key_only_the_health_routes_are_open(
             assert get("/metrics", headers=headers).status_code == 401
         assert get("/metrics", headers={"X-API-Key": "s3cret"}).status_code == 200
         assert get("/metrics", headers={"Authorization": "Bearer s3cret"}).status_code == 200
+
+
+def test_without_a_key_only_the_names_of_this_machine_are_served(standing_shop: Shop) -> None:
+    def status(host: str) -> int:
+        return standing_shop.get("/livez", headers={"Host": host}).status_code
+
+    for own in ("127.0.0.1", "127.0.0.1:3000", "localhost:3000", "LOCALHOST", "[::1]", "[::1]:80"):
+        assert status(own) == 200
+    for other in ("evil.example", "evil.example:3000", "10.0.0.1:3000", "", "::", "127.0.0.1.evil"):
+        assert status(other) == 421
+
+
+def test_a_store_that_is_locked_for_long_is_a_503_and_not_a_wait(
+    config: ServingConfig, publish: Callable[..., None]
+) -> None:
+    publish(config.published_root, "v1")
+    hurried = config.model_copy(update={"request_seconds": 0.2})
+    for shop in opened(hurried):
+        other = apsw.Connection(str(config.store_path))
+        other.execute("BEGIN IMMEDIATE")
+        waited = shop.events(event("1", "view_item", "tea-05"))
+        put = shop.send("PUT", "/v1/catalog/items", json={"items": [{"item_id": "star"}]})
+        other.execute("ROLLBACK")
+        other.close()
+        assert [answer.status_code for answer in (waited, put)] == [503, 503]
+        assert waited.headers["retry-after"] == "5"
 
 
 def test_an_item_that_is_put_is_in_force_at_once(shop: Shop) -> None:
