@@ -33,7 +33,7 @@ def shop(read: Reader) -> TrainingData:
     catalog = [
         Item(item_id=f"{group}{item}", category=[names[group]], brand=f"Brand {group}", price=9.0)
         for group in "ty"
-        for item in [*(f"{n:02}" for n in range(N // 2)), "-new"]
+        for item in [*(f"{n:02}" for n in range(N // 2)), "-new", "-twin"]
     ]
     profiles = {
         f"u:{group}{person:02}": Profile(
@@ -79,6 +79,13 @@ def test_a_new_item_is_scored_by_what_it_is(shop: TrainingData, model: HybridMod
     query = shop.queries(["u:t03"], now=shop.as_of)
     scores = model.condition(query).score([np.array([tool, toy])])[0]
     assert scores[0] > scores[1]
+
+
+def test_new_items_of_one_description_get_one_score(shop: TrainingData, model: HybridModel) -> None:
+    """Their identity was never learnt, so that it must not add noise."""
+    new = shop.items.numbers(["t-new", "t-twin"])
+    scores = model.condition(shop.queries(["u:t03"], now=shop.as_of)).score([new])[0]
+    assert scores[0] == scores[1]
 
 
 def test_the_score_is_what_lightfm_itself_predicts(

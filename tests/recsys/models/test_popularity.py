@@ -20,6 +20,7 @@ from recsys.models.popularity import (
     fit_trending,
 )
 from recsys.models.rebuy import RebuyConfig, fit_rebuy
+from recsys.models.recent import RecentConfig, fit_recent
 from recsys.models.repeat import RepeatConfig, fit_repeat
 from recsys.query import Context, Model, Query
 from recsys.training_data import TrainingData
@@ -64,11 +65,13 @@ def test_a_country_has_its_own_favourites_over_those_of_everybody(read: Reader) 
     shop = read(
         [("n1", 5, ["a"]), ("n2", 5, ["a"]), ("d1", 5, ["b"]), ("d2", 5, ["b"]), ("d3", 5, ["c"])],
         countries={"n1": "NL", "n2": "NL", "d1": "DE", "d2": "DE", "d3": "DE"},
+        catalog=[Item(item_id="z")],
     )
     config = CountryPopularityConfig(half_life_days=None, prior=1.0)
     model = fit_popularity_by_country(shop, config, rng=RNG)
     in_germany = Query(now=shop.as_of, context=Context(country="DE"))
     assert scores(model, in_germany, 3) == pytest.approx([0.4, 2.4, 1.2])
+    assert np.isnan(scores(model, in_germany, 4)[3])
     nowhere = Query(now=shop.as_of, context=Context(country="JP"))
     assert np.isnan(scores(model, nowhere, 3)).all()
 
@@ -119,6 +122,16 @@ def test_looking_is_not_buying_again(read: Reader) -> None:
     assert len(query.history)
     model = fit_repeat(shop, RepeatConfig(), rng=RNG)
     assert np.isnan(scores(model, query, 1)).all()
+
+
+def test_what_was_looked_at_last_comes_first(read: Reader) -> None:
+    looks = [("p", 9.0, ["a"]), ("p", 5.0, ["b"]), ("p", 7.0, ["c"]), ("p", 2.0, ["a"])]
+    shop = read(looks, kind="view_item")
+    query = shop.queries(["u:p"], now=shop.as_of)
+    model = fit_recent(shop, RecentConfig(), rng=RNG)
+    found = model.condition(query).retrieve(3, np.ones(3, np.bool_))[0]
+    assert shop.items.ids(found.numbers) == ["a", "b", "c"]
+    assert found.scores.tolist() == pytest.approx([1, 1 / 2, 1 / 3])
 
 
 def test_a_rebuy_rate_is_that_of_the_customers_of_the_item(read: Reader) -> None:
