@@ -131,6 +131,19 @@ def test_excluded_items_and_those_of_the_page_are_not_shown(ask: Any) -> None:
     assert not {"tea-01", "tea-02"} & set(ids)
 
 
+def test_a_refused_item_is_gone_from_the_next_answer_until_it_is_taken_back(ask: Any) -> None:
+    user = {"user_id": "u"}
+    ask.happened("view_item", "tea-05", **user)
+    first = ask.ids(user=user, placement="trending")[0]
+    ask.happened("feedback", first, action="not_interested", minutes_ago=5, **user)
+    assert first not in ask.ids(user=user, placement="trending", k=25)
+    listed = [{"item_id": id} for id in (first, "coffee-03", "coffee-04")]
+    reranked, _ = ask.rerank(user=user, items=listed)
+    assert reranked.items[-1].item_id == first
+    ask.happened("feedback", first, action="undo", minutes_ago=4, **user)
+    assert first in ask.ids(user=user, placement="trending")
+
+
 def test_reasons_name_the_history_by_the_shops_own_titles(ask: Any) -> None:
     ask.happened("purchase", "tea-05", user_id="u")
     item = ask.first(user={"user_id": "u"}, explain=True).items[0]
