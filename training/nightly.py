@@ -70,7 +70,7 @@ def run(
     """
     workspace = Workspace(config.workspace)
     workspace.create()
-    steps = Steps(console)
+    steps = Steps(console, status=workspace.nightly_status)
     recipe = config.recipe
     with FileLock(workspace.nightly_lock).hold():
         tracking = Tracking.of(workspace)

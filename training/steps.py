@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import resource
 import time
 from collections.abc import Iterator
@@ -54,9 +56,13 @@ class Bar:
 
 @dataclass(slots=True)
 class Steps:
-    """Runs named steps one after the other and remembers what each cost."""
+    """Runs named steps one after the other and remembers what each cost.
+
+    `status` is a file that names the step that is under way, for whoever asks from outside.
+    """
 
     console: Console
+    status: Path | None = None
     costs: list[StepCost] = field(default_factory=list)
 
     @contextmanager
@@ -64,6 +70,10 @@ class Steps:
         """One step with a progress bar; a line with its cost stays when it is done."""
         if not self.console.is_terminal:
             self.console.print(f"▸ {name}")
+        if self.status is not None:
+            beside = self.status.with_suffix(".writing")
+            beside.write_text(json.dumps({"step": name, "pid": os.getpid()}))
+            beside.replace(self.status)
         _reset_peak()
         started = time.perf_counter()
         with Progress(

@@ -16,6 +16,7 @@ class Workspace:
     rejected/       lines that an import could not take, with the reason
     published/      bundles and the pointer that the service follows
     mlflow.sqlite   runs and registry; mlartifacts/ holds their files
+    nightly.json    the step that the newest nightly run has reached
     nightly.lock    held by the nightly run, so that two never overlap
     """
 
@@ -55,6 +56,11 @@ class Workspace:
     def mlflow_artifacts(self) -> Path:
         """The directory of MLflow's files."""
         return self.root / "mlartifacts"
+
+    @property
+    def nightly_status(self) -> Path:
+        """The step that the newest nightly run has reached, as JSON."""
+        return self.root / "nightly.json"
 
     @property
     def nightly_lock(self) -> Path:

@@ -53,7 +53,7 @@ def test_a_first_version_above_the_baselines_is_promoted() -> None:
 def test_a_first_version_below_a_baseline_is_refused_with_the_figures() -> None:
     refused = decision(report(-0.05), None)
     assert not refused.promote
-    assert "Not better than the baseline" in refused.reasons[0]
+    assert "Below the baseline" in refused.reasons[0]
     assert "interval" in refused.reasons[0]
 
 
@@ -73,6 +73,28 @@ def test_the_same_recipe_needs_only_not_be_worse() -> None:
 
 def test_the_same_recipe_that_fell_is_refused() -> None:
     assert not decision(report(0.03), report(0.05), same=True).promote
+
+
+def test_a_first_version_that_is_not_proven_better_serves_rather_than_nothing() -> None:
+    first = decision(report(0.0004, n=40), None)
+    assert first.promote
+    assert any("not proven better" in reason for reason in first.reasons)
+
+
+def test_a_changed_recipe_must_be_proven_better_than_the_baselines() -> None:
+    refused = decision(report(0.0004, n=40), report(-0.05, n=40))
+    assert not refused.promote
+    assert "not proven better" in refused.reasons[0]
+
+
+def test_the_same_recipe_need_not_prove_itself_against_the_baselines_every_night() -> None:
+    champion = report(0.0004, n=40)
+    assert decision(champion, champion, same=True).promote
+
+
+def test_the_same_recipe_below_a_baseline_is_refused() -> None:
+    champion = report(-0.02)
+    assert not decision(champion, champion, same=True).promote
 
 
 def test_a_gain_that_costs_the_new_items_is_refused() -> None:

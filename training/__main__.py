@@ -1,0 +1,5 @@
+"""`python -m training` is `recsys`."""
+
+from training.cli import main
+
+main()
