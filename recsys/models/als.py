@@ -29,7 +29,7 @@ from recsys.training_data import TrainingData
 class ALSConfig(BaseModel):
     """Confidence of an interaction of weight w is alpha · w, of every other pair 1.
 
-    More than one thread fits faster and no longer gives the same factors each time.
+    More threads fit faster and give the same factors: each row is solved by itself.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -118,7 +118,7 @@ class ALSModel:
 
 
 def fit_als(data: TrainingData, config: ALSConfig, *, rng: np.random.Generator) -> ALSModel:
-    """The item factors that `implicit` finds; the same for the same seed and one thread."""
+    """The item factors that `implicit` finds; the same for the same seed."""
     # Imported here, so that a service which only answers does not load the solver.
     from implicit.cpu.als import AlternatingLeastSquares
 

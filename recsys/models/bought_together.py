@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 from recsys.errors import BundleError
 from recsys.models.association_rules import Rules, association_rules
 from recsys.models.neighbours import column, work
-from recsys.models.saved_arrays import array_of, sparse_arrays, sparse_of
+from recsys.models.saved_arrays import array_of, sparse_arrays, square_of
 from recsys.models.sparse_scores import SparseScorer, largest_first, shares, stacked, without
 from recsys.query import Array, Contributions, Query, Scorer
 from recsys.top_n import top_n_of
@@ -138,7 +138,7 @@ class BoughtTogetherModel:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> BoughtTogetherModel:
         """The model that was saved; BundleError where an array is missing or misshapen."""
-        confidence = sparse_of(arrays, "confidence")
+        confidence = square_of(arrays, "confidence")
         support = array_of(arrays, "support", dimensions=1)
         lift = array_of(arrays, "lift", dimensions=1)
         customers = array_of(arrays, "customers", dimensions=1, kind="i")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from recsys.ids import NONE
-from recsys.models.saved_arrays import setting_of, sparse_arrays, sparse_of
+from recsys.models.saved_arrays import setting_of, sparse_arrays, square_of
 from recsys.models.sparse_scores import (
     SparseScorer,
     largest_first,
@@ -71,7 +71,7 @@ class NeighbourModel:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> NeighbourModel:
         """The model over the same memory; BundleError where an array is missing or misshapen."""
-        return cls(sparse_of(arrays, "weights"), bool(setting_of(arrays, "binary")))
+        return cls(square_of(arrays, "weights"), bool(setting_of(arrays, "binary")))
 
 
 def neighbours(

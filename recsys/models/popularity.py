@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
+from recsys.errors import BundleError
 from recsys.ids import Vocabulary
 from recsys.models.group_scores import GroupScorer
 from recsys.models.saved_arrays import (
@@ -140,12 +141,15 @@ class CountryPopularityModel:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> CountryPopularityModel:
         """The model over the same memory; BundleError where an array is missing or misshapen."""
-        return cls(
-            Vocabulary(text_of(arrays, "countries")),
-            sparse_of(arrays, "counts"),
-            array_of(arrays, "shares", dimensions=1),
-            setting_of(arrays, "prior"),
-        )
+        countries = Vocabulary(text_of(arrays, "countries"))
+        counts = sparse_of(arrays, "counts")
+        shares = array_of(arrays, "shares", dimensions=1)
+        if counts.shape != (len(countries), len(shares)):
+            raise BundleError(
+                f"Arrays 'counts'_* make {counts.shape} for {len(countries)} countries and "
+                f"{len(shares)} items; rebuild the bundle."
+            )
+        return cls(countries, counts, shares, setting_of(arrays, "prior"))
 
 
 @dataclass(frozen=True, slots=True)

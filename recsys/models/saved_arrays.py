@@ -72,6 +72,14 @@ def sparse_arrays(name: str, matrix: csr_array) -> dict[str, Array]:
     }
 
 
+def square_of(arrays: Mapping[str, Array], name: str) -> csr_array:
+    """An item × item matrix; BundleError where it is not square."""
+    matrix = sparse_of(arrays, name)
+    if matrix.shape[0] != matrix.shape[1]:
+        raise BundleError(f"Arrays {name!r}_* make {matrix.shape}, not items × items; rebuild it.")
+    return matrix
+
+
 def sparse_of(arrays: Mapping[str, Array], name: str) -> csr_array:
     """The matrix that `sparse_arrays` took apart, over the same memory."""
     starts = array_of(arrays, f"{name}_starts", dimensions=1, kind="i")

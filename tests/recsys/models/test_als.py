@@ -61,6 +61,14 @@ def test_a_taste_is_found(checkerboard: TrainingData) -> None:
         assert set(found.numbers % 2) == {int(query.history.items[0]) % 2}
 
 
+def test_the_number_of_threads_does_not_change_the_factors(random_shop: TrainingData) -> None:
+    one, two = (
+        fit_als(random_shop, ALSConfig(threads=threads), rng=np.random.default_rng(4))
+        for threads in (1, 2)
+    )
+    np.testing.assert_array_equal(one.item_factors, two.item_factors)
+
+
 def test_the_contributions_add_up_to_the_score(random_shop: TrainingData, model: ALSModel) -> None:
     query = random_shop.queries(["u:p01"], now=random_shop.as_of)[0]
     scorer = model.condition([query])

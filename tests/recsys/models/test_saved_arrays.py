@@ -7,7 +7,14 @@ import pytest
 from scipy.sparse import csr_array, random_array
 
 from recsys.errors import BundleError
-from recsys.models.saved_arrays import array_of, sparse_arrays, sparse_of, text_array, text_of
+from recsys.models.saved_arrays import (
+    array_of,
+    sparse_arrays,
+    sparse_of,
+    square_of,
+    text_array,
+    text_of,
+)
 from recsys.query import Array
 
 
@@ -25,6 +32,11 @@ def test_a_sparse_matrix_comes_back_over_the_same_memory(matrix: csr_array) -> N
     back = sparse_of(arrays, "m")
     np.testing.assert_array_equal(back.toarray(), matrix.toarray())
     assert np.shares_memory(back.data, matrix.data)
+
+
+def test_an_item_matrix_that_is_not_square_is_refused(matrix: csr_array) -> None:
+    with pytest.raises(BundleError, match="not items × items"):
+        square_of(sparse_arrays("m", matrix), "m")
 
 
 def test_text_comes_back_with_its_accents() -> None:
