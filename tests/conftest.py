@@ -10,8 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from recsys.bundle import Bundle, Manifest
 from recsys.event_log import EventLog, rows
 from recsys.events import anonymised
+from recsys.models import MODELS
+from recsys.placements import DEFAULT_PLACEMENTS
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
 from recsys.training_data import TrainingData, read_training_data
 from recsys.weighting import Weighting
@@ -66,3 +69,27 @@ def small_shop(tmp_path_factory: pytest.TempPathFactory) -> SmallShop:
 def small_data(small_shop: SmallShop) -> TrainingData:
     """The small shop's training data, ten days before its end."""
     return small_shop.as_of(small_shop.end - timedelta(days=10))
+
+
+@pytest.fixture(scope="session")
+def bundle(small_data: TrainingData) -> Bundle:
+    """Every family with its default settings, every default placement."""
+    models = {
+        name: family.fit(small_data, family.config(), rng=np.random.default_rng(3))
+        for name, family in MODELS.items()
+    }
+    return Bundle(
+        manifest=Manifest(
+            model_version="v1",
+            as_of=small_data.as_of,
+            window_from=small_data.as_of - timedelta(days=50),
+            config_digest="c",
+            code_revision="r",
+            synthetic=True,
+        ),
+        items=small_data.items,
+        catalog=small_data.catalog,
+        models=models,
+        placements={placement.name: placement for placement in DEFAULT_PLACEMENTS},
+        weighting=Weighting(),
+    )
