@@ -40,12 +40,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         )
         config.check_exposure()
         _check_address(config)
+        environment = _environment(config, options.config, overrides, os.environ)
     except InvalidConfig as error:
         sys.stderr.write(f"recsys serve: {error}\n")
         sys.exit(EXIT_CONFIG)
     _say(config)
     command = _command(config)
-    os.execve(command[0], command, _environment(config, options.config, overrides, os.environ))  # noqa: S606
+    os.execve(command[0], command, environment)  # noqa: S606
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -111,7 +112,12 @@ def _environment(
     environment: Mapping[str, str],
 ) -> dict[str, str]:
     bento_home = (config.workspace / f"bentoml-{config.port}").resolve()
-    bento_home.mkdir(parents=True, exist_ok=True)
+    try:
+        bento_home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidConfig(
+            "workspace", str(config.workspace), f"it cannot be written ({error.strerror})"
+        ) from error
     settings = {
         OVERRIDES_VARIABLE: json.dumps(dict(overrides)),
         # BentoML keeps the workers' metric files here: two services must not share them.

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from typing import Any, Final, TypeVar
+from typing import Final
 
 import msgspec
 from numpy.random import Generator
@@ -23,10 +23,11 @@ from starlette.routing import Route
 
 from recsys.catalog import parse_item
 from recsys.errors import InvalidInput, InvalidQuery, StoreUnavailable
-from recsys.events import Tolerance, invalid_event, parse_event
+from recsys.events import Tolerance, parse_event
 from recsys.profiles import parse_profile
 from recsys.store import Store
 from serving.answer_log import AnswerLog
+from serving.bodies import id_of, put_answer, read_body, read_entry, reason_text, sort_out
 from serving.bundle_source import BundleSource
 from serving.engine import Engine
 from serving.event_writer import EventWriter
@@ -36,7 +37,6 @@ from serving.problems import (
     MEDIA_TYPE,
     ProblemError,
     encode_problem,
-    invalid_input,
     unavailable,
 )
 from serving.schemas import (
@@ -46,8 +46,6 @@ from serving.schemas import (
     Health,
     ItemsRequest,
     ProfilesRequest,
-    PutAnswer,
-    PutResult,
     RecommendationsRequest,
     RerankRequest,
 )
@@ -55,8 +53,6 @@ from serving.security import Guard, Limits
 from serving.variants import Serving
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +100,7 @@ def utc_now() -> datetime:
 
 async def post_recommendations(parts: Parts, body: bytes) -> Response:
     """Lists for one or several places of a page."""
-    request = _read(_RECOMMENDATIONS, body)
+    request = read_body(_RECOMMENDATIONS, body)
     answer, logged = parts.engine.recommend(
         request, _serving(parts), now=parts.clock(), rng=parts.rng
     )
@@ -114,7 +110,7 @@ async def post_recommendations(parts: Parts, body: bytes) -> Response:
 
 async def post_rerank(parts: Parts, body: bytes) -> Response:
     """A search result or listing page in the person's own order."""
-    request = _read(_RERANK, body)
+    request = read_body(_RERANK, body)
     answer, logged = parts.engine.rerank(request, _serving(parts), now=parts.clock(), rng=parts.rng)
     parts.answers.add(logged)
     return _json(answer)
@@ -122,21 +118,20 @@ async def post_rerank(parts: Parts, body: bytes) -> Response:
 
 async def post_events(parts: Parts, body: bytes) -> Response:
     """A batch of events: each accepted, known already, or rejected with field and reason."""
-    envelope = _read(_EVENTS, body)
+    envelope = read_body(_EVENTS, body)
     now = parts.clock()
+    parse = partial(parse_event, now=now, tolerance=parts.tolerance)
     results: dict[int, EventResult] = {}
     events = {}
     for place, raw in enumerate(envelope.events):
         try:
-            events[place] = _parsed(
-                partial(parse_event, now=now, tolerance=parts.tolerance), raw, "event"
-            )
+            events[place] = read_entry(parse, raw, kind="event")
         except InvalidInput as error:
             results[place] = EventResult(
-                event_id=_id_of(raw, "event_id"),
+                event_id=id_of(raw, "event_id"),
                 status="rejected",
                 field=error.field,
-                reason=_text(error),
+                reason=reason_text(error),
             )
     stored = await parts.writer.append(list(events.values())) if events else []
     for (place, event), new in zip(events.items(), stored, strict=True):
@@ -161,8 +156,8 @@ async def post_events(parts: Parts, body: bytes) -> Response:
 
 async def put_items(parts: Parts, body: bytes) -> Response:
     """Catalogue items, in force in this worker at once and in the others within a second."""
-    envelope = _read(_ITEMS, body)
-    results, items = _sorted_out(envelope.items, parse_item, kind="item", id_field="item_id")
+    envelope = read_body(_ITEMS, body)
+    results, items = sort_out(envelope.items, parse_item, kind="item", id_field="item_id")
 
     def put() -> None:
         parts.store.put_items(items, received_at=parts.clock())
@@ -170,20 +165,20 @@ async def put_items(parts: Parts, body: bytes) -> Response:
 
     if items:
         await asyncio.to_thread(put)
-    return _put_answer(results)
+    return _json(put_answer(results))
 
 
 async def put_profiles(parts: Parts, body: bytes) -> Response:
     """Declared profiles and consent."""
-    envelope = _read(_PROFILES, body)
-    results, profiles = _sorted_out(
+    envelope = read_body(_PROFILES, body)
+    results, profiles = sort_out(
         envelope.profiles, parse_profile, kind="profile", id_field="user_id"
     )
     if profiles:
         await asyncio.to_thread(
             lambda: parts.store.put_profiles(profiles, received_at=parts.clock())
         )
-    return _put_answer(results)
+    return _json(put_answer(results))
 
 
 async def get_livez(_parts: Parts, _body: bytes) -> Response:
@@ -254,66 +249,6 @@ def _endpoint(
         return response
 
     return answer
-
-
-def _read(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
-    try:
-        try:
-            return decoder.decode(body)
-        except msgspec.ValidationError as error:
-            raise invalid_input(invalid_event(str(error), body)) from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        told = InvalidInput("body", None, f"send one JSON object in UTF-8 ({error})")
-        raise invalid_input(told, status=400) from None
-
-
-def _parsed(parse: Callable[[msgspec.Raw], T], raw: msgspec.Raw, kind: str) -> T:
-    try:
-        return parse(raw)
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(kind, None, f"send one JSON object in UTF-8 ({error})") from None
-
-
-def _sorted_out(
-    raws: list[msgspec.Raw], parse: Callable[[msgspec.Raw], T], *, kind: str, id_field: str
-) -> tuple[list[PutResult], list[T]]:
-    """A result per entry, and the entries that can be taken."""
-    results, taken = [], []
-    for raw in raws:
-        try:
-            entry = _parsed(parse, raw, kind)
-        except InvalidInput as error:
-            results.append(
-                PutResult(
-                    id=_id_of(raw, id_field),
-                    status="rejected",
-                    field=error.field,
-                    reason=_text(error),
-                )
-            )
-        else:
-            taken.append(entry)
-            results.append(PutResult(id=_id_of(raw, id_field), status="accepted"))
-    return results, taken
-
-
-def _put_answer(results: list[PutResult]) -> Response:
-    accepted = sum(result.status == "accepted" for result in results)
-    return _json(PutAnswer(results=results, accepted=accepted, rejected=len(results) - accepted))
-
-
-def _id_of(raw: msgspec.Raw, field: str) -> str | None:
-    """The id that an entry gives itself, where it can be read at all."""
-    try:
-        entry: Any = msgspec.json.decode(raw)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    id = entry.get(field) if isinstance(entry, dict) else None
-    return id[:128] if isinstance(id, str) else None
-
-
-def _text(error: InvalidInput) -> str:
-    return str(error).encode("utf-8", "replace").decode("utf-8")
 
 
 def _serving(parts: Parts) -> Serving:

@@ -5,7 +5,7 @@ What may be known about the person is settled in `permission`; the rest is `recs
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -19,6 +19,7 @@ from recsys.placements import Placement
 from recsys.query import Listed, Query
 from recsys.reasons import reasons, source_words
 from recsys.store import LoggedAnswer, Store
+from serving.answer_record import ranking_level, record_of_list, record_of_ranking
 from serving.bundle_source import RERANK
 from serving.monitoring import Monitoring
 from serving.permission import Permitted, ask_store, query_of
@@ -84,7 +85,9 @@ class Engine:
             )
             taken = np.concatenate([taken, answer.numbers])
             lists.append(_list(request, asked, answer, here, variant))
-            logged.append(_logged_list(recommendation_id, asked, answer, permitted, here, variant))
+            logged.append(
+                record_of_list(recommendation_id, asked.placement, answer, permitted, here, variant)
+            )
             self._count(asked.placement, variant, answer.level)
         return (
             RecommendationsAnswer(
@@ -117,7 +120,7 @@ class Engine:
         (ranking,) = rerank(variant.bundle, [query], placement)
         recommendation_id = new_id(rng)
         ranked = _ranked(request.items, ranking)
-        self._count(RERANK, variant, _ranking_level(query))
+        self._count(RERANK, variant, ranking_level(query))
         return (
             RerankAnswer(
                 recommendation_id=recommendation_id,
@@ -126,7 +129,7 @@ class Engine:
                 degraded=permitted.degraded,
                 items=ranked,
             ),
-            [_logged_ranking(recommendation_id, ranked, permitted, query, variant)],
+            [record_of_ranking(recommendation_id, RERANK, ranked, permitted, query, variant)],
         )
 
     def _asking(
@@ -262,67 +265,3 @@ def _ranked(items: Sequence[RerankItem], ranking: Ranking) -> list[RankedItem]:
             zip(ranking.order.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
         )
     ]
-
-
-def _ranking_level(query: Query) -> str:
-    if not len(query.history):
-        return "everybody"
-    return "individual" if query.known else "session"
-
-
-def _logged_list(
-    recommendation_id: str,
-    asked: PlacementRequest,
-    answer: Answer,
-    permitted: Permitted,
-    query: Query,
-    variant: ServedVariant,
-) -> LoggedAnswer:
-    items = answer.items
-    return LoggedAnswer(
-        recommendation_id=recommendation_id,
-        time=query.now.timestamp(),
-        placement=asked.placement,
-        variant=variant.name,
-        model_version=variant.bundle.model_version,
-        item_ids=[variant.shelf.items[item.number].item_id for item in items],
-        sources=[item.source for item in items],
-        levels=[item.level for item in items],
-        scores=[item.score for item in items],
-        propensities=[1.0] * len(items),
-        person=permitted.key,
-        context=_logged_context(permitted, query),
-    )
-
-
-def _logged_ranking(
-    recommendation_id: str,
-    ranked: Sequence[RankedItem],
-    permitted: Permitted,
-    query: Query,
-    variant: ServedVariant,
-) -> LoggedAnswer:
-    level = _ranking_level(query)
-    return LoggedAnswer(
-        recommendation_id=recommendation_id,
-        time=query.now.timestamp(),
-        placement=RERANK,
-        variant=variant.name,
-        model_version=variant.bundle.model_version,
-        item_ids=[item.item_id for item in ranked],
-        sources=[item.source for item in ranked],
-        levels=[level] * len(ranked),
-        scores=[item.score for item in ranked],
-        propensities=[1.0] * len(ranked),
-        person=permitted.key,
-        context=_logged_context(permitted, query),
-    )
-
-
-def _logged_context(permitted: Permitted, query: Query) -> Mapping[str, str]:
-    """Channel, device and country of a person who agreed; nothing of anybody else."""
-    if permitted.key is None:
-        return {}
-    context = query.context
-    named = {"channel": context.channel, "device": context.device, "country": context.country}
-    return {name: value for name, value in named.items() if value is not None}

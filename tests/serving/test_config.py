@@ -79,14 +79,25 @@ def test_without_a_key_the_service_listens_on_loopback_alone(host: str) -> None:
         ServingConfig(host=local).check_exposure()
 
 
-def test_the_start_refuses_a_wrong_configuration_with_exit_code_2(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--host=0.0.0.0"], "RECSYS_API_KEY"),
+        (["--config=/no/such/file"], "config is '/no/such/file'"),
+        (["--workspace=/proc/nowhere"], "workspace is '/proc/nowhere'"),
+        (["--host=203.0.113.7", "--port=3999"], ""),
+    ],
+)
+def test_the_start_refuses_a_wrong_configuration_with_exit_code_2(
+    tmp_path: Path, options: list[str], named: str
+) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "serving", "--host", "0.0.0.0", "--workspace", str(tmp_path)],
+        [sys.executable, "-m", "serving", f"--workspace={tmp_path}", *options],
         capture_output=True,
         text=True,
         check=False,
         env={},
     )
     assert done.returncode == 2
-    assert "RECSYS_API_KEY" in done.stderr
+    assert named in done.stderr
     assert "Traceback" not in done.stderr
