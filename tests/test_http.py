@@ -8,8 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
+from running_service import Service
 
 from recsys.bundle import Bundle, Manifest, save_bundle
 from recsys.events import parse_event
@@ -40,58 +41,6 @@ BLENDS = {
     "recently_viewed": {"recent": 1.0},
     "rerank": {"random_walk": 1.0, "popularity": 0.1},
 }
-
-
-@dataclass
-class Service:
-    """A service in a process of its own over one workspace."""
-
-    workspace: Path
-    port: int
-    process: subprocess.Popen[bytes]
-
-    @classmethod
-    def start(cls, workspace: Path, *, workers: int) -> Service:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
-        command = [sys.executable, "-m", "serving", "--workspace", str(workspace)]
-        with (workspace / "service.log").open("ab") as log:
-            process = subprocess.Popen(
-                [*command, "--port", str(port), "--workers", str(workers)],
-                stdout=log,
-                stderr=subprocess.STDOUT,
-            )
-        service = cls(workspace, port, process)
-        with service.client() as client:
-            service.wait_until(client.ready)
-        return service
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def client(self) -> Client:
-        return Client(self.url)
-
-    def wait_until(self, true: Callable[[], bool], *, seconds: float = 60) -> None:
-        deadline = time.monotonic() + seconds
-        while not true():
-            log = (self.workspace / "service.log").read_text()
-            assert self.process.poll() is None, log
-            assert time.monotonic() < deadline, log
-            time.sleep(0.05)
-
-    def workers(self) -> list[psutil.Process]:
-        children = psutil.Process(self.process.pid).children(recursive=True)
-        return [child for child in children if "_bentoml_impl.worker.service" in child.cmdline()]
-
-    def kill_everything(self) -> None:
-        doomed = [*psutil.Process(self.process.pid).children(recursive=True), self.process]
-        for process in doomed:
-            process.kill()
-        for process in doomed:
-            process.wait(10)
 
 
 @pytest.fixture(scope="module")
