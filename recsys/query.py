@@ -49,13 +49,18 @@ class History:
         return len(self.items)
 
     def totals(self) -> tuple[Numbers, NDArray[np.float32]]:
-        """Distinct items (ascending) and their summed weights, only those above zero."""
+        """Distinct items (ascending) and their summed weights, only those above zero.
+
+        Sums that cancel leave a rest of rounding, which is no interest in the item: what is below
+        a millionth of the gross sum counts as zero, in training as well.
+        """
         if not len(self.items):
             return NONE, np.empty(0, np.float32)
         items, place = np.unique(self.items, return_inverse=True)
-        totals = np.bincount(place, weights=self.weights, minlength=len(items)).astype(np.float32)
-        positive = totals > 0
-        return items[positive], totals[positive]
+        totals = np.bincount(place, weights=self.weights, minlength=len(items))
+        gross = np.bincount(place, weights=np.abs(self.weights), minlength=len(items))
+        positive = totals > 1e-6 * gross
+        return items[positive], totals[positive].astype(np.float32)
 
     def distinct(self) -> Numbers:
         """Distinct items, ascending."""
