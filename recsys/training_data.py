@@ -6,9 +6,10 @@ One SQL text does the joining and summing; it is run by DuckDB.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Final
 
 import duckdb
 import numpy as np
@@ -24,13 +25,18 @@ from recsys.profiles import UNKNOWN, Profile
 from recsys.query import NO_HISTORY, Context, History, Query
 from recsys.weighting import Weighting
 
+SESSION_GAP: Final = timedelta(minutes=30)
+"""Where an event tells no session, so long a silence ends one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
     """Every event with an item, grouped by user, oldest first: parallel arrays.
 
     Row span of user u: `starts[u]:starts[u + 1]`. `events` numbers the event that a row belongs
-    to, from 0 in the order of the rows, so that the items of one invoice share a number.
+    to, from 0 in the order of the rows, so that the items of one invoice share a number; so does
+    `sessions` for visits (rows in a run with the same `session_id`, or without one and without a
+    silence of more than SESSION_GAP). `sessions` is empty where visits are not told.
     """
 
     starts: NDArray[np.int64]
@@ -39,6 +45,7 @@ class Timeline:
     kinds: NDArray[np.int8]
     times: NDArray[np.float64]
     events: NDArray[np.int64]
+    sessions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +255,7 @@ CREATE TABLE countries AS
 CREATE TABLE acts AS
     SELECT u.number AS "user", i.number AS item, k.kind_number::TINYINT AS kind,
         coalesce(c.number, -1)::INTEGER AS country, epoch(timestamp) AS time,
-        hash(event_id) AS event, position,
+        hash(event_id) AS event, position, coalesce(hash(session_id), 0) AS session,
         CASE WHEN kind = 'purchase' THEN hash(basket) END AS basket
     FROM item_events JOIN items i USING (item_id) JOIN kinds k USING (kind)
         LEFT JOIN users u USING (person) LEFT JOIN countries c USING (country);
@@ -264,7 +271,7 @@ GROUP BY ALL HAVING sum(weight) > 1e-6 * sum(abs(weight)) ORDER BY 1, 2
 """
 
 TIMELINE_SQL = """
-SELECT "user", item, kind, time, event FROM acts WHERE "user" IS NOT NULL
+SELECT "user", item, kind, time, event, session FROM acts WHERE "user" IS NOT NULL
 ORDER BY "user", time, event, position
 """
 
@@ -304,14 +311,28 @@ def _timeline(columns: _Columns, n_users: int) -> Timeline:
     # An event is one person's: a row begins one where the event before it was another.
     names = np.asarray(columns["event"], np.uint64)
     begins = np.diff(names, prepend=~names[:1]) != 0
+    times = np.asarray(columns["time"], np.float64)
     return Timeline(
         starts=np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64),
         users=users,
         items=np.asarray(columns["item"], np.int32),
         kinds=np.asarray(columns["kind"], np.int8),
-        times=np.asarray(columns["time"], np.float64),
+        times=times,
         events=np.cumsum(begins, dtype=np.int64) - 1,
+        sessions=_visits(users, times, np.asarray(columns["session"], np.uint64)),
     )
+
+
+def _visits(
+    users: Numbers, times: NDArray[np.float64], told: NDArray[np.uint64]
+) -> NDArray[np.int64]:
+    """Numbers of visits; `told` is a code of the session id, 0 where there is none."""
+    silent = np.diff(times) > SESSION_GAP.total_seconds()
+    unnamed = (told[1:] == 0) & (told[:-1] == 0)
+    begins = (np.diff(users) != 0) | np.where(unnamed, silent, told[1:] != told[:-1])
+    numbers = np.zeros(len(users), np.int64)
+    np.cumsum(begins, out=numbers[1:])
+    return numbers
 
 
 def _baskets(columns: _Columns, n_items: int) -> Baskets:

@@ -17,6 +17,7 @@ from recsys.event_log import EventLog, rows
 from recsys.events import Event, EventContext, EventItem
 from recsys.ids import NONE
 from recsys.models import MODELS
+from recsys.models.owners import StoresPeople, owner_codes
 from recsys.profiles import Profile
 from recsys.query import NO_HISTORY, Context, Model, Query
 from recsys.training_data import TrainingData, read_training_data
@@ -42,6 +43,8 @@ class Declared:
     """Whether an item of the page may get a score itself."""
     random: bool = False
     """Starts from random numbers, so that another order of the items gives another model."""
+    stores_people: bool = False
+    """Whether visits or customers are stored."""
 
 
 HISTORY = frozenset({"history"})
@@ -55,6 +58,7 @@ DECLARED: Mapping[str, Declared] = {
     "rebuy": Declared(HISTORY),
     "recent": Declared(HISTORY),
     "session": Declared(frozenset({"session"}), scores_seeds=False),
+    "session_knn": Declared(frozenset({"session"}), scores_seeds=False, stores_people=True),
     "random_walk": Declared(FROM_ITEMS, scores_seeds=False),
     "item_item": Declared(FROM_ITEMS, scores_seeds=False),
     "als": Declared(HISTORY, random=True),
@@ -186,9 +190,31 @@ def test_every_family_declares_in_what_it_differs() -> None:
     assert set(DECLARED) == set(MODELS)
 
 
-def test_a_model_follows_the_protocol_and_holds_no_people(model: Model) -> None:
+def test_a_model_follows_the_protocol_and_holds_no_people_undeclared(
+    name: str, model: Model
+) -> None:
     assert isinstance(model, Model)
-    assert model.holds_personal_rows is False
+    assert model.holds_personal_rows is DECLARED[name].stores_people
+    assert isinstance(model, StoresPeople) is DECLARED[name].stores_people
+
+
+def test_an_erased_person_leaves_no_row(name: str, model: Model, shop: Shop) -> None:
+    if not isinstance(model, StoresPeople):
+        return
+    erased, stranger = f"u:{shop.user_id(3)}", "u:nobody"
+    code = owner_codes([erased])[0]
+    left = model.without([erased, stranger]).arrays()
+    before = model.arrays()
+    assert code in before["owners"]
+    kept = before["owners"] != code
+    np.testing.assert_array_equal(left["owners"], before["owners"][kept])
+    assert model.without([stranger]) is model
+    others = np.array(
+        model.without([f"u:{shop.user_id(n)}" for n in range(N_PEOPLE)])
+        .condition(queries_of(shop))
+        .score([ALL] * (N_PEOPLE + 2))
+    )
+    assert np.isnan(others).all()
 
 
 def test_a_batch_gives_what_its_single_queries_give(model: Model, shop: Shop) -> None:

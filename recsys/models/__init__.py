@@ -36,6 +36,7 @@ from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
 from recsys.models.recent import RecentConfig, RecentModel, fit_recent
 from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
 from recsys.models.session import SessionConfig, SessionModel, fit_session
+from recsys.models.session_knn import SessionKnnConfig, SessionKnnModel, fit_session_knn
 from recsys.query import Model
 
 
@@ -74,6 +75,9 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     "rebuy": ModelFamily(RebuyConfig, fit_rebuy, RebuyModel, "bought before, as many do again"),
     "recent": ModelFamily(RecentConfig, fit_recent, RecentModel, "looked at last"),
     "session": ModelFamily(SessionConfig, fit_session, SessionModel, "goes with this visit"),
+    "session_knn": ModelFamily(
+        SessionKnnConfig, fit_session_knn, SessionKnnModel, "chosen next in visits like this one"
+    ),
     "random_walk": ModelFamily(
         RandomWalkConfig, fit_random_walk, NeighbourModel, "people with your taste chose it"
     ),

@@ -340,3 +340,41 @@ def test_training_weighs_a_history_as_serving_does(
         trained = data.interactions[[user]].toarray()[0]
         # Where weights of both signs cancel, float32 is exact to a share of what was summed.
         np.testing.assert_allclose(trained, served, rtol=1e-5, atol=2e-6 * max(gross.max(), 1e-30))
+
+
+def visits(data: TrainingData, person: str) -> list[str]:
+    user = data.users.number(person)
+    assert user is not None
+    span = slice(data.timeline.starts[user], data.timeline.starts[user + 1])
+    numbers, items = data.timeline.sessions[span], data.timeline.items[span]
+    return ["".join(data.items.ids(items[numbers == visit])) for visit in np.unique(numbers)]
+
+
+def test_a_silence_of_more_than_half_an_hour_ends_a_visit(tmp_path: Path) -> None:
+    minute = 1 / 1440
+    moments = {"a": 100.0, "b": 71.0, "c": 40.5, "d": 10.4}
+    data = read(
+        tmp_path,
+        [
+            *(
+                make_event("view_item", item, days=ago * minute, anonymous_id="v")
+                for item, ago in moments.items()
+            ),
+            make_event("view_item", "e", days=10.3 * minute, user_id="u"),
+        ],
+    )
+    assert visits(data, "a:v") == ["ab", "c", "d"]
+    assert visits(data, "u:u") == ["e"]
+    assert len(np.unique(data.timeline.sessions)) == 4
+
+
+def test_a_session_id_makes_a_visit_however_long_the_silence(tmp_path: Path) -> None:
+    told = [("a", 9.0, "s1"), ("b", 5.0, "s1"), ("c", 4.999, "s2"), ("d", 4.998, None)]
+    data = read(
+        tmp_path,
+        [
+            make_event("view_item", item, days=days, user_id="u", session_id=session)
+            for item, days, session in told
+        ],
+    )
+    assert visits(data, "u:u") == ["ab", "c", "d"]
