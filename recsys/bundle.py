@@ -34,6 +34,7 @@ from recsys.store import StoredEvent
 from recsys.weighting import Weighting
 
 SCHEMA_VERSION: Final = 1
+FEEDBACK: Final = KIND_NUMBER["feedback"]
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +74,8 @@ class Bundle:
         return self.placements.get(name)
 
     def history(self, events: Sequence[StoredEvent], *, now: datetime) -> History:
-        """Stored events (oldest first) as a History; items that the bundle does not know left out.
+        """Stored events (oldest first) as a History; items that the bundle does not know left out,
+        and so is what was merely said of items (`refused`).
 
         The weights are those that training gave the same events (`Weighting`), seen from the
         bundle's `as_of` or from the newest event, whichever is later: a bundle that has waited
@@ -82,13 +84,12 @@ class Bundle:
         numbers = self.items.numbers([event.item_id for event in events])
         kinds = np.array([KIND_NUMBER[event.kind] for event in events], np.int8)
         times = np.array([event.time for event in events], np.float64)
-        known = numbers >= 0
+        known = (numbers >= 0) & (kinds != FEEDBACK)
         if not known.all():
             numbers, kinds, times = numbers[known], kinds[known], times[known]
         seen_from = max(self.manifest.as_of.timestamp(), times.max(initial=-np.inf))
         weights = self.weighting.weights(kinds, times, now=min(seen_from, now.timestamp()))
         return History(numbers, kinds, times, weights)
-
 
     def refused(self, events: Sequence[StoredEvent], *, now: datetime) -> Numbers:
         """The items that a person refused and has not taken back (`recsys.feedback`)."""

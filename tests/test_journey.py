@@ -1,11 +1,10 @@
-"""The whole way: events over HTTP → the night → the running service answers anew → a "no" counts."""
+"""The whole way: events over HTTP → the night → new answers without a restart → a "no" counts."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec

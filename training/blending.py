@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from recsys.splitting import HeldOut, check_no_leak
 
 from recsys.bundle import Bundle
 from recsys.evaluation import CHUNK, shelf_as_of, truth_numbers
@@ -19,6 +18,7 @@ from recsys.ids import NONE, Numbers
 from recsys.operations import Candidates, condition, gather
 from recsys.placements import Placement
 from recsys.query import History
+from recsys.splitting import HeldOut, check_no_leak
 from recsys.training_data import TrainingData
 from training.config import BlendSearch
 

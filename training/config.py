@@ -59,13 +59,17 @@ class Split(_Section):
         return value
 
 
+def _every_family() -> dict[str, dict[str, Any]]:
+    return {name: {} for name in MODELS}
+
+
 class Recipe(_Section):
     """All that decides what a model is: the gate compares recipes, not files."""
 
     seed: int = Field(default=7, ge=0)
     window_days: float = Field(default=730.0, gt=0)
     weighting: Weighting = Weighting()
-    models: dict[str, dict[str, Any]] = Field(default_factory=lambda: {name: {} for name in MODELS})
+    models: dict[str, dict[str, Any]] = Field(default_factory=_every_family)
     placements: tuple[Placement, ...] = DEFAULT_PLACEMENTS
     blend_search: BlendSearch = BlendSearch()
 

@@ -20,6 +20,8 @@ from recsys.profiles import UNKNOWN, Profile
 
 LISTED_LIMIT: Final = 100
 """How many items of lists that were merely seen a history holds at most."""
+FEEDBACK_LIMIT: Final = 1000
+"""How many things said of items (`feedback`) a history holds at most."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
@@ -42,8 +44,9 @@ class KnownPerson:
     """What the store knows about a person: empty for a stranger and after a refusal.
 
     `key` is that of the customer where a visitor has logged in. `history` is oldest first and
-    holds the newest `limit` rows; lists that were merely seen (`view_item_list`) are counted
-    apart, the newest LISTED_LIMIT of them, so that they never push out what the person did.
+    holds the newest `limit` rows; lists that were merely seen (`view_item_list`) and what was said
+    of items (`feedback`) are counted apart, the newest LISTED_LIMIT and FEEDBACK_LIMIT of them, so
+    that a list never pushes out what the person did, nor that a "no".
     """
 
     key: str | None = None

@@ -11,15 +11,16 @@ import apsw
 import msgspec
 
 from recsys.events import Event, Person, anonymised
-from recsys.store import LISTED_LIMIT, KnownPerson, StoredEvent
+from recsys.store import FEEDBACK_LIMIT, LISTED_LIMIT, KnownPerson, StoredEvent
 from recsys.store.sqlite_people import People, declared_over, latest_statement, named, read_record
 
-LISTS: Final = frozenset({"view_item_list"})
-"""Kinds whose items were merely seen; they are stored apart from what a person did."""
+LANES: Final = {"view_item_list": 1, "feedback": 2}
+"""Kinds that are stored apart from what a person did (lane 0): lists merely seen, and what was said
+of items."""
 
 HISTORY_SQL: Final = (
     "SELECT item_id, kind, time, session_id, action FROM interactions "
-    "WHERE person = ? AND listed = ? ORDER BY time DESC, seq DESC, position DESC LIMIT ?"
+    "WHERE person = ? AND lane = ? ORDER BY time DESC, seq DESC, position DESC LIMIT ?"
 )
 
 
@@ -108,10 +109,10 @@ def _keys(connection: apsw.Connection, person: Person) -> list[str]:
 def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> list[StoredEvent]:
     newest_first: list[StoredEvent] = []
     runs = 0
-    for listed, most in ((0, limit), (1, LISTED_LIMIT)):
+    for lane, most in ((0, limit), (1, LISTED_LIMIT), (2, FEEDBACK_LIMIT)):
         found: list[StoredEvent] = []
         for key in keys:
-            rows: list[Any] = connection.execute(HISTORY_SQL, (key, listed, most)).fetchall()
+            rows: list[Any] = connection.execute(HISTORY_SQL, (key, lane, most)).fetchall()
             found += [StoredEvent(*row) for row in rows]
             runs += bool(rows)
         if len(found) > most:
@@ -124,11 +125,11 @@ def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> li
 
 
 def _rows(event: Event, key: str, time: float, seq: int) -> list[tuple[Any, ...]]:
-    listed = int(event.event in LISTS)
+    lane = LANES.get(event.event, 0)
     visitor = event.anonymous_id if event.user_id is None else None
     about = (event.event, event.session_id, event.action, visitor)
     return [
-        (key, listed, time, seq, position, item.item_id, *about)
+        (key, lane, time, seq, position, item.item_id, *about)
         for position, item in enumerate(event.items)
     ]
 

@@ -106,7 +106,7 @@ class People:
         since = time if any(earlier <= time for earlier, _ in identities) else float("-inf")
         # The rows of [since, until) have had one owner so far: `owner` of any moment in it.
         self._connection.execute(
-            "UPDATE interactions SET person = ? WHERE person = ? AND listed IN (0, 1) "
+            "UPDATE interactions SET person = ? WHERE person = ? AND lane IN (0, 1, 2) "
             "AND time >= ? AND time < ? AND visitor = ?",
             (f"u:{user_id}", self.owner(anonymous_id, time), since, until, anonymous_id),
         )

@@ -34,11 +34,12 @@ CREATE TABLE event_ids (event_id TEXT PRIMARY KEY, received_at REAL NOT NULL)
 -- Events that are not in the log yet.
 CREATE TABLE waiting (seq INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
 
--- A person's history lies together on disk, oldest first. Lists that were merely seen lie apart
--- (listed = 1): one page of forty items would push everything else out of the newest rows.
+-- A person's history lies together on disk, oldest first, in lanes: 0 what was done, 1 lists that
+-- were merely seen (a page of forty items would push all else out of the newest rows), 2 what was
+-- said of items (a "no" must not be pushed out by what is done later).
 CREATE TABLE interactions (
     person TEXT NOT NULL,
-    listed INTEGER NOT NULL,
+    lane INTEGER NOT NULL,
     time REAL NOT NULL,
     seq INTEGER NOT NULL,
     position INTEGER NOT NULL,
@@ -47,7 +48,7 @@ CREATE TABLE interactions (
     session_id TEXT,
     action TEXT,
     visitor TEXT,          -- anonymous_id of an event that named no user
-    PRIMARY KEY (person, listed, time, seq, position)
+    PRIMARY KEY (person, lane, time, seq, position)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE identities (

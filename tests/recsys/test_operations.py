@@ -1,4 +1,4 @@
-"""The promises of an answer: no repeats, nothing unsellable, a source for each item, never empty."""
+"""The promises of an answer: no repeats, nothing unsellable, never empty, a source for each."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def test_the_summary_names_decision_reasons_costs_and_measures(first) -> None:
     summary = first[1].summary
     assert summary["decision"] == "promoted"
     assert summary["reasons"]
-    assert [cost["name"] for cost in summary["steps"]] == list(STEPS[:-1]) + ["publish"]
+    assert [cost["name"] for cost in summary["steps"]] == list(STEPS)
     assert all(cost["seconds"] >= 0 and cost["peak_mb"] > 10 for cost in summary["steps"])
     measured = summary["metrics"]["recall_at_20"]
     assert measured["low"] <= measured["value"] <= measured["high"]

@@ -104,6 +104,14 @@ def test_lists_that_were_merely_seen_do_not_push_out_what_was_done(
     assert (items[0], items[1], items[-2], items[-1]) == ("bought", "l3-20", "l4-59", "seen")
 
 
+def test_a_no_is_not_pushed_out_by_what_is_done_later(store: Store, event: Make) -> None:
+    put(store, event("feedback", minute=0, items=["ugly"], user_id="u", action="never_again"))
+    put(store, *(event(minute=n, items=[f"i{n}"], user_id="u") for n in range(1, 6)))
+    history = store.person(Person("u"), limit=3).history
+    assert [row.item_id for row in history] == ["ugly", "i3", "i4", "i5"]
+    assert history[0].action == "never_again"
+
+
 def test_a_visitor_who_logs_in_brings_their_history_along(store: Store, event: Make) -> None:
     put(store, event(minute=0, items=["before"], anonymous_id="v"))
     assert store.person(Person(anonymous_id="v")).key == "a:v"
