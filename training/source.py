@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import duckdb
-from recsys.splitting import HeldOut, hold_out
 
 from recsys.catalog import Item
 from recsys.errors import InsufficientData
 from recsys.event_log import EventLog
 from recsys.profiles import Profile
+from recsys.splitting import HeldOut, hold_out
 from recsys.store import Store
 from recsys.training_data import TrainingData, read_training_data
 from training.config import Recipe
