@@ -1,15 +1,15 @@
 """The exception tree: every error names the thing, its value and the remedy.
 
-    RecsysError
-    ├── InvalidInput        what came from outside breaks a documented rule
-    │   ├── InvalidEvent    one event of a batch or a file
-    │   └── InvalidConfig   a key of a configuration file
-    ├── InvalidQuery        a question that cannot be asked of this bundle
-    ├── InsufficientData    too little to train, split or compare
-    │   └── LeakFromFuture  training data reaches into the held-out period
-    ├── BundleError         a bundle that is missing, damaged or of another schema
-    └── StoreError
-        └── StoreUnavailable  the store is locked, full or gone: try again later
+RecsysError
+├── InvalidInput        what came from outside breaks a documented rule
+│   ├── InvalidEvent    one event of a batch or a file
+│   └── InvalidConfig   a key of a configuration file
+├── InvalidQuery        a question that cannot be asked of this bundle
+├── InsufficientData    too little to train, split or compare
+│   └── LeakFromFuture  training data reaches into the held-out period
+├── BundleError         a bundle that is missing, damaged or of another schema
+└── StoreError
+    └── StoreUnavailable  the store is locked, full or gone: try again later
 """
 
 from __future__ import annotations
