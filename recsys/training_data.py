@@ -255,7 +255,8 @@ CREATE TABLE countries AS
 CREATE TABLE acts AS
     SELECT u.number AS "user", i.number AS item, k.kind_number::TINYINT AS kind,
         coalesce(c.number, -1)::INTEGER AS country, epoch(timestamp) AS time,
-        hash(event_id) AS event, position, coalesce(hash(session_id), 0) AS session,
+        hash(event_id) AS event, position,
+        CASE WHEN session_id IS NULL THEN 0 ELSE hash(session_id) END AS session,
         CASE WHEN kind = 'purchase' THEN hash(basket) END AS basket
     FROM item_events JOIN items i USING (item_id) JOIN kinds k USING (kind)
         LEFT JOIN users u USING (person) LEFT JOIN countries c USING (country);

@@ -79,6 +79,9 @@ def scored_items(
     slots = _table(n_clicks)
     items = np.empty(n_clicks, np.int32)
     totals = np.zeros(n_clicks, np.float64)
+    # Of the clicks on one item in one visit only the nearest counts.
+    counted_in = np.full(n_clicks, -1, np.int64)
+    counted = np.empty(n_clicks, np.float64)
     n_items = 0
     for order in range(len(nearest)):
         first, last = visits.starts[nearest[order]], visits.starts[nearest[order] + 1]
@@ -91,9 +94,12 @@ def scored_items(
                 slots[slot] = n_items
                 items[n_items] = item
                 n_items += 1
-            totals[slots[slot]] += (
-                weight * near[place] * visits.rarity[item] ** (settings.scoring_rarity)
-            )
+            at = slots[slot]
+            if counted_in[at] != order:
+                counted_in[at], counted[at] = order, 0.0
+            more = max(near[place] - counted[at], 0.0)
+            counted[at] += more
+            totals[at] += weight * more * visits.rarity[item] ** settings.scoring_rarity
     for order in range(len(current.items)):
         slot = _slot(slots, items, current.items[order])
         if slots[slot] >= 0:
@@ -120,7 +126,7 @@ def parts_of_score(
         added = 0.0
         for place in range(last - first):
             if of_visit[place] == item:
-                added += near[place]
+                added = max(added, near[place])
         if added > 0:
             shared = np.zeros(len(current.items), np.float64)
             for known in range(len(current.items)):

@@ -42,24 +42,24 @@ class SessionKnnConfig(BaseModel):
     max_length: int = Field(default=50, ge=2)
     visits_per_item: int = Field(default=500, ge=1)
     recent: int = Field(default=1000, ge=1)
-    neighbours: int = Field(default=200, ge=1)
+    neighbours: int = Field(default=100, ge=1)
     last_items: int = Field(default=20, ge=1)
-    position_decay: Literal["linear", "exponential", "reciprocal"] = "linear"
-    position_rate: float = Field(default=1.0, gt=0)
-    half_life_days: float = Field(default=42.0, gt=0)
-    matching_rarity: float = Field(default=1.0, ge=0)
+    position_decay: Literal["linear", "exponential", "reciprocal"] = "reciprocal"
+    position_rate: float = Field(default=0.5, gt=0)
+    half_life_days: float = Field(default=90.0, gt=0)
+    matching_rarity: float = Field(default=1.5, ge=0)
     scoring_rarity: float = Field(default=1.0, ge=0)
     length_penalty: float = Field(default=0.0, ge=0)
     sharpness: float = Field(default=1.5, gt=0)
-    reach: float = Field(default=0.7, gt=0)
-    match_decay: float = Field(default=0.5, ge=0)
+    reach: float = Field(default=1.0, gt=0)
+    match_decay: float = Field(default=0.6, ge=0)
     backwards: float = Field(default=1.0, ge=0)
-    revisit: float = Field(default=1.5, ge=0)
+    revisit: float = Field(default=3.0, ge=0)
 
 
 @dataclass(frozen=True, slots=True)
 class SessionKnnModel:
-    """score(j) = rarity(j)^γ · Σ_n sim(n)^sharpness · Σ_{clicks c of n on j} near(c).
+    """score(j) = rarity(j)^γ · Σ_n sim(n)^sharpness · max_{clicks c of n on j} near(c).
 
     n are the k most similar of the m newest visits that share an item: sim(n) = Σ_i π(b_i) ·
     rarity(i)^δ over the shared items i, times 2^(−age of n / half-life) / |n|^length_penalty, where
