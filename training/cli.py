@@ -37,6 +37,7 @@ FAILED: Final = 1
 BAD_USAGE: Final = 2
 LOCKED: Final = 3
 BAD_DATA: Final = 4
+LOG_WIDTH: Final = 140
 
 app = typer.Typer(
     name="recsys",
@@ -109,7 +110,7 @@ def nightly(
 
     settings = _config(config, workspace)
     try:
-        outcome = run(settings, console=Console(), started=datetime.now(UTC), data=data)
+        outcome = run(settings, console=_told(), started=datetime.now(UTC), data=data)
     except Locked:
         raise
     except RecsysError as error:
@@ -304,7 +305,7 @@ def demo(
     if workspace is not None:
         training = settings.training.model_copy(update={"workspace": workspace})
         settings = settings.model_copy(update={"training": training})
-    run(settings, console=Console(), now=datetime.now(UTC), once=once)
+    run(settings, console=_told(), now=datetime.now(UTC), once=once)
 
 
 def _config(path: Path, workspace: Path | None) -> TrainingConfig:
@@ -346,6 +347,11 @@ def _become(module: str, arguments: Sequence[str], environment: Mapping[str, str
         [sys.executable, "-m", module, *arguments],
         {**os.environ, **environment},
     )
+
+
+def _told() -> Console:
+    """The console of a long run: a log file has no width, so tables get room there."""
+    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
 
 
 def _out() -> Console:

@@ -39,7 +39,7 @@ def print_metrics(trial: Trial, *, console: Console) -> None:
     """The measures with their intervals, the baselines beside them."""
     report = trial.report
     table = Table(title=f"Held out {report.cut:%Y-%m-%d} to {report.until:%Y-%m-%d}")
-    table.add_column("measure")
+    table.add_column("measure", no_wrap=True)
     table.add_column("value", justify="right")
     table.add_column("95% interval", justify="right")
     for baseline in report.baseline_estimates:
