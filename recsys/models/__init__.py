@@ -37,6 +37,8 @@ from recsys.models.recent import RecentConfig, RecentModel, fit_recent
 from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
 from recsys.models.session import SessionConfig, SessionModel, fit_session
 from recsys.models.session_knn import SessionKnnConfig, SessionKnnModel, fit_session_knn
+from recsys.models.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
+from recsys.models.up_cf import UpCfConfig, UpCfModel, fit_up_cf
 from recsys.query import Model
 
 
@@ -78,6 +80,10 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     "session_knn": ModelFamily(
         SessionKnnConfig, fit_session_knn, SessionKnnModel, "chosen next in visits like this one"
     ),
+    "tifu_knn": ModelFamily(
+        TifuKnnConfig, fit_tifu_knn, TifuKnnModel, "fits your rhythm and that of people like you"
+    ),
+    "up_cf": ModelFamily(UpCfConfig, fit_up_cf, UpCfModel, "people like you bought it lately"),
     "random_walk": ModelFamily(
         RandomWalkConfig, fit_random_walk, NeighbourModel, "people with your taste chose it"
     ),
