@@ -56,6 +56,7 @@ DECLARED: Mapping[str, Declared] = {
     "trending": Declared(frozenset()),
     "repeat": Declared(HISTORY),
     "rebuy": Declared(HISTORY),
+    "refill": Declared(HISTORY),
     "recent": Declared(HISTORY),
     "session": Declared(frozenset({"session"}), scores_seeds=False),
     "session_knn": Declared(frozenset({"session"}), scores_seeds=False, stores_people=True),

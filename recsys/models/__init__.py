@@ -34,6 +34,7 @@ from recsys.models.popularity import (
 from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
 from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
 from recsys.models.recent import RecentConfig, RecentModel, fit_recent
+from recsys.models.refill import RefillConfig, RefillModel, fit_refill
 from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
 from recsys.models.session import SessionConfig, SessionModel, fit_session
 from recsys.models.session_knn import SessionKnnConfig, SessionKnnModel, fit_session_knn
@@ -75,6 +76,7 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     "trending": ModelFamily(TrendingConfig, fit_trending, PopularityModel, "on the rise"),
     "repeat": ModelFamily(RepeatConfig, fit_repeat, RepeatModel, "bought before"),
     "rebuy": ModelFamily(RebuyConfig, fit_rebuy, RebuyModel, "bought before, as many do again"),
+    "refill": ModelFamily(RefillConfig, fit_refill, RefillModel, "due again"),
     "recent": ModelFamily(RecentConfig, fit_recent, RecentModel, "looked at last"),
     "session": ModelFamily(SessionConfig, fit_session, SessionModel, "goes with this visit"),
     "session_knn": ModelFamily(
