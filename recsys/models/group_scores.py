@@ -1,4 +1,4 @@
-"""Scorers whose opinion is one dense vector per group of queries, such as a country."""
+"""Scorers whose opinion is one dense vector for all queries, or per group such as a country."""
 
 from __future__ import annotations
 
@@ -58,3 +58,36 @@ class GroupScorer:
         if group is None or not np.isfinite(self._scores_of(group)[item]):
             return ()
         return self._contributions(row, item)
+
+
+class RankedScorer:
+    """The same scores for every query, ranked beforehand: `ranking` holds the items that have a
+    score, best first."""
+
+    def __init__(
+        self, scores: Scores, ranking: Numbers, *, n_rows: int, contributions: Contributions
+    ) -> None:
+        self._scores = scores
+        self._ranking = ranking
+        self._n_rows = n_rows
+        self._contributions = contributions
+
+    def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
+        """The best n among the eligible items, looked for no further than needed."""
+        if n < 1:
+            raise ValueError(f"n is {n}; it must be at least 1.")
+        reach = 2 * n
+        while True:
+            best = self._ranking[:reach]
+            best = best[eligible[best]][:n]
+            if len(best) == n or reach >= len(self._ranking):
+                return [ScoredItems(best, self._scores[best])] * self._n_rows
+            reach *= 4
+
+    def score(self, items: Sequence[Numbers]) -> list[Scores]:
+        """One score per item asked for; NaN without an opinion."""
+        return [self._scores[numbers] for numbers in items]
+
+    def explain(self, row: int, item: int) -> Contributions:
+        """What made the score of an item: what everybody does."""
+        return self._contributions if np.isfinite(self._scores[item]) else ()

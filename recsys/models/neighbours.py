@@ -11,9 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from recsys.ids import NONE
+from recsys.ids import NONE, Numbers
+from recsys.models.neighbour_kernel import weighted_rows
 from recsys.models.saved_arrays import setting_of, sparse_arrays, square_of
 from recsys.models.sparse_scores import (
+    Row,
+    RowScorer,
     SparseScorer,
     largest_first,
     origins,
@@ -45,6 +48,16 @@ class NeighbourModel:
         """Gathers the rows of the query's items."""
         n_items = self.weights.shape[0]
         starting = [origins(query, binary=self.binary) for query in queries]
+
+        def contributions(row: int, item: int) -> Contributions:
+            items, values, kind = starting[row]
+            parts = values * column(self.weights, items, item)
+            return largest_first(shares(items, parts, kind=kind))
+
+        if len(queries) == 1:
+            return RowScorer(
+                n_items=n_items, rows=[self._row(*starting[0])], contributions=contributions
+            )
         left = stacked([(items, values) for items, values, _ in starting], n_columns=n_items)
         dropped = [items if kind == "seed" else NONE for items, _, kind in starting]
 
@@ -52,17 +65,20 @@ class NeighbourModel:
             chosen = left if last - first == len(queries) else left[first:last]
             return without(chosen @ self.weights, dropped[first:last])
 
-        def contributions(row: int, item: int) -> Contributions:
-            items, values, kind = starting[row]
-            parts = values * column(self.weights, items, item)
-            return largest_first(shares(items, parts, kind=kind))
-
         return SparseScorer(
             n_items=n_items,
             sizes=work(left, self.weights),
             rows_of=rows_of,
             contributions=contributions,
         )
+
+    def _row(self, items: Numbers, values: NDArray[np.float32], kind: str) -> Row:
+        """What `rows_of` gives for one query, without building a matrix."""
+        numbers, scores = weighted_rows(self.weights, items, values)
+        if kind != "seed":
+            return numbers, scores
+        kept = ~np.isin(numbers, items)
+        return numbers[kept], scores[kept]
 
     def arrays(self) -> Mapping[str, Array]:
         """The matrix and the one setting."""

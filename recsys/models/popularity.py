@@ -15,8 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
 from recsys.errors import BundleError
-from recsys.ids import Vocabulary
-from recsys.models.group_scores import GroupScorer
+from recsys.ids import Numbers, Vocabulary
+from recsys.models.group_scores import GroupScorer, RankedScorer
 from recsys.models.saved_arrays import (
     array_of,
     same_length,
@@ -28,6 +28,7 @@ from recsys.models.saved_arrays import (
 )
 from recsys.models.sparse_scores import largest_first, origins, shares
 from recsys.query import Array, Contribution, Contributions, Query, Scorer, Scores
+from recsys.top_n import top_n
 from recsys.training_data import Popularity, TrainingData
 from recsys.weighting import SECONDS_PER_DAY, half_life_decay
 
@@ -73,19 +74,24 @@ class TrendingConfig(PopularityConfig):
 
 @dataclass(frozen=True, slots=True)
 class PopularityModel:
-    """One score per item, the same for every query; NaN for items that nobody has touched."""
+    """One score per item, the same for every query; NaN for items that nobody has touched.
+
+    `ranking` is the items with a score, best first: sorted once, not for every query.
+    """
 
     holds_personal_rows: ClassVar[bool] = False
 
     scores: Scores
+    ranking: Numbers
+
+    @classmethod
+    def of(cls, scores: Scores) -> PopularityModel:
+        """The model of these scores."""
+        return cls(scores, top_n(scores, max(len(scores), 1)).numbers)
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """The same answer for all."""
-        return GroupScorer(
-            groups=[0] * len(queries),
-            scores_of=lambda _group: self.scores,
-            contributions=lambda _row, _item: EVERYBODY,
-        )
+        return RankedScorer(self.scores, self.ranking, n_rows=len(queries), contributions=EVERYBODY)
 
     def arrays(self) -> Mapping[str, Array]:
         """The scores."""
@@ -94,7 +100,7 @@ class PopularityModel:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> PopularityModel:
         """The model over the same memory; BundleError where the array is missing or misshapen."""
-        return cls(array_of(arrays, "scores", dimensions=1))
+        return cls.of(array_of(arrays, "scores", dimensions=1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +219,7 @@ def fit_popularity(
 ) -> PopularityModel:
     """Decayed counts of everybody's events."""
     del rng
-    return PopularityModel(_opinions(_counts(data, config, config.half_life_days)))
+    return PopularityModel.of(_opinions(_counts(data, config, config.half_life_days)))
 
 
 def fit_popularity_by_country(
@@ -262,7 +268,7 @@ def fit_trending(
     baseline = _counts(data, config, config.baseline_half_life_days)
     average = recent.sum() / max(float(baseline.sum()), 1e-30)
     scores = (recent + config.prior * average) / (baseline + config.prior)
-    return PopularityModel(np.where(baseline > 0, scores, np.nan).astype(np.float32))
+    return PopularityModel.of(np.where(baseline > 0, scores, np.nan).astype(np.float32))
 
 
 def _opinions(counts: NDArray[np.float64]) -> Scores:

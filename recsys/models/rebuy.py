@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.events import PURCHASE
 from recsys.models.saved_arrays import array_of
-from recsys.models.sparse_scores import SparseScorer, stacked
+from recsys.models.sparse_scores import RowScorer
 from recsys.query import Array, Contribution, Contributions, Query, Scorer, Scores
 from recsys.training_data import TrainingData
 
@@ -37,15 +37,13 @@ class RebuyModel:
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Looks the rates of the bought items up."""
         bought = [query.history.purchases().distinct() for query in queries]
-        rows = stacked([(items, self.rates[items]) for items in bought], n_columns=len(self.rates))
 
         def contributions(_row: int, item: int) -> Contributions:
             return (Contribution("history", 1.0, item=item),)
 
-        return SparseScorer(
+        return RowScorer(
             n_items=len(self.rates),
-            sizes=np.diff(rows.indptr).astype(np.int64),
-            rows_of=lambda first, last: rows[first:last],
+            rows=[(items, self.rates[items]) for items in bought],
             contributions=contributions,
         )
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from recsys.events import KIND_NUMBER
 from recsys.ids import Numbers
 from recsys.models.saved_arrays import array_of
-from recsys.models.sparse_scores import SparseScorer, stacked
+from recsys.models.sparse_scores import RowScorer
 from recsys.query import Array, Contribution, Contributions, History, Query, Scorer
 from recsys.training_data import TrainingData
 
@@ -40,15 +40,13 @@ class RecentModel:
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Ranks the looks."""
-        rows = stacked([self._ranked(query.history) for query in queries], n_columns=self.n_items)
 
         def contributions(_row: int, item: int) -> Contributions:
             return (Contribution("history", 1.0, item=item),)
 
-        return SparseScorer(
+        return RowScorer(
             n_items=self.n_items,
-            sizes=np.diff(rows.indptr).astype(np.int64),
-            rows_of=lambda first, last: rows[first:last],
+            rows=[self._ranked(query.history) for query in queries],
             contributions=contributions,
         )
 

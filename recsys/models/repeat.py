@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.events import PURCHASE
 from recsys.ids import NONE, Numbers
 from recsys.models.saved_arrays import setting_of
-from recsys.models.sparse_scores import SparseScorer, stacked
+from recsys.models.sparse_scores import RowScorer
 from recsys.query import Array, Contribution, Contributions, History, Query, Scorer
 from recsys.training_data import TrainingData
 from recsys.weighting import half_life_decay
@@ -44,17 +44,11 @@ class RepeatModel:
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Counts the purchases; the model itself holds nothing."""
         counted = [self._counted(query.history, query.now.timestamp()) for query in queries]
-        rows = stacked(counted, n_columns=self.n_items)
 
         def contributions(_row: int, item: int) -> Contributions:
             return (Contribution("history", 1.0, item=item),)
 
-        return SparseScorer(
-            n_items=self.n_items,
-            sizes=np.diff(rows.indptr).astype(np.int64),
-            rows_of=lambda first, last: rows[first:last],
-            contributions=contributions,
-        )
+        return RowScorer(n_items=self.n_items, rows=counted, contributions=contributions)
 
     def _counted(self, history: History, now: float) -> tuple[Numbers, NDArray[np.float32]]:
         bought = history.kinds == PURCHASE

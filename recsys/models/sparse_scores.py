@@ -18,6 +18,10 @@ ENTRIES_AT_ONCE: Final = 8_000_000
 """Scores held at one time, which bounds the memory of a batch (8 bytes each)."""
 
 
+Row = tuple[Numbers, NDArray[np.float32]]
+"""Items ascending and their scores."""
+
+
 class SparseScorer:
     """A scorer over sparse rows that are computed in spans, and once only where they all fit.
 
@@ -84,6 +88,42 @@ class SparseScorer:
         else:
             for first, last in self._spans:
                 yield self._rows_of(first, last)
+
+
+class RowScorer:
+    """A scorer over rows that are there already: items ascending and their scores, per query.
+
+    Builds no matrix, which would be most of the cost of a single query.
+    """
+
+    def __init__(
+        self,
+        *,
+        n_items: int,
+        rows: Sequence[Row],
+        contributions: Callable[[int, int], Contributions],
+    ) -> None:
+        self._n_items = n_items
+        self._rows = rows
+        self._contributions = contributions
+
+    def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
+        """Each row's best n among the eligible items."""
+        return [top_n_of(numbers, scores, n, allow=eligible) for numbers, scores in self._rows]
+
+    def score(self, items: Sequence[Numbers]) -> list[Scores]:
+        """One score per item asked for; NaN where a row has none."""
+        found: list[Scores] = []
+        dense = np.full(self._n_items, np.nan, np.float32)
+        for (numbers, scores), asked in zip(self._rows, items, strict=True):
+            dense[numbers] = scores
+            found.append(dense[asked])
+            dense[numbers] = np.nan
+        return found
+
+    def explain(self, row: int, item: int) -> Contributions:
+        """What made the score of an item in a row."""
+        return self._contributions(row, item) if item in self._rows[row][0] else ()
 
 
 def origins(query: Query, *, binary: bool) -> tuple[Numbers, NDArray[np.float32], str]:

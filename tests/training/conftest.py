@@ -51,7 +51,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
             catalog=catalog,
             models={
                 "random_walk": NeighbourModel(csr_array(weights), binary=True),
-                "popularity": PopularityModel(popularity),
+                "popularity": PopularityModel.of(popularity),
             },
             placements={
                 "for_you": Placement(
