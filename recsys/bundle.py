@@ -6,6 +6,7 @@
   items.json               item ids in row order
   catalog.jsonl            one item a line, in row order
   models/<name>/<array>.npy
+  rankers/<placement>/     settings.json, model.txt (LightGBM's text), <array>.npy
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ import numpy as np
 from recsys.catalog import Catalog, Item
 from recsys.errors import BundleError
 from recsys.events import KIND_NUMBER
+from recsys.features import ItemFacts
 from recsys.feedback import refused_items
 from recsys.ids import Numbers, Vocabulary
 from recsys.models import MODELS
 from recsys.placements import Placement
-from recsys.query import History, Model
+from recsys.query import Array, History, Model
+from recsys.ranker import Ranker
 from recsys.store import StoredEvent
 from recsys.weighting import Weighting
 
@@ -62,6 +65,8 @@ class Bundle:
     models: Mapping[str, Model]
     placements: Mapping[str, Placement]
     weighting: Weighting
+    rankers: Mapping[str, Ranker] = field(default_factory=dict)
+    """Placement name → the ranker of its candidates; a placement without one keeps its blend."""
     directory: Path | None = field(default=None, compare=False)
 
     @property
@@ -101,6 +106,11 @@ class _Settings(msgspec.Struct, frozen=True):
     placements: list[dict[str, Any]]
 
 
+class _RankerSettings(msgspec.Struct, frozen=True):
+    models: tuple[str, ...]
+    candidates: int
+
+
 def save_bundle(bundle: Bundle, directory: Path) -> Path:
     """Writes the bundle: beside, synced, then renamed, so that a directory is whole or not there.
 
@@ -128,13 +138,14 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
             b"".join(_encode(item) + b"\n" for item in bundle.catalog.items),
         )
         for name, model in bundle.models.items():
-            folder = beside / "models" / name
-            folder.mkdir(parents=True)
-            for key, array in model.arrays().items():
-                with (folder / f"{key}.npy").open("wb") as file:
-                    np.save(file, np.asarray(array, order="C"), allow_pickle=False)
-                    file.flush()
-                    os.fsync(file.fileno())
+            _write_arrays(beside / "models" / name, model.arrays())
+        for name, ranker in bundle.rankers.items():
+            folder = beside / "rankers" / name
+            _write_arrays(folder, ranker.facts.arrays())
+            _write(folder / "model.txt", ranker.text.encode())
+            _write(
+                folder / "settings.json", _encode(_RankerSettings(ranker.models, ranker.candidates))
+            )
         files = {
             str(path.relative_to(beside)): _sha256(path)
             for path in sorted(beside.rglob("*"))
@@ -172,6 +183,10 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
         models = {
             folder.name: _load_model(folder) for folder in sorted((directory / "models").iterdir())
         }
+        rankers = {
+            folder.name: _load_ranker(folder, models, len(items))
+            for folder in sorted((directory / "rankers").glob("*"))
+        }
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise BundleError(f"Bundle {directory} cannot be read: {error}") from error
     return Bundle(
@@ -181,6 +196,7 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
         models=models,
         placements={placement.name: placement for placement in placements},
         weighting=weighting,
+        rankers=rankers,
         directory=directory,
     )
 
@@ -217,12 +233,41 @@ def _load_model(folder: Path) -> Model:
     family = MODELS.get(folder.name)
     if family is None:
         raise BundleError(f"Bundle has a model {folder.name!r} that this code does not know.")
-    arrays = {
+    model: Model = family.model.from_arrays(_mapped_arrays(folder))
+    return model
+
+
+def _load_ranker(folder: Path, models: Mapping[str, Model], n_items: int) -> Ranker:
+    settings = msgspec.json.decode((folder / "settings.json").read_bytes(), type=_RankerSettings)
+    missing = [name for name in settings.models if name not in models]
+    facts = ItemFacts.from_arrays(_mapped_arrays(folder))
+    if missing or len(facts.prices) != n_items:
+        raise BundleError(
+            f"The ranker {folder.name!r} knows {len(facts.prices)} items of {n_items} and asks for "
+            f"models that the bundle lacks: {missing}; train again."
+        )
+    return Ranker.of(
+        (folder / "model.txt").read_text(encoding="utf-8"),
+        models=settings.models,
+        candidates=settings.candidates,
+        facts=facts,
+    )
+
+
+def _mapped_arrays(folder: Path) -> Mapping[str, Array]:
+    return {
         path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
         for path in sorted(folder.glob("*.npy"))
     }
-    model: Model = family.model.from_arrays(arrays)
-    return model
+
+
+def _write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
+    folder.mkdir(parents=True)
+    for key, array in arrays.items():
+        with (folder / f"{key}.npy").open("wb") as file:
+            np.save(file, np.asarray(array, order="C"), allow_pickle=False)
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def _encode(value: object) -> bytes:
