@@ -120,6 +120,7 @@ def check_no_leak(training_data: TrainingData, held_out: HeldOut) -> None:
         ("timeline", training_data.timeline.times),
         ("baskets", training_data.baskets.times),
         ("popularity", training_data.popularity.days),
+        ("lists", training_data.lists.times),
     ):
         newest = float(times.max(initial=-np.inf))
         if newest >= cut.timestamp():

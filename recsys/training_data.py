@@ -23,6 +23,7 @@ from recsys.events import EVENT_KINDS
 from recsys.ids import Numbers, Vocabulary
 from recsys.profiles import UNKNOWN, Profile
 from recsys.query import NO_HISTORY, Context, History, Query
+from recsys.shown_lists import Lists, no_lists, read_lists
 from recsys.weighting import Weighting
 
 SESSION_GAP: Final = timedelta(minutes=30)
@@ -95,6 +96,7 @@ class TrainingData:
     catalog: Catalog
     profiles: tuple[Profile, ...]
     weighting: Weighting
+    lists: Lists = field(default_factory=no_lists)
 
     def history(self, user: int, *, now: datetime) -> History:
         """One user's history as it is weighed at `now`."""
@@ -157,6 +159,7 @@ def read_training_data(
         baskets = _columns(connection, BASKETS_SQL)
         popularity = _columns(connection, POPULARITY_SQL)
         countries = _strings(connection, "SELECT country FROM countries ORDER BY number")
+        lists = read_lists(connection, gap=SESSION_GAP)
     by_person = profiles or {}
     return TrainingData(
         as_of=as_of,
@@ -169,6 +172,7 @@ def read_training_data(
         catalog=Catalog.of(catalog, items),
         profiles=tuple(by_person.get(person, UNKNOWN) for person in users),
         weighting=weighting,
+        lists=lists,
     )
 
 

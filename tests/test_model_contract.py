@@ -26,8 +26,11 @@ from recsys.weighting import Weighting
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 N_ITEMS, N_PEOPLE = 48, 60
 COUNTRIES = ("NL", "DE", "FR")
+TERMS = ("mug", "red lamp")
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "als": {"embedding_size": 12},
+    "ials": {"embedding_size": 12, "block": 5},
+    "bpr": {"embedding_size": 8},
     "hybrid": {"embedding_size": 8, "epochs": 5},
     "bought_together": {"min_customers": 1},
 }
@@ -38,7 +41,7 @@ class Declared:
     """In what a family differs from the others."""
 
     needs: frozenset[str]
-    """Any of these in the query gives it an opinion: history, session, seeds, country, traits."""
+    """Any of these in the query gives it an opinion: history, session, seeds, country, traits, term."""
     scores_seeds: bool = True
     """Whether an item of the page may get a score itself."""
     random: bool = False
@@ -64,9 +67,13 @@ DECLARED: Mapping[str, Declared] = {
     "up_cf": Declared(HISTORY, stores_people=True),
     "random_walk": Declared(FROM_ITEMS, scores_seeds=False),
     "item_item": Declared(FROM_ITEMS, scores_seeds=False),
+    "ease": Declared(FROM_ITEMS, scores_seeds=False),
     "als": Declared(HISTORY, random=True),
+    "ials": Declared(HISTORY, random=True),
+    "bpr": Declared(HISTORY, random=True),
     "hybrid": Declared(frozenset({"history", "country", "traits"}), random=True),
     "bought_together": Declared(frozenset({"seeds"}), scores_seeds=False),
+    "search_clicks": Declared(frozenset({"term"})),
     "content": Declared(FROM_ITEMS, scores_seeds=False),
 }
 
@@ -92,6 +99,7 @@ def small_shop(folder: Path, *, item_id: Names, user_id: Names) -> Shop:
             taste = person % 2
             seen = [int(item) for item in rng.choice(N_ITEMS // 2, 4, replace=False) * 2 + taste]
             for kind, items in (
+                ("view_item_list", [*seen[:2], (seen[0] + 7) % N_ITEMS]),
                 ("view_item", seen[:1]),
                 ("view_item", seen[3:]),
                 ("purchase", seen[:3]),
@@ -103,6 +111,7 @@ def small_shop(folder: Path, *, item_id: Names, user_id: Names) -> Shop:
                         timestamp=when + timedelta(minutes=len(events) % 7),
                         user_id=user_id(person),
                         items=[EventItem(item_id(item)) for item in items],
+                        search_term=TERMS[visit % 2] if kind == "view_item_list" else None,
                         context=EventContext(country=COUNTRIES[person % 3]),
                     )
                 )
@@ -155,7 +164,7 @@ def queries_of(shop: Shop) -> list[Query]:
             for query, seeds in zip(asked, pages, strict=True)
         ),
         Query(now=AS_OF),
-        Query(now=AS_OF, context=Context(country="NL")),
+        Query(now=AS_OF, context=Context(country="NL", search_term="Mug")),
     ]
 
 
@@ -271,6 +280,7 @@ def test_an_opinion_needs_what_is_declared(name: str, model: Model, shop: Shop) 
         "seeds": replace(nothing, seeds=page),
         "country": replace(nothing, context=Context(country="NL")),
         "traits": replace(nothing, profile=Profile(customer_group="trade")),
+        "term": replace(nothing, context=Context(search_term="Mug")),
     }
     assert bool(len(model.condition([nothing]).retrieve(5, EVERYTHING)[0])) == (not needs)
     for what, query in cases.items():
@@ -285,7 +295,8 @@ def test_a_page_is_not_recommended_itself_where_so_declared(
 ) -> None:
     history = queries_of(shop)[1].history
     seeds = history.totals()[0][:2]
-    query = Query(now=AS_OF, history=history, seeds=seeds, context=Context(country="NL"))
+    context = Context(country="NL", search_term="mug")
+    query = Query(now=AS_OF, history=history, seeds=seeds, context=context)
     scores = model.condition([query]).score([seeds])[0]
     assert bool(np.isfinite(scores).any()) == DECLARED[name].scores_seeds
 

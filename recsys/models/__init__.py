@@ -14,8 +14,11 @@ from recsys.models.bought_together import (
     BoughtTogetherModel,
     fit_bought_together,
 )
+from recsys.models.bpr import BPRConfig, BPRModel, fit_bpr
 from recsys.models.content import ContentConfig, ContentModel, fit_content
+from recsys.models.ease import EASEConfig, fit_ease
 from recsys.models.hybrid import HybridConfig, HybridModel, fit_hybrid
+from recsys.models.ials import IALSConfig, IALSModel, fit_ials
 from recsys.models.item_item import ItemItemConfig, fit_item_item
 from recsys.models.neighbours import NeighbourModel
 from recsys.models.popularity import (
@@ -36,6 +39,11 @@ from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
 from recsys.models.recent import RecentConfig, RecentModel, fit_recent
 from recsys.models.refill import RefillConfig, RefillModel, fit_refill
 from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
+from recsys.models.search_clicks import (
+    SearchClicksConfig,
+    SearchClicksModel,
+    fit_search_clicks,
+)
 from recsys.models.session import SessionConfig, SessionModel, fit_session
 from recsys.models.session_knn import SessionKnnConfig, SessionKnnModel, fit_session_knn
 from recsys.models.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
@@ -92,12 +100,18 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     "item_item": ModelFamily(
         ItemItemConfig, fit_item_item, NeighbourModel, "chosen by the same people"
     ),
+    "ease": ModelFamily(EASEConfig, fit_ease, NeighbourModel, "goes with what you chose"),
     "als": ModelFamily(ALSConfig, fit_als, ALSModel, "fits your taste"),
+    "ials": ModelFamily(IALSConfig, fit_ials, IALSModel, "fits your taste"),
+    "bpr": ModelFamily(BPRConfig, fit_bpr, BPRModel, "fits your taste"),
     "hybrid": ModelFamily(
         HybridConfig, fit_hybrid, HybridModel, "fits your taste and what we know about the item"
     ),
     "bought_together": ModelFamily(
         BoughtTogetherConfig, fit_bought_together, BoughtTogetherModel, "often bought together"
+    ),
+    "search_clicks": ModelFamily(
+        SearchClicksConfig, fit_search_clicks, SearchClicksModel, "chosen by who searched for this"
     ),
     "content": ModelFamily(ContentConfig, fit_content, ContentModel, "similar description"),
 }
