@@ -89,6 +89,21 @@ def import_(context: typer.Context) -> None:
     importing(args=context.args, prog_name="recsys import")
 
 
+@app.command(
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def benchmark(context: typer.Context) -> None:
+    """Measure our models on public sets or your own, beside published figures."""
+    from training.benchmark.command import benchmark as measure
+
+    measuring = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    )
+    measuring.command()(measure)
+    measuring(args=context.args, prog_name="recsys benchmark")
+
+
 @app.command(epilog="Example, as a cron line: `15 3 * * * recsys nightly --config shop.yaml`")
 def nightly(
     config: ConfigOption = DEFAULT_CONFIG,

@@ -1,0 +1,178 @@
+"""How much each chosen model weighs in a task's lists: coordinate ascent on validation questions.
+
+The candidates and scales are those of serving (`candidates.gather`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.candidates import Candidates, gather
+from recsys.ids import Numbers
+from recsys.metrics import PerQuery
+from recsys.query import Mask, Model
+from recsys.top_n import top_n_of
+from recsys.training_data import TrainingData
+from training.benchmark.exam import Exam
+from training.benchmark.measures import Rules
+
+CANDIDATES: Final = 150
+"""How many items each model puts forward."""
+QUESTIONS_AT_ONCE: Final = 256
+SWEEPS: Final = 6
+STEPS: Final = (1.0, 0.5, 0.2)
+LEAST_GAIN: Final = 1e-4
+LEAST_SHARE: Final = 0.01
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """A model and the data under whose weighing it was fitted and is asked."""
+
+    model: Model
+    data: TrainingData
+
+
+def lists_of(fitted: Fitted, exam: Exam, n: int) -> list[Numbers]:
+    """One model's lists, best first, without what is hidden."""
+    found: list[Numbers] = [np.empty(0, np.int32)] * len(exam)
+    eligible = _everything(exam)
+    for rows in batches(exam):
+        part = exam.part(rows)
+        n_fetch = n + max(map(len, part.hidden))
+        scorer = fitted.model.condition(part.questions.queries(fitted.data.weighting))
+        for row, hidden, best in zip(
+            rows.tolist(), part.hidden, scorer.retrieve(n_fetch, eligible), strict=True
+        ):
+            found[row] = top_n_of(best.numbers, best.scores, n, exclude=hidden).numbers
+    return found
+
+
+def blended_lists(
+    fitted: Mapping[str, Fitted], weights: Mapping[str, float], exam: Exam, n: int
+) -> Iterator[tuple[int, Numbers]]:
+    """Question number and list of the weighted sum, batch by batch."""
+    names = [name for name, weight in weights.items() if weight > 0]
+    vector = np.array([weights[name] for name in names], np.float32)
+    for rows in batches(exam):
+        part = exam.part(rows)
+        for row, found in zip(rows.tolist(), _gathered(fitted, names, part), strict=True):
+            yield row, top_n_of(found.numbers, vector @ found.parts, n).numbers
+
+
+def batches(exam: Exam) -> Iterator[NDArray[np.intp]]:
+    """Rows in batches of alike numbers of hidden items, so that few lists are fetched long."""
+    order = np.argsort([len(hidden) for hidden in exam.hidden], kind="stable")
+    for first in range(0, len(order), QUESTIONS_AT_ONCE):
+        yield order[first : first + QUESTIONS_AT_ONCE]
+
+
+def choose_weights(
+    fitted: Mapping[str, Fitted], values: Mapping[str, float], exam: Exam, rules: Rules
+) -> dict[str, float]:
+    """Weights that sum to 1, started from the best single model of `values` (name → objective).
+
+    A weight moves up or down by a share of itself as long as the objective grows by more than
+    LEAST_GAIN of its value; a model below LEAST_SHARE gets 0. The blend must beat that single
+    model by more than the standard error of their paired difference, or the model stays alone:
+    weights that fit few questions are noise.
+    """
+    names = list(fitted)
+    table = _Table.of(fitted, names, exam, rules)
+    weights = np.zeros(len(names))
+    weights[int(np.argmax([values[name] for name in names]))] = 1.0
+    single = weights.copy()
+    best = table.value(weights)
+    for step in STEPS:
+        for _ in range(SWEEPS):
+            before = best
+            for index in range(len(names)):
+                for direction in (step, -step):
+                    tried = weights.copy()
+                    tried[index] = max(0.0, tried[index] + direction * max(0.1, tried[index]))
+                    if tried[index] == weights[index] or not tried.any():
+                        continue
+                    value = table.value(tried)
+                    if value > best * (1.0 + LEAST_GAIN):
+                        weights, best = tried, value
+                        break
+            if best <= before:
+                break
+    if not _surely_better(table.values(weights), table.values(single)):
+        weights = single
+    weights /= weights.sum()
+    weights[weights < LEAST_SHARE] = 0.0
+    weights /= weights.sum()
+    return {
+        name: round(weight, 4)
+        for name, weight in zip(names, weights.tolist(), strict=True)
+        if weight > 0
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The candidates of all questions, row after row: parts is models × candidates."""
+
+    parts: NDArray[np.float32]
+    items: Numbers
+    starts: NDArray[np.int64]
+    truth: Sequence[Numbers]
+    rules: Rules
+
+    @classmethod
+    def of(
+        cls, fitted: Mapping[str, Fitted], names: Sequence[str], exam: Exam, rules: Rules
+    ) -> _Table:
+        found: list[Candidates] = []
+        truth: list[Numbers] = []
+        for rows in batches(exam):
+            part = exam.part(rows)
+            found += _gathered(fitted, names, part)
+            truth += part.truth
+        starts = np.concatenate([[0], np.cumsum([len(one.numbers) for one in found])])
+        return cls(
+            np.concatenate([one.parts for one in found], axis=1),
+            np.concatenate([one.numbers for one in found]),
+            starts.astype(np.int64),
+            truth,
+            rules,
+        )
+
+    def value(self, weights: NDArray[np.float64]) -> float:
+        """The objective of these weights."""
+        return float(np.nanmean(self.values(weights)))
+
+    def values(self, weights: NDArray[np.float64]) -> PerQuery:
+        """The objective of each question under these weights."""
+        used = np.flatnonzero(weights)
+        scores = weights[used].astype(np.float32) @ self.parts[used]
+        k = self.rules.objective_k
+        lists = []
+        for first, last in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
+            of_row = scores[first:last]
+            top = np.argpartition(-of_row, k)[:k] if len(of_row) > k else np.arange(len(of_row))
+            top = top[np.argsort(-of_row[top], kind="stable")]
+            lists.append(self.items[first:last][top])
+        return self.rules.values(lists, self.truth)
+
+
+def _surely_better(ours: PerQuery, theirs: PerQuery) -> bool:
+    gains = (ours - theirs)[~np.isnan(ours)]
+    return bool(gains.mean() > gains.std() / np.sqrt(max(len(gains), 1)))
+
+
+def _gathered(fitted: Mapping[str, Fitted], names: Sequence[str], part: Exam) -> list[Candidates]:
+    # Queries differ between models only in how their histories are weighed.
+    asked = {name: part.questions.queries(fitted[name].data.weighting) for name in names}
+    scorers = {name: fitted[name].model.condition(asked[name]) for name in names}
+    return gather(scorers, CANDIDATES, _everything(part), part.hidden)
+
+
+def _everything(exam: Exam) -> Mask:
+    return np.ones(len(exam.data.items), np.bool_)

@@ -1,0 +1,174 @@
+"""`recsys benchmark`: the command line around `run_set`."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from recsys.errors import InvalidInput
+from training.benchmark.sets import DataSet, Task, run_set, sets_in
+from training.benchmark.table import Result, markdown_of, table_of
+from training.config import Recipe, load_config
+from training.datasets import ImportOptions
+from training.report import write_summary
+from training.revision import code_revision
+from training.steps import Steps
+from training.tracking import Tracking
+from training.workspace import Workspace
+
+SHARED_DATA = "RECSYS_SHARED_DATA"
+DEFAULT_FOLDER = Path("../shared/data")
+RETAIL_CONFIG = Path("configs/online-retail.yaml")
+DEFAULT_WORKSPACE = Workspace().root
+TABLE = "benchmark.md"
+
+
+def benchmark(
+    task: Annotated[
+        Task | None, typer.Option(help="What is measured; without it, the public sets.")
+    ] = None,
+    train: Annotated[
+        Path | None,
+        typer.Option(help="top-n: `user item item …` per line; session: SessionId, ItemId, Time."),
+    ] = None,
+    valid: Annotated[
+        Path | None, typer.Option(help="session: else the newest visits of train validate.")
+    ] = None,
+    test: Annotated[Path | None, typer.Option(help="top-n and session: as --train.")] = None,
+    history: Annotated[
+        Path | None, typer.Option(help="next-basket: JSON, user → list of baskets.")
+    ] = None,
+    future: Annotated[Path | None, typer.Option(help="next-basket: as --history.")] = None,
+    sequences: Annotated[
+        Path | None, typer.Option(help="leave-one-out: `user item item …` in order.")
+    ] = None,
+    item_attributes: Annotated[
+        Path | None, typer.Option(help="leave-one-out: JSON, item → list of attribute ids.")
+    ] = None,
+    events: Annotated[Path | None, typer.Option(help="purchases: canonical events.")] = None,
+    split: Annotated[
+        datetime | None,
+        typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="purchases: test from."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="purchases: take the recipe of this YAML.")
+    ] = None,
+    minutes: Annotated[
+        float, typer.Option(min=0.0, help="Search per set at most so long; starts always finish.")
+    ] = 10.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of validation samples and models.")] = 7,
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar=SHARED_DATA, help="Folder of the public sets.")
+    ] = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write all figures here.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Write the tables here, as Markdown; else to the workspace.")
+    ] = None,
+    workspace: Annotated[
+        Path, typer.Option(help="Directory whose MLflow gets a run per set.")
+    ] = DEFAULT_WORKSPACE,
+) -> None:
+    """Measure our models by published protocols; every setting is chosen on validation data.
+
+    Without --task the public sets in the folder are run, beside their published figures.
+
+    Example: recsys benchmark --task top-n --train train.txt --test test.txt --json figures.json
+    """
+    files = {
+        "train": train,
+        "valid": valid,
+        "test": test,
+        "history": history,
+        "future": future,
+        "sequences": sequences,
+        "item-attributes": item_attributes,
+        "events": events,
+    }
+    given = {name: path for name, path in files.items() if path is not None}
+    sets = _sets(task, given, split, data_dir or DEFAULT_FOLDER)
+    console = Console()
+    place = Workspace(workspace).create()
+    tracking = Tracking.of(place)
+    results: list[Result] = []
+    for one in sets:
+        console.rule(f"{one.name} ({one.task})")
+        result = run_set(
+            one,
+            minutes=minutes,
+            seed=seed,
+            recipe=_recipe(one, config),
+            steps=Steps(console),
+            clock=time.perf_counter,
+            at=datetime.now(UTC),
+        )
+        console.print(table_of(result))
+        _track(tracking, one, result, minutes=minutes, seed=seed)
+        results.append(result)
+    _write_table(table or place.root / TABLE, results)
+    if json is not None:
+        write_summary(_figures(results, single=task is not None), json)
+
+
+def _sets(
+    task: Task | None, given: Mapping[str, Path], split: datetime | None, folder: Path
+) -> list[DataSet]:
+    if task is None:
+        if given or split is not None:
+            name = next(iter(given), "split")
+            raise InvalidInput("--task", None, f"say what --{name} is for; see --help")
+        return sets_in(folder)
+    cut = None if split is None else split.replace(tzinfo=UTC)
+    first = next(iter(given.values()), None)
+    name = task if first is None else first.resolve().parent.name
+    one = DataSet(name, task, given, cut, ImportOptions(consent="assumed"))
+    one.check()
+    return [one]
+
+
+def _recipe(one: DataSet, config: Path | None) -> Recipe | None:
+    """The recipe of a configuration; the shipped one for the set that it was made for."""
+    if one.task != "purchases":
+        return None
+    shipped = RETAIL_CONFIG if one.name == "online-retail" and RETAIL_CONFIG.is_file() else None
+    chosen = config or shipped
+    return None if chosen is None else load_config(chosen).recipe
+
+
+def _track(tracking: Tracking, one: DataSet, result: Result, *, minutes: float, seed: int) -> None:
+    """One run per set: figures, settings and lineage; nothing of single users."""
+    params = {"set": one.name, "task": one.task, "minutes": minutes, "seed": seed}
+    tags = {"code_revision": code_revision(), "benchmark": one.task}
+    with tracking.run(f"benchmark {one.name}", params=params, tags=tags) as run:
+        digest = one.fingerprint()
+        run.log_dataset(digest, context="benchmark", told={"about": result.about})
+        run.log_metrics(result.outcome.chosen, dataset=digest)
+        for name, row in result.outcome.models.items():
+            measured = {f"{_plain(name)}/{key}": row.metrics[key] for key in result.shown}
+            run.log_metrics({**measured, f"{_plain(name)}/seconds": row.seconds})
+        run.log_dict(result.as_json(), "benchmark.json")
+        run.log_text(markdown_of([result]), TABLE)
+
+
+def _plain(name: str) -> str:
+    """A model's name as MLflow takes it."""
+    return "".join(sign if sign.isalnum() or sign in "_-." else "_" for sign in name)
+
+
+def _figures(results: list[Result], *, single: bool) -> dict[str, Any]:
+    if single:
+        return results[0].as_json()
+    return {"sets": {result.name: result.as_json() for result in results}}
+
+
+def _write_table(path: Path, results: list[Result]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.{os.getpid()}")
+    beside.write_text(markdown_of(results), encoding="utf-8")
+    beside.replace(path)

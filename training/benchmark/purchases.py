@@ -1,0 +1,167 @@
+"""`--task purchases`: events of a shop, cut at a date, through the nightly run's own trial.
+
+What is chosen, is chosen on the periods before the split; then every model of the placement is
+measured by itself on the same customers.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+
+from recsys.evaluation import EvaluationRules, Report, evaluate
+from recsys.event_log import EventLog
+from recsys.events import PURCHASE
+from recsys.placements import Placement
+from recsys.store.sqlite import SQLiteStore
+from training.benchmark.search import Budget, Outcome, Row
+from training.build import Provenance, build
+from training.config import Recipe, Split
+from training.datasets import DataFile, ImportOptions, import_files
+from training.revision import code_revision
+from training.source import Source, fingerprint, read_source
+from training.steps import Steps
+from training.trial import Cuts, cuts_of, try_recipe
+from training.workspace import Workspace
+
+VALIDATIONS: Final = 3
+VALIDATION_DAYS: Final = 30.0
+PURCHASES_ALONE: Final = 60.0
+"""The half-life in days where a log holds purchases and nothing else."""
+
+
+def measure_purchases(
+    file: DataFile,
+    split: datetime,
+    *,
+    recipe: Recipe | None,
+    options: ImportOptions,
+    budget: Budget,
+    at: datetime,
+    steps: Steps,
+) -> tuple[Outcome, str]:
+    """The outcome, and what was read in words. The log lives as long as the measuring.
+
+    `recipe` None is the default one, without views' weights where the log has purchases alone.
+    InsufficientData where the split leaves nothing to learn from or to measure on.
+    """
+    with tempfile.TemporaryDirectory(prefix="recsys-benchmark-") as root:
+        workspace = Workspace(Path(root))
+        with steps.step("import") as bar:
+            source = _source(file, options, workspace, at=at, tell=bar.tell)
+        cuts = cuts_of(
+            source,
+            Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
+        )
+        chosen_recipe = recipe or _default(source, cuts)
+        return _measured(source, cuts, chosen_recipe, budget=budget, steps=steps), (
+            f"{source.events:,} events, {len(source.items):,} items, test from {split:%Y-%m-%d}"
+        )
+
+
+def _measured(
+    source: Source, cuts: Cuts, recipe: Recipe, *, budget: Budget, steps: Steps
+) -> Outcome:
+    rules = EvaluationRules()
+    provenance = Provenance("benchmark", code_revision(), fingerprint(source.log))
+    with steps.step("trial") as bar:
+        trial = try_recipe(
+            source,
+            cuts,
+            recipe,
+            rules,
+            seed=recipe.seed,
+            provenance=provenance,
+            tell=bar.tell,
+            progress=bar.progress,
+        )
+    placement = next(one for one in recipe.placements if one.name == rules.placement)
+    chosen = next(one for one in trial.placements if one.name == rules.placement)
+    models: dict[str, Row] = {
+        f"baseline {name}": Row(
+            {measure: estimate.value for measure, estimate in estimates.items()},
+            seconds=0.0,
+            memory=0.0,
+            settings={},
+            validation=float("nan"),
+        )
+        for name, estimates in trial.report.baseline_estimates.items()
+    }
+    for name in placement.blend:
+        with steps.step(name):
+            report = _alone(name, placement, source, cuts, recipe, rules, provenance)
+        cost = steps.costs[-1]
+        models[name] = Row(
+            _values(report),
+            cost.seconds,
+            cost.peak_mb,
+            recipe.models.get(name, {}),
+            validation=float("nan"),
+        )
+    return Outcome(
+        models=models,
+        blend={name: weight for name, weight in chosen.blend.items() if weight > 0},
+        chosen=_values(trial.report),
+        seconds=budget.spent,
+        memory=max(cost.peak_mb for cost in steps.costs),
+        questions=trial.report.estimates["recall_at_20"].customers,
+        validation_questions=0,
+    )
+
+
+def _alone(
+    name: str,
+    placement: Placement,
+    source: Source,
+    cuts: Cuts,
+    recipe: Recipe,
+    rules: EvaluationRules,
+    provenance: Provenance,
+) -> Report:
+    """The report of one model with the placement's fallback behind it."""
+    data = source.as_of(cuts.test, recipe)
+    bundle = build(
+        data, recipe, provenance=provenance, placements=[placement.with_blend({name: 1.0})]
+    )
+    held_out = source.held_out(
+        cuts.test, cuts.end, sample=rules.sample, seed=recipe.seed, objective=recipe.objective
+    )
+    return evaluate(bundle, data, held_out, rules=rules, rng=np.random.default_rng(recipe.seed))
+
+
+def _values(report: Report) -> Mapping[str, float]:
+    """Means by measure, and the coverage and novelty of the lists."""
+    values = {
+        name: estimate.value for name, estimate in report.estimates.items() if estimate.customers
+    }
+    return {**values, **report.overall}
+
+
+def _source(
+    file: DataFile, options: ImportOptions, workspace: Workspace, *, at: datetime, tell: object
+) -> Source:
+    workspace.create()
+    store = SQLiteStore(workspace.store)
+    try:
+        import_files([file], options, workspace=workspace, store=store, at=at)
+        return read_source(store, EventLog(workspace.event_log), now=at)
+    finally:
+        store.close()
+
+
+def _default(source: Source, cuts: Cuts) -> Recipe:
+    """The default recipe; where there are only purchases, each counts once and fades in months."""
+    recipe = Recipe()
+    kinds = np.unique(source.as_of(cuts.test, recipe).timeline.kinds)
+    source.forget()
+    if kinds.tolist() != [PURCHASE]:
+        return recipe
+    weighting = recipe.weighting.model_copy(
+        update={"kind_weights": {"purchase": 1.0}, "half_life_days": PURCHASES_ALONE}
+    )
+    return recipe.model_copy(update={"weighting": weighting})

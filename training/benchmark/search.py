@@ -1,0 +1,215 @@
+"""Finds families, settings and blend on validation questions, then measures once on the test.
+
+measure(validation, test, …)
+    explore      each family's settings, one at a time, those least searched first
+    weigh        the best of each family together
+    settle       every family fitted on all that may be learnt from; test lists measured
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from recsys.errors import InsufficientData
+from recsys.ids import NONE, Numbers
+from recsys.models import MODELS
+from training.benchmark.blending import Fitted, blended_lists, choose_weights, lists_of
+from training.benchmark.exam import Exam, Weighings
+from training.benchmark.measures import Rules
+from training.benchmark.spaces import Contender, Space
+from training.steps import Bar, Steps
+
+SAMPLE = 4000
+"""Validation questions at most: settings differ by more than the error of so many."""
+THREADS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """How long the search may last; what the last fits will take is kept back."""
+
+    seconds: float
+    clock: Callable[[], float]
+    started: float
+
+    @classmethod
+    def of(cls, minutes: float, clock: Callable[[], float]) -> Budget:
+        """A budget that runs from now on."""
+        return cls(60.0 * minutes, clock, clock())
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return self.clock() - self.started
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the table: a model's measures on the test, and what it cost."""
+
+    metrics: Mapping[str, float]
+    seconds: float
+    memory: float
+    settings: Mapping[str, object]
+    validation: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a task came to. `chosen` are the test measures of what validation chose."""
+
+    models: Mapping[str, Row]
+    blend: Mapping[str, float]
+    chosen: Mapping[str, float]
+    seconds: float
+    memory: float
+    questions: int
+    validation_questions: int
+
+
+@dataclass(slots=True)
+class _Walk:
+    """The walk through one space: the best so far, what it cost, and what comes next."""
+
+    space: Space
+    best: Contender
+    value: float = float("-inf")
+    fitted: Fitted | None = None
+    seconds: float = 0.0
+    last_seconds: float = 0.0
+    pending: Iterator[tuple[str, object]] = field(default_factory=lambda: iter(()))
+
+    @classmethod
+    def of(cls, space: Space) -> _Walk:
+        steps = [(name, value) for name, values in space.steps.items() for value in values]
+        return cls(space, Contender(space.family, space.start), pending=iter(steps))
+
+    def next(self) -> Contender | None:
+        """What to try now; None at the end of the walk."""
+        if self.fitted is None:
+            return self.best
+        for name, value in self.pending:
+            if self.best.settings.get(name, _default(self.space.family, name)) != value:
+                return self.best.changed(name, value)
+        return None
+
+
+def measure(
+    validation: Exam,
+    test: Exam,
+    spaces: Sequence[Space],
+    rules: Rules,
+    *,
+    budget: Budget,
+    seed: int,
+    steps: Steps,
+) -> Outcome:
+    """The outcome of one set. Only the last step looks at the test.
+
+    InsufficientData where there is nothing to ask in one of the two.
+    """
+    for name, exam in (("validation", validation), ("test", test)):
+        if not len(exam):
+            raise InsufficientData(f"The {name} part has no question with an answer.")
+    sample = validation.sampled(SAMPLE, rng=np.random.default_rng(seed))
+    with steps.step("explore") as bar:
+        walks = explore(sample, spaces, rules, budget=budget, seed=seed, bar=bar)
+    found = {walk.space.name: walk for walk in walks if walk.fitted is not None}
+    with steps.step("weigh"):
+        fitted = {name: walk.fitted for name, walk in found.items() if walk.fitted is not None}
+        values = {name: walk.value for name, walk in found.items()}
+        blend = choose_weights(fitted, values, sample, rules)
+    models: dict[str, Row] = {}
+    kept: dict[str, Fitted] = {}
+    weighings = Weighings(test.data)
+    for name, walk in found.items():
+        with steps.step(name) as bar:
+            # The same data fit the same model.
+            refitted = (
+                fitted.pop(name)
+                if validation.data is test.data
+                else fit(walk.best, weighings, seed=seed)
+            )
+            fitted.pop(name, None)
+            walk.fitted = None
+            bar.tell("test")
+            metrics = rules.measured(lists_of(refitted, test, rules.length), test.truth)
+        if name in blend:
+            kept[name] = refitted
+        cost = steps.costs[-1]
+        models[name] = Row(
+            metrics, cost.seconds, cost.peak_mb, dict(walk.best.settings), walk.value
+        )
+    with steps.step("blend") as bar:
+        lists: list[Numbers] = [NONE] * len(test)
+        for done, (row, best) in enumerate(blended_lists(kept, blend, test, rules.length)):
+            lists[row] = best
+            if done % 1000 == 0:
+                bar.progress(done, len(test))
+        chosen = rules.measured(lists, test.truth)
+    return Outcome(
+        models,
+        blend,
+        chosen,
+        seconds=budget.spent,
+        memory=max(cost.peak_mb for cost in steps.costs),
+        questions=len(test),
+        validation_questions=len(sample),
+    )
+
+
+def explore(
+    sample: Exam,
+    spaces: Sequence[Space],
+    rules: Rules,
+    *,
+    budget: Budget,
+    seed: int,
+    bar: Bar,
+) -> list[_Walk]:
+    """Walks all spaces until their ends or the budget's; each start is tried whatever it takes."""
+    weighings = Weighings(sample.data)
+    walks = [_Walk.of(space) for space in spaces]
+    open_walks = list(walks)
+    while open_walks:
+        walk = min(open_walks, key=lambda one: (one.fitted is not None, one.seconds))
+        contender = walk.next()
+        begun = walk.fitted is not None
+        # What has begun is fitted once more at the end, and asked more questions.
+        reserve = 2.0 * sum(one.last_seconds for one in walks)
+        if contender is None or (
+            begun and budget.spent + reserve + walk.last_seconds > budget.seconds
+        ):
+            open_walks.remove(walk)
+            continue
+        bar.tell(f"{walk.space.name} {contender.in_words()}")
+        bar.progress(int(min(budget.spent, budget.seconds)), int(budget.seconds))
+        started = budget.clock()
+        fitted = fit(contender, weighings, seed=seed)
+        value = rules.value(lists_of(fitted, sample, rules.objective_k), sample.truth)
+        took = budget.clock() - started
+        walk.seconds += took
+        walk.last_seconds = max(walk.last_seconds, took)
+        if value > walk.value:
+            walk.best, walk.value, walk.fitted = contender, value, fitted
+            bar.say(f"{value:.4f} {walk.space.name}: {contender.in_words()}")
+    return walks
+
+
+def fit(contender: Contender, weighings: Weighings, *, seed: int) -> Fitted:
+    """The contender fitted on the data under its half-life; the same for the same seed."""
+    family = MODELS[contender.family]
+    data = weighings.at(contender.half_life)
+    config = family.config.model_validate(contender.own)
+    rng = np.random.default_rng([seed, *contender.family.encode()])
+    with threadpool_limits(THREADS, "blas"):
+        return Fitted(family.fit(data, config, rng=rng), data)
+
+
+def _default(family: str, name: str) -> object:
+    field_of = MODELS[family].config.model_fields.get(name)
+    return None if field_of is None else field_of.default
