@@ -36,6 +36,8 @@ class Placement(BaseModel):
     """Whether items of the person's own history may be shown."""
     engine_weight: float = Field(default=1.0, ge=0)
     """Rerank only: the weight of the search engine's own order."""
+    max_shift: int | None = Field(default=None, ge=0)
+    """Rerank only: how many places an item may move from the engine's order; None for any."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -71,7 +73,14 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
     Placement(name="recently_viewed", blend={"recent": 1.0}, fallback=()),
     Placement(
         name="rerank",
-        blend={"random_walk": 0.5, "als": 0.3, "repeat": 0.3, "content": 0.2, "popularity": 0.1},
+        blend={
+            "search_clicks": 1.0,
+            "random_walk": 0.5,
+            "als": 0.3,
+            "repeat": 0.3,
+            "content": 0.2,
+            "popularity": 0.2,
+        },
         fallback=(),
     ),
 )
