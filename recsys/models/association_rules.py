@@ -22,7 +22,8 @@ class Rules:
     """One-to-one rules i ⇒ j: parallel arrays, by i and then j.
 
     `support` is the share of baskets with both, `confidence` P(j | i), `lift` P(j | i) / P(j),
-    `customers` how many distinct ones bought both in one basket (an anonymous basket is one).
+    `customers` how many distinct ones bought both in one basket (an anonymous basket is one),
+    `weight` the summed weights of the baskets with both, each 1 unless told.
     """
 
     antecedents: Numbers
@@ -31,6 +32,7 @@ class Rules:
     confidence: NDArray[np.float64]
     lift: NDArray[np.float64]
     customers: NDArray[np.int64]
+    weight: NDArray[np.float64]
 
     def __len__(self) -> int:
         return len(self.antecedents)
@@ -44,14 +46,20 @@ class Rules:
             self.confidence[chosen],
             self.lift[chosen],
             self.customers[chosen],
+            self.weight[chosen],
         )
 
 
 def association_rules(
-    baskets: Baskets, *, min_customers: int = 1, lift_above: float = 0.0
+    baskets: Baskets,
+    *,
+    min_customers: int = 1,
+    lift_above: float = 0.0,
+    weights: NDArray[np.float64] | None = None,
 ) -> Rules:
     """Every ordered pair of items that share a basket as a rule, above the floors.
 
+    `weights` (one per basket, above 0) are summed beside the counts, which they do not change.
     Computed in blocks of items: memory grows with what passes the floors.
     """
     matrix = baskets.matrix
@@ -63,14 +71,18 @@ def association_rules(
     )
     in_baskets = np.bincount(matrix.indices, minlength=n_items).astype(np.float64)
     by_item = csr_array(matrix.T.tocsr())
+    weighted = None
+    if weights is not None:
+        values = matrix.data * np.repeat(weights, np.diff(matrix.indptr))
+        weighted = csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
     found = [
-        _rules_of(by_item, matrix, customers, in_baskets, span, min_customers, lift_above)
+        _rules_of(by_item, matrix, weighted, customers, in_baskets, span, min_customers, lift_above)
         for span in product_spans(by_item, matrix)
     ]
     if not found:
         nothing = np.empty(0)
         none = np.empty(0, np.int32)
-        return Rules(none, none, nothing, nothing, nothing, np.empty(0, np.int64))
+        return Rules(none, none, nothing, nothing, nothing, np.empty(0, np.int64), nothing)
     return Rules(
         np.concatenate([rules.antecedents for rules in found]),
         np.concatenate([rules.consequents for rules in found]),
@@ -78,12 +90,14 @@ def association_rules(
         np.concatenate([rules.confidence for rules in found]),
         np.concatenate([rules.lift for rules in found]),
         np.concatenate([rules.customers for rules in found]),
+        np.concatenate([rules.weight for rules in found]),
     )
 
 
 def _rules_of(
     by_item: csr_array,
     matrix: csr_array,
+    weighted: csr_array | None,
     customers: NDArray[np.int64],
     in_baskets: NDArray[np.float64],
     span: tuple[int, int],
@@ -102,10 +116,15 @@ def _rules_of(
     support = both / n_baskets
     confidence = both / in_baskets[items]
     lift = confidence / (in_baskets[others] / n_baskets)
-    # A pair has customers exactly where it has baskets, so both matrices list the same pairs.
+    weight = both
+    if weighted is not None:
+        summed = csr_array(block @ weighted)
+        summed.sort_indices()
+        weight = summed.data
+    # A pair has customers and weight exactly where it has baskets: all list the same pairs.
     distinct = _customers_of(block, matrix, customers).data.astype(np.int64)
     kept = (items != others) & (distinct >= min_customers) & (lift > lift_above)
-    return Rules(items, others, support, confidence, lift, distinct).where(kept)
+    return Rules(items, others, support, confidence, lift, distinct, weight).where(kept)
 
 
 def _customers_of(block: csr_array, matrix: csr_array, customers: NDArray[np.int64]) -> csr_array:

@@ -188,7 +188,11 @@ def fit_content(
 ) -> ContentModel:
     """Vectors of the whole catalogue; events play no part."""
     del rng
-    items = data.catalog.items
+    return description_vectors(data.catalog.items, config)
+
+
+def description_vectors(items: Sequence[Item], config: ContentConfig) -> ContentModel:
+    """The model of a catalogue, as `fit_content` makes it of the training data's."""
     seen = Counter(name for item in items for name in {name for _, name, _ in _described(item)})
     most = max(config.max_share * len(items), 1.0)
     features = Vocabulary.of(name for name, count in seen.items() if count <= most)
