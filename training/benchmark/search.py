@@ -193,7 +193,7 @@ def explore(
         value = rules.value(lists_of(fitted, sample, rules.objective_k), sample.truth)
         took = budget.clock() - started
         walk.seconds += took
-        walk.last_seconds = max(walk.last_seconds, took)
+        walk.last_seconds = took
         if value > walk.value:
             walk.best, walk.value, walk.fitted = contender, value, fitted
             bar.say(f"{value:.4f} {walk.space.name}: {contender.in_words()}")

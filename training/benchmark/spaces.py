@@ -169,6 +169,7 @@ SPACES: Final[Mapping[str, tuple[Space, ...]]] = {
                 "neighbours": 50,
                 "last_items": 2,
                 "position_decay": "linear",
+                "position_rate": 1.0,
                 "reach": 1e9,
                 "half_life_days": 1e9,
                 "sharpness": 1.0,
