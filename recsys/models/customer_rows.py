@@ -168,7 +168,8 @@ def unit_rows(matrix: csr_array) -> csr_array:
 
 def weighted_rows(near: Sequence[ScoredItems], power: float, *, n_customers: int) -> csr_array:
     """Queries × customers: similarity^power of the nearest."""
-    starts = np.zeros(len(near) + 1, np.int64)
+    # int32 as in the stored rows: a product of unlike index types copies the whole of them.
+    starts = np.zeros(len(near) + 1, np.int32)
     np.cumsum([len(found) for found in near], out=starts[1:])
     columns = np.concatenate([np.empty(0, np.int32), *(found.numbers for found in near)])
     values = np.concatenate([np.empty(0, np.float32), *(found.scores for found in near)]) ** power

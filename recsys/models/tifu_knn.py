@@ -36,12 +36,12 @@ class TifuKnnConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     max_customers: int = Field(default=200_000, ge=1)
-    group_size: int = Field(default=7, ge=1)
+    group_size: int = Field(default=10, ge=1)
     within_decay: float = Field(default=0.9, gt=0, le=1)
     group_decay: float = Field(default=0.7, gt=0, le=1)
     neighbours: int = Field(default=300, ge=1)
-    locality: float = Field(default=1.0, gt=0)
-    own_share: float = Field(default=0.7, ge=0, le=1)
+    locality: float = Field(default=3.0, gt=0)
+    own_share: float = Field(default=0.5, ge=0, le=1)
 
 
 @dataclass(frozen=True, slots=True)

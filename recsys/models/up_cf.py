@@ -35,9 +35,9 @@ class UpCfConfig(BaseModel):
 
     max_customers: int = Field(default=200_000, ge=1)
     neighbours: int = Field(default=1000, ge=1)
-    asymmetry: float = Field(default=0.0, ge=0, le=1)
-    locality: float = Field(default=3.0, gt=0)
-    half_life_days: float | None = Field(default=30.0, gt=0)
+    asymmetry: float = Field(default=0.1, ge=0, le=1)
+    locality: float = Field(default=2.5, gt=0)
+    half_life_days: float | None = Field(default=21.0, gt=0)
     recent_baskets: int | None = Field(default=None, ge=1)
 
 
