@@ -1,7 +1,8 @@
 """Runs the operations over a held-out period: what is measured is what is served.
 
 Names of measures: `recall_at_20`, `ndcg_at_20`, …; a slice stands before a slash, as in
-`new_items/recall_at_20`. Plain names are over customers with a history.
+`new_items/recall_at_20`. Plain names are over customers with a history; `revenue_…` counts every
+item by what the customer paid for it in the period.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from recsys.ids import NONE, Numbers, Vocabulary
 from recsys.intervals import Estimate, Values, estimates
 from recsys.metrics import (
     catalogue_coverage,
+    gain_ndcg_at_k,
+    gain_recall_at_k,
     hit_rate_at_k,
     ndcg_at_k,
     novelty,
@@ -29,6 +32,7 @@ from recsys.metrics import (
     recall_at_k,
     reciprocal_rank_at_k,
 )
+from recsys.objectives import bought_a_few_times, gains
 from recsys.operations import recommend
 from recsys.placements import Placement
 from recsys.query import Mask, Query
@@ -43,6 +47,7 @@ MEASURES = {
     "precision": precision_at_k,
     "mrr": reciprocal_rank_at_k,
 }
+GAIN_MEASURES = {"recall": gain_recall_at_k, "ndcg": gain_ndcg_at_k}
 CHUNK = 256
 """Customers asked about at once: bounds the memory of dense scores."""
 
@@ -124,7 +129,12 @@ def evaluate(
     unseen = placement.model_copy(update={"repeats": "exclude_history"})
     persons = list(held_out.persons)
     questions = data.queries(persons, now=held_out.cut)
-    truth = truth_numbers(held_out.truth, bundle.items)
+    numbered = numbered_truth(held_out.truth, bundle.items)
+    truth = [numbers for numbers, _ in numbered]
+    revenues = [
+        gains("revenue", taken)[places]
+        for taken, (_, places) in zip(held_out.truth, numbered, strict=True)
+    ]
     shelf = shelf_as_of(bundle)
     eligible = shelf.eligible(held_out.cut)
     history = [query.history.distinct() for query in questions]
@@ -138,7 +148,7 @@ def evaluate(
         if progress is not None:
             progress(len(lists), len(persons))
 
-    slices = Slices.of(data, questions, truth, history)
+    slices = Slices.of(data, questions, truth, revenues, history)
     per_person = slices.measure(lists, lists_unseen, rules.cutoffs)
     baselines = {
         name: slices.measure(
@@ -166,11 +176,14 @@ class Slices:
     """Who and what counts where: masks over persons and per-person truths."""
 
     truth: list[Numbers]
+    revenues: list[Values]
+    """What each item of the truth brought in."""
     new_items: list[Numbers]
     rebuys: list[Numbers]
     cold_items: list[Numbers]
     with_history: NDArray[np.bool_]
     heavy: NDArray[np.bool_]
+    returning: NDArray[np.bool_]
 
     @classmethod
     def of(
@@ -178,9 +191,11 @@ class Slices:
         data: TrainingData,
         questions: Sequence[Query],
         truth: Sequence[Numbers],
+        revenues: Sequence[Values],
         history: Sequence[Numbers],
     ) -> Slices:
-        """The slices of the persons: heavy customers have at least the median number of events."""
+        """The slices of the persons: heavy customers have more than the median number of events,
+        returning ones have bought a few times (`objectives.bought_a_few_times`)."""
         warm = np.zeros(len(data.items), np.bool_)
         warm[data.timeline.items] = True
         warm[data.baskets.matrix.indices] = True
@@ -189,11 +204,13 @@ class Slices:
         median = np.median(sizes[with_history]) if with_history.any() else 0.0
         return cls(
             truth=list(truth),
+            revenues=list(revenues),
             new_items=[np.setdiff1d(t, h) for t, h in zip(truth, history, strict=True)],
             rebuys=[np.intersect1d(t, h) for t, h in zip(truth, history, strict=True)],
             cold_items=[t[(t < len(warm)) & ~warm[np.minimum(t, len(warm) - 1)]] for t in truth],
             with_history=with_history,
             heavy=sizes > median,
+            returning=np.array([bought_a_few_times(query) for query in questions], np.bool_),
         )
 
     def measure(
@@ -211,8 +228,12 @@ class Slices:
             table[f"rebuys/{name}"] = np.where(self.with_history, values, np.nan)
         for name, values in _measured(lists, self.cold_items, longest):
             table[f"cold_items/{name}"] = values
+        for name, gain_measure in GAIN_MEASURES.items():
+            values = gain_measure(lists, self.truth, self.revenues, longest[0])
+            table[f"revenue_{name}_at_{longest[0]}"] = np.where(self.with_history, values, np.nan)
         for name in (f"{measure}_at_{longest[0]}" for measure in MEASURES):
             values = whole[name]
+            table[f"returning_customers/{name}"] = np.where(self.returning, values, np.nan)
             table[f"heavy_customers/{name}"] = np.where(
                 self.with_history & self.heavy, values, np.nan
             )
@@ -226,21 +247,24 @@ class Slices:
 def truth_numbers(truth: Sequence[Truth], items: Vocabulary) -> list[Numbers]:
     """Each person's truth as distinct numbers; items that the vocabulary lacks are numbered behind
     it, so that they count as missed."""
+    return [numbers for numbers, _ in numbered_truth(truth, items)]
+
+
+def numbered_truth(
+    truth: Sequence[Truth], items: Vocabulary
+) -> list[tuple[Numbers, NDArray[np.intp]]]:
+    """The same with the place of each number in `items` of its truth."""
     beyond: dict[str, int] = {}
-    return [
-        np.unique(
-            np.array(
-                [
-                    number
-                    if (number := items.number(id)) is not None
-                    else beyond.setdefault(id, len(items) + len(beyond))
-                    for id in taken.items
-                ],
-                np.int32,
-            )
-        )
-        for taken in truth
-    ]
+    found = []
+    for taken in truth:
+        numbers = [
+            number
+            if (number := items.number(id)) is not None
+            else beyond.setdefault(id, len(items) + len(beyond))
+            for id in taken.items
+        ]
+        found.append(np.unique(np.array(numbers, np.int32), return_index=True))
+    return found
 
 
 def shelf_as_of(bundle: Bundle) -> Shelf:

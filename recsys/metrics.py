@@ -55,6 +55,47 @@ def reciprocal_rank_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
     return np.where(hits.any(axis=1), 1.0 / (first + 1), 0.0) + 0.0 * _sizes(truth)
 
 
+def gain_recall_at_k(
+    recommended: Lists, truth: Lists, gains: Sequence[PerQuery], k: int
+) -> PerQuery:
+    """Gain of the hits among the first k over the gain of the truth.
+
+    `gains` is parallel to `truth`, none below zero; NaN where a truth gains nothing.
+    """
+    wholes = np.array([gain.sum() for gain in gains])
+    return _ratio(gains_at(recommended, truth, gains, k).sum(axis=1), wholes)
+
+
+def gain_ndcg_at_k(recommended: Lists, truth: Lists, gains: Sequence[PerQuery], k: int) -> PerQuery:
+    """Σ gain_r / log₂(r + 1) over its ideal, where the k largest gains of the truth lead the list.
+
+    With equal gains it is `ndcg_at_k`. NaN where a truth gains nothing.
+    """
+    discounts = 1.0 / np.log2(np.arange(2, k + 2))
+    best = [np.sort(gain)[::-1][:k] for gain in gains]
+    ideals = np.array([gain @ discounts[: len(gain)] for gain in best])
+    return _ratio(gains_at(recommended, truth, gains, k) @ discounts, ideals)
+
+
+def gains_at(
+    recommended: Lists, truth: Lists, gains: Sequence[PerQuery], k: int
+) -> NDArray[np.float64]:
+    """Queries × k: the gain of the item at each rank, 0 where it is no hit or the list has ended.
+
+    ValueError where gains and truth differ in length, and as for `hits_at`.
+    """
+    if [len(gain) for gain in gains] != [len(items) for items in truth]:
+        raise ValueError("Gains and truth differ in length; give each item of the truth one gain.")
+    hits = hits_at(recommended, truth, k)
+    found = np.zeros(hits.shape)
+    for row in np.flatnonzero(hits.any(axis=1)).tolist():
+        order = np.argsort(truth[row], kind="stable")
+        ranks = np.flatnonzero(hits[row])
+        places = np.searchsorted(truth[row], recommended[row][ranks], sorter=order)
+        found[row, ranks] = gains[row][order[places]]
+    return found
+
+
 def hits_at(recommended: Lists, truth: Lists, k: int) -> NDArray[np.bool_]:
     """Queries × k: whether the item at each rank is in the truth; False beyond a list's end.
 

@@ -22,6 +22,7 @@ TURNED_ROUND = {
     "only training.tracking knows MLflow": ("training/gate.py", "import mlflow"),
     "only serving.service knows BentoML": ("serving/engine.py", "import bentoml"),
     "only the hybrid model knows LightFM": ("recsys/models/als.py", "import lightfm"),
+    "only training.search knows Optuna": ("training/trial.py", "import optuna"),
     "the library knows no HTTP, no command line, no scheduler": (
         "recsys/operations.py",
         "import httpx",

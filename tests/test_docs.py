@@ -109,6 +109,11 @@ def test_the_readmes_make_targets_exist(target: str) -> None:
     [
         ("training.yaml", TrainingConfig),
         ("online-retail.yaml", TrainingConfig),
+        ("search.yaml", TrainingConfig),
+        ("preset-sparse.yaml", TrainingConfig),
+        ("preset-grocery.yaml", TrainingConfig),
+        ("preset-media.yaml", TrainingConfig),
+        ("preset-sessions.yaml", TrainingConfig),
         ("serving.yaml", ServingConfig),
         ("demo.yaml", DemoConfig),
     ],

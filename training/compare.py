@@ -71,6 +71,7 @@ def compare(
                 config.evaluation,
                 seed=config.recipe.seed,
                 provenance=provenance,
+                objective=config.recipe.objective,
                 tell=tell,
                 progress=progress,
             )

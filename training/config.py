@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -15,10 +15,12 @@ from recsys.data_checks import CheckRules
 from recsys.errors import InvalidConfig
 from recsys.evaluation import EvaluationRules
 from recsys.models import MODELS
+from recsys.objectives import Objective, primary_measure
 from recsys.placements import DEFAULT_PLACEMENTS, Placement
 from recsys.weighting import Weighting
 from training.datasets import ImportOptions
 from training.gate import GateRules
+from training.search_space import SearchRules
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -63,15 +65,53 @@ def _every_family() -> dict[str, dict[str, Any]]:
     return {name: {} for name in MODELS}
 
 
+class RankerConfig(_Section):
+    """How the second stage is taught: LambdaMART on what customers took in earlier periods.
+
+    The models are fitted anew before each period. The ranker serves only where it beats the blend
+    on the newest validation period, which it is not taught on then.
+    """
+
+    placements: tuple[str, ...] = ("for_you",)
+    candidates: int = Field(default=300, ge=20, le=2000)
+    """How many of the blend's best it puts in order."""
+    periods: int = Field(default=4, ge=1, le=40)
+    period_days: float = Field(default=28.0, gt=0)
+    """How long customers are watched after a cut."""
+    stride_days: float = Field(default=28.0, gt=0)
+    """From one cut to the next; below `period_days` the periods overlap, which teaches more."""
+    least_days: float = Field(default=28.0, gt=0)
+    """A cut needs so many days of events before it."""
+    customers: int = Field(default=3000, ge=20)
+    """At most so many per period."""
+    negatives: float = Field(default=0.3, gt=0, le=1)
+    """Which share of the candidates that were not taken is kept."""
+    bulk_discount: float = Field(default=0.0, ge=0, le=1)
+    """A customer who took n items weighs n^−bulk_discount per candidate."""
+    objective: Literal["lambdarank", "rank_xendcg"] = "lambdarank"
+    truncation: int = Field(default=30, ge=1)
+    trees: int = Field(default=100, ge=1, le=2000)
+    leaves: int = Field(default=15, ge=2, le=255)
+    learning_rate: float = Field(default=0.08, gt=0, le=1)
+    least_rows: int = Field(default=100, ge=1)
+    """Candidates in a leaf."""
+    reg: float = Field(default=5.0, ge=0)
+    column_share: float = Field(default=0.6, gt=0, le=1)
+    row_share: float = Field(default=0.8, gt=0, le=1)
+
+
 class Recipe(_Section):
     """All that decides what a model is: the gate compares recipes, not files."""
 
     seed: int = Field(default=7, ge=0)
+    objective: Objective = "conversions"
+    """What the shop wants more of; it weighs what validation and gate look at."""
     window_days: float = Field(default=730.0, gt=0)
     weighting: Weighting = Weighting()
     models: dict[str, dict[str, Any]] = Field(default_factory=_every_family)
     placements: tuple[Placement, ...] = DEFAULT_PLACEMENTS
     blend_search: BlendSearch = BlendSearch()
+    ranker: RankerConfig | None = None
 
     @field_validator("models")
     @classmethod
@@ -108,14 +148,46 @@ class TrainingConfig(_Section):
     split: Split = Split()
     evaluation: EvaluationRules = EvaluationRules()
     gate: GateRules = GateRules()
+    search: SearchRules = SearchRules()
     checks: CheckRules = CheckRules()
     imports: ImportOptions = ImportOptions()
     keep_bundles: int = Field(default=3, ge=1)
+
+    def gate_rules(self) -> GateRules:
+        """The gate's rules; where they name no primary measure, it is that of the objective."""
+        if "primary" in self.gate.model_fields_set:
+            return self.gate
+        primary = primary_measure(self.recipe.objective, n=self.evaluation.n)
+        return self.gate.model_copy(update={"primary": primary})
 
 
 def load_config(path: Path) -> TrainingConfig:
     """The configuration in a YAML file; InvalidConfig names key, value and remedy."""
     return read_yaml(path, TrainingConfig)
+
+
+def overridden(
+    config: TrainingConfig,
+    *,
+    minutes: float | None = None,
+    test_from: datetime | None = None,
+    objective: str | None = None,
+) -> TrainingConfig:
+    """The configuration with what the command line says instead; None leaves a value as it is."""
+    told = config.model_dump(exclude_unset=True)
+    if minutes is not None:
+        told.setdefault("search", {})["minutes"] = minutes
+    if test_from is not None:
+        moment = test_from if test_from.tzinfo is not None else test_from.replace(tzinfo=UTC)
+        told.setdefault("split", {})["test_from"] = moment
+    if objective is not None:
+        told.setdefault("recipe", {})["objective"] = objective
+    try:
+        return TrainingConfig.model_validate(told)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InvalidConfig(f"command line: {key}", first["input"], first["msg"]) from error
 
 
 def read_yaml(path: Path, model: type[Model]) -> Model:

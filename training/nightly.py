@@ -36,7 +36,7 @@ from training.smoke import smoke_check
 from training.source import Source, read_source
 from training.steps import Bar, Steps
 from training.tracking import ModelVersion, Tracking
-from training.trial import Cuts, Trial, cuts_of, try_recipe
+from training.trial import Cuts, Trial, cuts_of, teach_rankers, try_recipe
 from training.workspace import Workspace
 
 STAGING = "staging"
@@ -236,6 +236,7 @@ def _rival(
         config.evaluation,
         seed=config.recipe.seed,
         provenance=provenance,
+        objective=config.recipe.objective,
         tell=bar.tell,
         progress=bar.progress,
     )
@@ -245,7 +246,7 @@ def _decide(candidate: Trial, rival: Trial | None, config: TrainingConfig) -> De
     return decide(
         candidate.report,
         None if rival is None else rival.report,
-        config.gate,
+        config.gate_rules(),
         same_recipe=rival is candidate,
         rng=np.random.default_rng(config.recipe.seed),
     )
@@ -255,11 +256,21 @@ def _refit(
     source: Source, candidate: Trial, provenance: Provenance, *, tell: Callable[[str], None]
 ) -> Bundle:
     """The recipe on everything, with the blends that were chosen, and a look at its answers."""
+    rankers = teach_rankers(
+        source,
+        candidate.recipe,
+        candidate.placements,
+        candidate.verdicts,
+        until=source.newest,
+        provenance=provenance,
+        tell=tell,
+    )
     bundle = build(
         source.as_of(source.newest, candidate.recipe),
         candidate.recipe,
         provenance=provenance,
         placements=candidate.placements,
+        rankers=rankers,
         progress=tell,
     )
     report = {name: estimate.value for name, estimate in candidate.report.estimates.items()}

@@ -12,6 +12,7 @@ import duckdb
 from recsys.catalog import Item
 from recsys.errors import InsufficientData
 from recsys.event_log import EventLog
+from recsys.objectives import TAKING, Objective
 from recsys.profiles import Profile
 from recsys.splitting import HeldOut, hold_out
 from recsys.store import Store
@@ -48,25 +49,43 @@ class Source:
         """What a model may learn from at that moment; read once for recipes that weigh alike."""
         key = (moment, recipe.weighting.model_dump_json(), recipe.window_days)
         if key not in self._read:
-            self._read[key] = read_training_data(
-                self.log,
-                as_of=moment,
-                weighting=recipe.weighting,
-                catalog=self.items,
-                profiles=self.profiles,
-                denied=self.denied,
-                window=timedelta(days=recipe.window_days),
-            )
+            self._read[key] = self.glance(moment, recipe)
         return self._read[key]
+
+    def glance(self, moment: datetime, recipe: Recipe) -> TrainingData:
+        """The same, but not kept."""
+        return read_training_data(
+            self.log,
+            as_of=moment,
+            weighting=recipe.weighting,
+            catalog=self.items,
+            profiles=self.profiles,
+            denied=self.denied,
+            window=timedelta(days=recipe.window_days),
+        )
 
     def forget(self) -> None:
         """Frees what `as_of` has read."""
         self._read.clear()
 
-    def held_out(self, cut: datetime, until: datetime, *, sample: int, seed: int) -> HeldOut:
-        """What a seeded sample of customers bought in [cut, until)."""
+    def held_out(
+        self,
+        cut: datetime,
+        until: datetime,
+        *,
+        sample: int,
+        seed: int,
+        objective: Objective = "conversions",
+    ) -> HeldOut:
+        """What a seeded sample of customers took in [cut, until), as the objective counts it."""
         return hold_out(
-            self.log, cut=cut, until=until, denied=self.denied, sample=sample, seed=seed
+            self.log,
+            cut=cut,
+            until=until,
+            denied=self.denied,
+            kinds=TAKING[objective],
+            sample=sample,
+            seed=seed,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -10,10 +10,13 @@ import numpy as np
 
 from recsys.errors import InsufficientData
 from recsys.evaluation import EvaluationRules, Report, evaluate
+from recsys.objectives import Objective
 from recsys.placements import Placement
+from recsys.ranker import Ranker
 from training.blending import Period, choose_blend
 from training.build import Provenance, build
 from training.config import Recipe, Split
+from training.ranking import Verdict, judge, teach
 from training.source import Source
 
 LEAST_DAYS_BEFORE = 1.0
@@ -31,11 +34,13 @@ class Cuts:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a recipe came to: the placements with their chosen blends, and the report."""
+    """What a recipe came to: the placements with their chosen blends, the report, and whether each
+    ranker that was asked for serves."""
 
     recipe: Recipe
     placements: tuple[Placement, ...]
     report: Report
+    verdicts: tuple[Verdict, ...] = ()
 
 
 def cuts_of(source: Source, split: Split) -> Cuts:
@@ -65,19 +70,39 @@ def try_recipe(
     *,
     seed: int,
     provenance: Provenance,
+    objective: Objective | None = None,
     tell: Callable[[str], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Trial:
     """Chooses the blends on the validation periods, fits at the test cut, measures after it.
 
     `seed` draws the customers that are measured: two trials with one seed measure the same ones.
+    `objective` says what is measured, None as the recipe does; blends follow the recipe's own.
     """
-    placements = choose_placements(source, cuts, recipe, rules, provenance=provenance, tell=tell)
+    periods = validation_periods(source, cuts, recipe, provenance=provenance, tell=tell)
+    placements = choose_placements(periods, recipe, rules, tell=tell)
+    verdicts = judge_rankers(
+        source, cuts, recipe, rules, placements, periods, provenance=provenance, tell=tell
+    )
+    rankers = teach_rankers(
+        source, recipe, placements, verdicts, until=cuts.test, provenance=provenance, built=periods
+    )
     data = source.as_of(cuts.test, recipe)
     bundle = build(
-        data, recipe, provenance=provenance, placements=placements, progress=_prefixed("fit", tell)
+        data,
+        recipe,
+        provenance=provenance,
+        placements=placements,
+        rankers=rankers,
+        progress=_prefixed("fit", tell),
     )
-    held_out = source.held_out(cuts.test, cuts.end, sample=rules.sample, seed=seed)
+    held_out = source.held_out(
+        cuts.test,
+        cuts.end,
+        sample=rules.sample,
+        seed=seed,
+        objective=objective or recipe.objective,
+    )
     report = evaluate(
         bundle,
         data,
@@ -86,34 +111,33 @@ def try_recipe(
         rng=np.random.default_rng(seed),
         progress=progress,
     )
-    return Trial(recipe, placements, report)
+    return Trial(recipe, placements, report, verdicts)
 
 
-def choose_placements(
+def validation_periods(
     source: Source,
     cuts: Cuts,
     recipe: Recipe,
-    rules: EvaluationRules,
     *,
     provenance: Provenance,
     tell: Callable[[str], None] | None = None,
-) -> tuple[Placement, ...]:
-    """The recipe's placements with blends chosen on the validation periods.
-
-    Without a validation period, or with no sweeps asked for, the recipe's own blends stand.
-    """
+) -> tuple[Period, ...]:
+    """The validation periods with bundles fitted before each, newest first; none where nothing is
+    to be chosen on them."""
     search = recipe.blend_search
-    if not cuts.validations or not search.sweeps or not search.placements:
-        return recipe.placements
+    chosen = set(search.placements) if search.sweeps else set()
+    if recipe.ranker is not None:
+        chosen |= set(recipe.ranker.placements)
     searched = tuple(
-        placement.model_copy(update={"blend": {name: max(w, 1e-9) for name, w in blend.items()}})
+        placement.with_blend({name: max(w, 1e-9) for name, w in placement.blend.items()})
         for placement in recipe.placements
-        if placement.name in search.placements
-        for blend in [placement.blend]
+        if placement.name in chosen
     )
+    if not searched:
+        return ()
     ends = (cuts.test, *cuts.validations[:-1])
     periods = []
-    for cut, until in zip(cuts.validations, ends, strict=True):
+    for cut, until in zip(cuts.validations, ends, strict=False):
         data = source.as_of(cut, recipe)
         bundle = build(
             data,
@@ -122,20 +146,111 @@ def choose_placements(
             placements=searched,
             progress=_prefixed(f"fit as of {cut:%Y-%m-%d}", tell),
         )
-        held_out = source.held_out(cut, until, sample=search.sample, seed=recipe.seed)
+        held_out = source.held_out(
+            cut, until, sample=search.sample, seed=recipe.seed, objective=recipe.objective
+        )
         periods.append(Period(bundle, data, held_out))
-    chosen = {}
-    for placement in recipe.placements:
-        if placement.name in search.placements:
-            chosen[placement.name] = choose_blend(
-                periods,
+    return tuple(periods)
+
+
+def choose_placements(
+    periods: Sequence[Period],
+    recipe: Recipe,
+    rules: EvaluationRules,
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Placement, ...]:
+    """The recipe's placements with blends chosen on the validation periods.
+
+    Without a validation period, or with no sweeps asked for, the recipe's own blends stand.
+    """
+    search = recipe.blend_search
+    if not periods or not search.sweeps:
+        return recipe.placements
+    return tuple(
+        choose_blend(
+            periods,
+            placement,
+            search,
+            n=rules.n,
+            rng=np.random.default_rng(recipe.seed),
+            objective=recipe.objective,
+            progress=None if tell is None else lambda best: tell(f"blend {best:.4f}"),
+        )
+        if placement.name in search.placements
+        else placement
+        for placement in recipe.placements
+    )
+
+
+def judge_rankers(
+    source: Source,
+    cuts: Cuts,
+    recipe: Recipe,
+    rules: EvaluationRules,
+    placements: Sequence[Placement],
+    periods: Sequence[Period],
+    *,
+    provenance: Provenance,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Verdict, ...]:
+    """Whether each ranker that the recipe asks for beats its blend on the newest validation period,
+    taught by what happened before it. None is judged without such a period."""
+    config = recipe.ranker
+    if config is None or not periods:
+        return ()
+    newest = periods[0]
+    verdicts = []
+    for placement in placements:
+        if placement.name not in config.placements:
+            continue
+        ranker = teach(
+            source,
+            recipe,
+            config,
+            placement,
+            until=newest.held_out.cut,
+            provenance=provenance,
+            built=periods[1:],
+            tell=tell,
+        )
+        if ranker is not None:
+            verdict = judge(ranker, newest, placement, rules, seed=recipe.seed)
+            verdicts.append(verdict)
+            if tell is not None:
+                tell(verdict.reason)
+    return tuple(verdicts)
+
+
+def teach_rankers(
+    source: Source,
+    recipe: Recipe,
+    placements: Sequence[Placement],
+    verdicts: Sequence[Verdict],
+    *,
+    until: datetime,
+    provenance: Provenance,
+    built: Sequence[Period] = (),
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Ranker]:
+    """Placement name → the ranker of each placement whose ranker has won, taught until then."""
+    won = {verdict.placement for verdict in verdicts if verdict.wins}
+    rankers = {}
+    for placement in placements:
+        if recipe.ranker is not None and placement.name in won:
+            ranker = teach(
+                source,
+                recipe,
+                recipe.ranker,
                 placement,
-                search,
-                n=rules.n,
-                rng=np.random.default_rng(recipe.seed),
-                progress=None if tell is None else lambda best: tell(f"blend {best:.4f}"),
+                until=until,
+                provenance=provenance,
+                built=built,
+                tell=tell,
             )
-    return tuple(chosen.get(placement.name, placement) for placement in recipe.placements)
+            if ranker is not None:
+                rankers[placement.name] = ranker
+    return rankers
 
 
 def _prefixed(prefix: str, tell: Callable[[str], None] | None) -> Callable[[str], None] | None:

@@ -18,6 +18,7 @@ class Workspace:
     mlflow.sqlite   runs and registry; mlartifacts/ holds their files
     nightly.json    the step that the newest nightly run has reached
     nightly.lock    held by the nightly run, so that two never overlap
+    search.sqlite   the studies of `recsys search`; search.lock is held by one that is under way
     """
 
     root: Path = Path(".recsys")
@@ -66,6 +67,16 @@ class Workspace:
     def nightly_lock(self) -> Path:
         """The lock file of the nightly run."""
         return self.root / "nightly.lock"
+
+    @property
+    def search_database(self) -> Path:
+        """The SQLite file of the search's studies."""
+        return self.root / "search.sqlite"
+
+    @property
+    def search_lock(self) -> Path:
+        """The lock file of the search."""
+        return self.root / "search.lock"
 
     def create(self) -> Workspace:
         """Makes the directories that are missing and gives the workspace back."""

@@ -95,16 +95,24 @@ class Tracking:
 
     @contextmanager
     def run(
-        self, name: str, *, params: Mapping[str, object], tags: Mapping[str, str]
+        self,
+        name: str,
+        *,
+        params: Mapping[str, object],
+        tags: Mapping[str, str],
+        parent: Run | None = None,
     ) -> Iterator[Run]:
         """A run that ends FINISHED, FAILED by an exception, or KILLED by Ctrl-C.
 
-        Nested `params` become dotted names. The tag `code_revision` is also given to MLflow as the
-        source commit. A run whose process dies is closed by the next `close_stale_runs`.
+        With a `parent` MLflow shows it below that run. Nested `params` become dotted names. The tag
+        `code_revision` is also given to MLflow as the source commit. A run whose process dies is
+        closed by the next `close_stale_runs`.
         """
         token = uuid.uuid4().hex
         with FileLock(self._running / f"{token}.lock").hold():
             told = {**tags, _ALIVE: token}
+            if parent is not None:
+                told["mlflow.parentRunId"] = parent.run_id
             if "code_revision" in tags:
                 told["mlflow.source.git.commit"] = tags["code_revision"]
             created = self._client.create_run(self.experiment_id, run_name=name, tags=told)

@@ -1,0 +1,529 @@
+"""`recsys search`: finds models, settings and blend weights for a shop; the only Optuna file.
+
+Round by round every family (and the weighting of events) gets its turn: a study proposes settings,
+the workbench says what they are worth beside all the others, and the best become the standing. All
+of it on validation periods; the test period is looked at once, when the choice is made. Studies lie
+in a SQLite file of the workspace, so a killed search goes on where it was.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
+from optuna.trial import TrialState
+from rich.console import Console
+
+from recsys.errors import InsufficientData, InvalidConfig, RecsysError
+from recsys.event_log import EventLog
+from recsys.models import MODELS
+from recsys.placements import Placement
+from recsys.store.sqlite import SQLiteStore
+from training.build import Provenance
+from training.config import TrainingConfig
+from training.lock import FileLock
+from training.revision import code_revision
+from training.search_report import Found, Tried, explain, log_search, winning_config, write_config
+from training.search_space import (
+    SPACES,
+    WEIGHTING_SPACE,
+    Choice,
+    SearchRules,
+    Space,
+    point_of,
+    rounded,
+    start_of,
+    validated,
+    weighting_of,
+)
+from training.source import Source, read_source
+from training.steps import Bar, Steps
+from training.tracking import Run, Tracking
+from training.trial import Cuts, cuts_of, try_recipe
+from training.workbench import Attempt, Standing, Starts, Workbench, open_workbench
+from training.workspace import Workspace
+
+WEIGHTING = "weighting"
+"""The turn in which the weighting of events is changed; all others are named by their family."""
+FIRST_TRIALS = 4
+"""Random ones before TPE and the pruner have something to go by."""
+MEASURING_RESERVE = 1.15
+"""How much dearer the last measurement may be than foreseen."""
+FAMILY_SHARE = 1 / 6
+"""Of the time, what opening and measuring may spend on the fits of one family."""
+LEAST_GAIN = 1e-4
+
+
+@dataclass(frozen=True, slots=True)
+class _Deadline:
+    """When the search must have its choice, and how long measuring it will take."""
+
+    clock: Callable[[], float]
+    began: float
+    seconds: float
+
+    def left(self, reserve: float) -> float:
+        """Seconds until `reserve` must begin."""
+        return self.seconds - (self.clock() - self.began) - reserve
+
+
+def run(
+    config: TrainingConfig,
+    *,
+    console: Console,
+    started: datetime,
+    clock: Callable[[], float],
+    out: Path | None = None,
+    resume: bool = True,
+) -> Found:
+    """Searches for `config.search.minutes`, writes the winner to `out` and measures it once.
+
+    `clock` tells seconds. Locked where another search holds the workspace; InsufficientData where
+    the events leave no validation period. With `resume` a search of the same configuration on the
+    same events goes on; it gets the whole time again.
+    """
+    rules = config.search
+    deadline = _Deadline(clock, clock(), rules.minutes * 60.0)
+    workspace = Workspace(config.workspace)
+    workspace.create()
+    steps = Steps(console)
+    with FileLock(workspace.search_lock).hold():
+        tracking = Tracking.of(workspace)
+        tracking.close_stale_runs()
+        with steps.step("read"):
+            source = _read(workspace, started)
+            cuts = cuts_of(source, _with_validations(config).split)
+            if not cuts.validations:
+                raise InsufficientData(
+                    f"Before the test from {cuts.test:%Y-%m-%d} there are no "
+                    f"{config.split.validation_days:g} days to choose on; set "
+                    "'split.validation_days' lower or collect more days."
+                )
+        studies = _Studies.open(workspace.search_database, _name(config, source), resume=resume)
+        told = {"search": rules.model_dump(mode="json"), "objective": config.recipe.objective}
+        tags = {"code_revision": code_revision(), "study": studies.name}
+        with tracking.run("search", params=told, tags=tags) as tracked:
+            tried: list[Tried] = []
+            with steps.step("open") as bar:
+                bench, starts = _open(source, cuts, config, studies, deadline, bar)
+            begun = bench.measures() if studies.fresh else list(starts)
+            with steps.step("search") as bar:
+                search = _Search(bench, studies, deadline, config, bar, tracking, tracked, tried)
+                search.rounds()
+            winner = winning_config(
+                _with_validations(config), bench.standing, ranker=search.ranker_fits_in()
+            )
+            if out is not None:
+                write_config(winner, out)
+            with steps.step("measure") as bar:
+                trial = try_recipe(
+                    source,
+                    cuts,
+                    winner.recipe,
+                    winner.evaluation,
+                    seed=winner.recipe.seed,
+                    provenance=Provenance("search", code_revision(), source.fingerprint),
+                    tell=bar.tell,
+                    progress=bar.progress,
+                )
+            if winner.recipe.ranker is not None and not any(one.wins for one in trial.verdicts):
+                winner = winning_config(winner, bench.standing, ranker=False)
+                if out is not None:
+                    write_config(winner, out)
+            found = Found(
+                config=winner,
+                standing=bench.standing,
+                worth=bench.worth(),
+                begun=tuple(begun),
+                ended=tuple(bench.measures()),
+                tried=tuple(tried),
+                importances=studies.importances(),
+                trial=trial,
+                seconds=clock() - deadline.began,
+            )
+            explain(found, console=console)
+            log_search(tracked, found, source=source, cuts=cuts)
+    return found
+
+
+@dataclass(slots=True)
+class _Search:
+    """The rounds of one search."""
+
+    bench: Workbench
+    studies: _Studies
+    deadline: _Deadline
+    config: TrainingConfig
+    bar: Bar
+    tracking: Tracking
+    tracked: Run
+    tried: list[Tried]
+
+    def rounds(self) -> None:
+        """Turns until the time is up, or a whole round has brought nothing."""
+        rules = self.config.search
+        if self.studies.fresh:
+            self.bench.settle()
+            self.bar.say(f"weights adapted: {self.bench.standing.value:.4f} of the start")
+        for number in range(1, rules.rounds + 1):
+            before = self.bench.standing.value
+            turns = [WEIGHTING, *self.bench.families()]
+            if number == 1:
+                turns = [*turns[1:4], WEIGHTING, *turns[4:]]
+            for place, turn in enumerate(turns):
+                if self.studies.standing(number, turn) is not None:
+                    continue
+                left = self.deadline.left(self.reserve())
+                if left <= 0:
+                    return
+                share = left / (len(turns) - place)
+                if self._space(turn) and self._foreseen(turn) < left:
+                    self._turn(number, turn, until=self.deadline.clock() + 2.0 * share)
+            self.bench.settle()
+            gained = self.bench.standing.value - before
+            self.bar.say(
+                f"round {number}: {self.bench.standing.value:.4f} of the start "
+                f"({len(self.tried)} trials)"
+            )
+            if gained < LEAST_GAIN and number > 1:
+                return
+
+    def reserve(self) -> float:
+        """Seconds that measuring the standing will take, without a ranker."""
+        return MEASURING_RESERVE * self._measuring(fits=len(self.bench.tables) + 1, lists=2)
+
+    def ranker_fits_in(self) -> bool:
+        """Whether there is time to teach and judge a ranker as well, where one is asked for."""
+        if not self.config.search.ranker:
+            return False
+        periods = 1 if self.config.recipe.ranker is None else self.config.recipe.ranker.periods
+        fits = len(self.bench.tables) + 1 + 2 * max(periods, 4)
+        if self.deadline.left(MEASURING_RESERVE * self._measuring(fits=fits, lists=6)) > 0:
+            return True
+        self.bar.say("There is no time left to try a ranker; give more minutes for that.")
+        return False
+
+    def _measuring(self, *, fits: int, lists: int) -> float:
+        weights = self.bench.standing.weights
+        one = sum(
+            self.bench.seconds.get(name, 0.0) for name, weight in weights.items() if weight > 0
+        ) / len(self.bench.tables)
+        return one * (fits + lists) + 10.0
+
+    def _turn(self, number: int, turn: str, *, until: float) -> None:
+        study = self.studies.study(number, turn, seed=self.config.recipe.seed)
+        space, start = self._space(turn), self._start(turn)
+        done = len(study.trials)
+        best = self._best_again(study, turn) if done else None
+        if not done and start is not None:
+            study.enqueue_trial(dict(start))
+        seen: dict[str, float] = {}
+        for place in range(done, self.config.search.trials):
+            foreseen = self._foreseen(turn)
+            if self.deadline.left(self.reserve()) < foreseen:
+                break
+            if place > done and self.deadline.clock() + foreseen > until:
+                break
+            self._tell(f"round {number}, {turn} {place + 1}/{self.config.search.trials}")
+            trial = study.ask()
+            settings = _suggest(trial, space)
+            key = json.dumps(settings, sort_keys=True)
+            if key in seen:
+                study.tell(trial, seen[key])
+                continue
+            attempt = self._try(study, trial, turn, settings, number)
+            if attempt is None:
+                continue
+            seen[key] = attempt.value
+            if best is None or attempt.value > best.value:
+                best = attempt
+        if not study.trials:
+            return
+        if best is not None and best.value > self.bench.standing.value + LEAST_GAIN:
+            self.bench.take(best)
+            self.bench.settle(sweeps=1)
+        self.studies.finish(number, turn, self.bench.standing, self.bench.judge.start)
+
+    def _best_again(self, study: optuna.Study, turn: str) -> Attempt | None:
+        """The best attempt of a turn that was cut off, made once more: only its value was kept."""
+        if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
+            return None
+        self._tell(f"{turn}: the best of {len(study.trials)} trials once more")
+        return list(self._attempts(turn, _settings(study.best_params, self._space(turn))))[-1]
+
+    def _try(
+        self,
+        study: optuna.Study,
+        trial: optuna.Trial,
+        turn: str,
+        settings: Mapping[str, Any],
+        number: int,
+    ) -> Attempt | None:
+        """One trial, period by period; None where it is pruned or refused."""
+        state = "complete"
+        attempt: Attempt | None = None
+        began = self.deadline.clock()
+        try:
+            for step, attempt in enumerate(self._attempts(turn, settings)):
+                trial.report(attempt.value, step)
+                if step + 1 < len(self.bench.tables) and trial.should_prune():
+                    state = "pruned"
+                    break
+        except RecsysError as refusal:
+            state, attempt = "refused", None
+            self.bar.say(f"{turn} refused {dict(settings)}: {refusal}")
+        if turn == WEIGHTING:
+            self.bench.forget(weighting_of(settings))
+            self.bench.seconds[WEIGHTING] = self.deadline.clock() - began
+        value = None if attempt is None else attempt.value
+        ends = {
+            "complete": TrialState.COMPLETE,
+            "pruned": TrialState.PRUNED,
+            "refused": TrialState.FAIL,
+        }
+        study.tell(trial, value if state == "complete" else None, state=ends[state])
+        one = Tried(number, turn, dict(settings), state, value, self.bench.standing.value)
+        self.tried.append(one)
+        with self.tracking.run(
+            f"{turn} {number}.{trial.number}",
+            params=settings,
+            tags={"turn": turn, "state": state},
+            parent=self.tracked,
+        ) as nested:
+            if value is not None:
+                nested.log_metrics({"value": value})
+        return attempt if state == "complete" else None
+
+    def _attempts(self, turn: str, settings: Mapping[str, Any]) -> Iterator[Attempt]:
+        if turn == WEIGHTING:
+            return self.bench.try_weighting(weighting_of(settings))
+        fixed = self.bench.standing.settings[turn]
+        return self.bench.try_family(turn, validated(turn, {**fixed, **settings}))
+
+    def _space(self, turn: str) -> Space:
+        return WEIGHTING_SPACE if turn == WEIGHTING else SPACES.get(turn, {})
+
+    def _start(self, turn: str) -> Mapping[str, Any] | None:
+        standing = self.bench.standing
+        if turn == WEIGHTING:
+            return point_of(standing.weighting)
+        return start_of(turn, standing.settings[turn])
+
+    def _foreseen(self, turn: str) -> float:
+        """Seconds that a trial of this turn will take."""
+        seconds = self.bench.seconds
+        if turn != WEIGHTING:
+            return seconds.get(turn, 0.0) + 1.0
+        weights = self.bench.standing.weights
+        whole = sum(seconds.get(name, 0.0) for name, weight in weights.items() if weight > 0)
+        return max(whole, seconds.get(WEIGHTING, 0.0)) + 5.0
+
+    def _tell(self, text: str) -> None:
+        spent = self.deadline.clock() - self.deadline.began
+        self.bar.tell(f"{text}, best {self.bench.standing.value:.4f}")
+        self.bar.progress(int(spent), int(self.deadline.seconds))
+
+
+@dataclass(slots=True)
+class _Studies:
+    """One study per round and turn, all in one SQLite file."""
+
+    storage: optuna.storages.RDBStorage
+    name: str
+    fresh: bool
+    _opened: list[optuna.Study] = field(default_factory=list)
+
+    @classmethod
+    def open(cls, database: Path, name: str, *, resume: bool) -> _Studies:
+        """The studies of that name: those of an earlier search, or none where it is not resumed."""
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        storage = optuna.storages.RDBStorage(f"sqlite:///{database.resolve()}")
+        known = [
+            found for found in optuna.get_all_study_names(storage) if found.startswith(f"{name}/")
+        ]
+        if not resume:
+            for found in known:
+                optuna.delete_study(study_name=found, storage=storage)
+        return cls(storage, name, fresh=not (resume and known))
+
+    def study(self, number: int, turn: str, *, seed: int) -> optuna.Study:
+        """The study of a turn; a trial that was cut off by a kill is closed."""
+        name = f"{self.name}/{number:02d}/{turn}"
+        known = name in optuna.get_all_study_names(self.storage)
+        study = optuna.create_study(
+            storage=self.storage,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=optuna.samplers.TPESampler(
+                n_startup_trials=FIRST_TRIALS, seed=zlib.crc32(f"{seed} {number} {turn}".encode())
+            ),
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=FIRST_TRIALS),
+        )
+        for trial in study.get_trials(deepcopy=False) if known else ():
+            if not trial.state.is_finished():
+                study.tell(trial.number, state=TrialState.FAIL)
+        self._opened.append(study)
+        return study
+
+    def standing(self, number: int, turn: str) -> Mapping[str, Any] | None:
+        """What stood after a turn that was finished; None before."""
+        name = f"{self.name}/{number:02d}/{turn}"
+        if name not in self._finished():
+            return None
+        return self._finished()[name]
+
+    def latest(self) -> tuple[Standing, Starts] | None:
+        """The standing after the last finished turn, and the measures that are worth 1."""
+        finished = sorted(self._finished().values(), key=lambda told: told["place"])
+        if not finished:
+            return None
+        starts = tuple((float(whole), float(new)) for whole, new in finished[-1]["starts"])
+        return Standing.from_json(finished[-1]["standing"]), starts
+
+    def finish(self, number: int, turn: str, standing: Standing, starts: Starts) -> None:
+        """Notes what stands after a turn."""
+        study = optuna.load_study(
+            study_name=f"{self.name}/{number:02d}/{turn}", storage=self.storage
+        )
+        told = {
+            "standing": standing.as_json(),
+            "starts": [list(pair) for pair in starts],
+            "place": len(self._finished()),
+        }
+        study.set_user_attr("finished", told)
+
+    def importances(self) -> dict[str, float]:
+        """`family.setting` → its share of what the settings of its study decide, times the spread
+        of the study's values: how much turning that knob moved the objective."""
+        moved: dict[str, float] = {}
+        for study in self._opened:
+            values = [trial.value for trial in study.trials if trial.value is not None]
+            if len(set(values)) < FIRST_TRIALS:
+                continue
+            turn = study.study_name.rpartition("/")[2]
+            shares = get_param_importances(study, evaluator=PedAnovaImportanceEvaluator())
+            for name, share in shares.items():
+                key = f"{turn}.{name}"
+                moved[key] = max(moved.get(key, 0.0), share * (max(values) - min(values)))
+        return dict(sorted(moved.items(), key=lambda pair: -pair[1]))
+
+    def _finished(self) -> dict[str, Mapping[str, Any]]:
+        return {
+            summary.study_name: summary.user_attrs["finished"]
+            for summary in optuna.get_all_study_summaries(self.storage)
+            if summary.study_name.startswith(f"{self.name}/") and "finished" in summary.user_attrs
+        }
+
+
+def _suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
+    for name, one in space.items():
+        if isinstance(one, Choice):
+            trial.suggest_categorical(name, one.values)
+        else:
+            trial.suggest_float(name, one.low, one.high, log=one.log)
+    return _settings(trial.params, space)
+
+
+def _settings(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
+    return {
+        name: params[name] if isinstance(one, Choice) else rounded(params[name])
+        for name, one in space.items()
+    }
+
+
+def _open(
+    source: Source,
+    cuts: Cuts,
+    config: TrainingConfig,
+    studies: _Studies,
+    deadline: _Deadline,
+    bar: Bar,
+) -> tuple[Workbench, Starts]:
+    """The workbench at the recipe as it is given, or where an earlier search has left it."""
+    recipe, placement = config.recipe, _placement(config)
+    latest = studies.latest()
+    standing, starts = (_given(config, placement), None) if latest is None else latest
+    if latest is not None:
+        bar.say(f"going on at {standing.value:.4f} of the start")
+    bench = open_workbench(
+        source,
+        cuts,
+        recipe,
+        placement,
+        standing,
+        n=config.evaluation.n,
+        starts=starts,
+        seconds_per_fit=deadline.seconds * FAMILY_SHARE / (2 * len(cuts.validations) + 1),
+        clock=deadline.clock,
+        tell=bar.tell,
+        say=bar.say,
+    )
+    return bench, bench.judge.start
+
+
+def _given(config: TrainingConfig, placement: Placement) -> Standing:
+    """The recipe's own blend, and every family beside it that may be tried, with weight 0."""
+    rules, recipe = config.search, config.recipe
+    allowed = [name for name in MODELS if _allowed(name, rules)]
+    names = dict.fromkeys([*placement.models, *allowed])
+    whole = sum(placement.blend.values())
+    return Standing(
+        weighting=recipe.weighting,
+        settings={name: dict(recipe.models.get(name, {})) for name in names},
+        weights={name: placement.blend.get(name, 0.0) / whole for name in names},
+        value=1.0,
+    )
+
+
+def _allowed(name: str, rules: SearchRules) -> bool:
+    if rules.families is not None:
+        return name in rules.families
+    return rules.customer_rows or not MODELS[name].model.holds_personal_rows
+
+
+def _placement(config: TrainingConfig) -> Placement:
+    for placement in config.recipe.placements:
+        if placement.name == config.evaluation.placement:
+            return placement
+    raise InvalidConfig(
+        "evaluation.placement",
+        config.evaluation.placement,
+        "the recipe has no such placement; name one of its placements",
+    )
+
+
+def _with_validations(config: TrainingConfig) -> TrainingConfig:
+    validations = max(config.split.validations, config.search.validations)
+    split = config.split.model_copy(update={"validations": validations})
+    return config.model_copy(update={"split": split})
+
+
+def _name(config: TrainingConfig, source: Source) -> str:
+    """The same recipe, rules and events give the same name: such a search can go on."""
+    told = {
+        "recipe": config.recipe.digest(),
+        "split": config.split.model_dump(mode="json"),
+        "rules": config.search.model_dump(mode="json", exclude={"minutes", "ranker", "rounds"}),
+        "placement": config.evaluation.placement,
+        "n": config.evaluation.n,
+        "events": source.fingerprint,
+        "families": sorted(MODELS),
+    }
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _read(workspace: Workspace, now: datetime) -> Source:
+    store = SQLiteStore(workspace.store)
+    try:
+        return read_source(store, EventLog(workspace.event_log), now=now)
+    finally:
+        store.close()
