@@ -29,6 +29,7 @@ COUNTRIES = ("NL", "DE", "FR")
 TERMS = ("mug", "red lamp")
 SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "als": {"embedding_size": 12},
+    "graph_filter": {"frequencies": 8},
     "ials": {"embedding_size": 12, "block": 5},
     "bpr": {"embedding_size": 8},
     "hybrid": {"embedding_size": 8, "epochs": 5},
@@ -68,6 +69,7 @@ DECLARED: Mapping[str, Declared] = {
     "random_walk": Declared(FROM_ITEMS, scores_seeds=False),
     "item_item": Declared(FROM_ITEMS, scores_seeds=False),
     "ease": Declared(FROM_ITEMS, scores_seeds=False),
+    "graph_filter": Declared(HISTORY, random=True),
     "als": Declared(HISTORY, random=True),
     "ials": Declared(HISTORY, random=True),
     "bpr": Declared(HISTORY, random=True),

@@ -17,6 +17,7 @@ from recsys.models.bought_together import (
 from recsys.models.bpr import BPRConfig, BPRModel, fit_bpr
 from recsys.models.content import ContentConfig, ContentModel, fit_content
 from recsys.models.ease import EASEConfig, fit_ease
+from recsys.models.graph_filter import GraphFilterConfig, GraphFilterModel, fit_graph_filter
 from recsys.models.hybrid import HybridConfig, HybridModel, fit_hybrid
 from recsys.models.ials import IALSConfig, IALSModel, fit_ials
 from recsys.models.item_item import ItemItemConfig, fit_item_item
@@ -101,6 +102,9 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
         ItemItemConfig, fit_item_item, NeighbourModel, "chosen by the same people"
     ),
     "ease": ModelFamily(EASEConfig, fit_ease, NeighbourModel, "goes with what you chose"),
+    "graph_filter": ModelFamily(
+        GraphFilterConfig, fit_graph_filter, GraphFilterModel, "fits the tastes that you share"
+    ),
     "als": ModelFamily(ALSConfig, fit_als, ALSModel, "fits your taste"),
     "ials": ModelFamily(IALSConfig, fit_ials, IALSModel, "fits your taste"),
     "bpr": ModelFamily(BPRConfig, fit_bpr, BPRModel, "fits your taste"),
