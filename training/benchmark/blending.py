@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 
 from recsys.candidates import Candidates, gather
-from recsys.ids import Numbers
+from recsys.ids import NONE, Numbers
 from recsys.metrics import PerQuery
 from recsys.query import Mask, Model
 from recsys.top_n import top_n_of
@@ -40,7 +41,7 @@ class Fitted:
 
 def lists_of(fitted: Fitted, exam: Exam, n: int) -> list[Numbers]:
     """One model's lists, best first, without what is hidden."""
-    found: list[Numbers] = [np.empty(0, np.int32)] * len(exam)
+    found = [NONE] * len(exam)
     eligible = _everything(exam)
     for rows in batches(exam):
         part = exam.part(rows)
@@ -152,14 +153,41 @@ class _Table:
         """The objective of each question under these weights."""
         used = np.flatnonzero(weights)
         scores = weights[used].astype(np.float32) @ self.parts[used]
-        k = self.rules.objective_k
-        lists = []
-        for first, last in zip(self.starts[:-1].tolist(), self.starts[1:].tolist(), strict=True):
-            of_row = scores[first:last]
-            top = np.argpartition(-of_row, k)[:k] if len(of_row) > k else np.arange(len(of_row))
-            top = top[np.argsort(-of_row[top], kind="stable")]
-            lists.append(self.items[first:last][top])
+        places, counts = best_places(scores, self.starts, self.rules.objective_k)
+        found = self.items[places]
+        lists = [row[:count] for row, count in zip(found, counts.tolist(), strict=True)]
         return self.rules.values(lists, self.truth)
+
+
+@njit(cache=True, nogil=True)
+def best_places(
+    scores: NDArray[np.float32], starts: NDArray[np.int64], k: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Per span of `starts` the places of its k highest scores, best first, and how many there are.
+
+    Ties go to the earlier place; places beyond the count are 0.
+    """
+    n_rows = len(starts) - 1
+    places = np.zeros((n_rows, k), np.int64)
+    counts = np.zeros(n_rows, np.int64)
+    best = np.empty(k, np.float32)
+    for row in range(n_rows):
+        count = 0
+        for place in range(starts[row], starts[row + 1]):
+            score = scores[place]
+            if count == k and score <= best[k - 1]:
+                continue
+            if count < k:
+                count += 1
+            at = count - 1
+            while at > 0 and best[at - 1] < score:
+                best[at] = best[at - 1]
+                places[row, at] = places[row, at - 1]
+                at -= 1
+            best[at] = score
+            places[row, at] = place
+        counts[row] = count
+    return places, counts
 
 
 def _surely_better(ours: PerQuery, theirs: PerQuery) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -28,6 +29,7 @@ DEFAULT_FOLDER = Path("../shared/data")
 RETAIL_CONFIG = Path("configs/online-retail.yaml")
 DEFAULT_WORKSPACE = Workspace().root
 TABLE = "benchmark.md"
+LOG_WIDTH = 140
 
 
 def benchmark(
@@ -93,9 +95,9 @@ def benchmark(
     }
     given = {name: path for name, path in files.items() if path is not None}
     sets = _sets(task, given, split, data_dir or DEFAULT_FOLDER)
-    console = Console()
-    place = Workspace(workspace).create()
-    tracking = Tracking.of(place)
+    # A log file has no width: its tables get room.
+    console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+    place = Workspace(workspace)
     results: list[Result] = []
     for one in sets:
         console.rule(f"{one.name} ({one.task})")
@@ -109,7 +111,7 @@ def benchmark(
             at=datetime.now(UTC),
         )
         console.print(table_of(result))
-        _track(tracking, one, result, minutes=minutes, seed=seed)
+        _track(Tracking.of(place), one, result, minutes=minutes, seed=seed)
         results.append(result)
     _write_table(table or place.root / TABLE, results)
     if json is not None:

@@ -38,10 +38,12 @@ class Rules:
         """The length of the lists."""
         return max(self.cutoffs)
 
-    def measured(self, lists: Sequence[Numbers], truth: Sequence[Numbers]) -> dict[str, float]:
-        """Every measure at every cut-off: the mean over the questions that have an answer."""
+    def per_question(
+        self, lists: Sequence[Numbers], truth: Sequence[Numbers]
+    ) -> dict[str, PerQuery]:
+        """Every measure at every cut-off, NaN for questions without an answer."""
         return {
-            f"{name}_at_{k}": float(np.nanmean(measure(lists, truth, k)))
+            f"{name}_at_{k}": measure(lists, truth, k)
             for name, measure in self.measures.items()
             for k in self.cutoffs
         }
@@ -56,6 +58,14 @@ class Rules:
     def value(self, lists: Sequence[Numbers], truth: Sequence[Numbers]) -> float:
         """The objective."""
         return float(np.nanmean(self.values(lists, truth)))
+
+
+def means(per_question: Mapping[str, PerQuery]) -> dict[str, float]:
+    """The mean of each measure over the questions that it applies to; NaN where there is none."""
+    return {
+        name: float(np.nanmean(values)) if not np.isnan(values).all() else float("nan")
+        for name, values in per_question.items()
+    }
 
 
 def ndcg_over_all_at_k(

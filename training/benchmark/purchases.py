@@ -7,7 +7,6 @@ measured by itself on the same customers.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -19,6 +18,7 @@ from recsys.event_log import EventLog
 from recsys.events import PURCHASE
 from recsys.placements import Placement
 from recsys.store.sqlite import SQLiteStore
+from training.benchmark.measures import means
 from training.benchmark.search import Budget, Outcome, Row
 from training.build import Provenance, build
 from training.config import Recipe, Split
@@ -83,30 +83,23 @@ def _measured(
     placement = next(one for one in recipe.placements if one.name == rules.placement)
     chosen = next(one for one in trial.placements if one.name == rules.placement)
     models: dict[str, Row] = {
-        f"baseline {name}": Row(
-            {measure: estimate.value for measure, estimate in estimates.items()},
-            seconds=0.0,
-            memory=0.0,
-            settings={},
-            validation=float("nan"),
-        )
-        for name, estimates in trial.report.baseline_estimates.items()
+        f"baseline {name}": Row(measured, seconds=0.0, memory=0.0, settings={})
+        for name, measured in trial.report.baselines.items()
     }
     for name in placement.blend:
         with steps.step(name):
             report = _alone(name, placement, source, cuts, recipe, rules, provenance)
         cost = steps.costs[-1]
         models[name] = Row(
-            _values(report),
-            cost.seconds,
-            cost.peak_mb,
-            recipe.models.get(name, {}),
-            validation=float("nan"),
+            report.per_person, cost.seconds, cost.peak_mb, recipe.models.get(name, {})
         )
     return Outcome(
-        models=models,
+        models={
+            name: row.led_by(trial.report.per_person, rng=np.random.default_rng(recipe.seed))
+            for name, row in models.items()
+        },
         blend={name: weight for name, weight in chosen.blend.items() if weight > 0},
-        chosen=_values(trial.report),
+        chosen={**means(trial.report.per_person), **trial.report.overall},
         seconds=budget.spent,
         memory=max(cost.peak_mb for cost in steps.costs),
         questions=trial.report.estimates["recall_at_20"].customers,
@@ -132,14 +125,6 @@ def _alone(
         cuts.test, cuts.end, sample=rules.sample, seed=recipe.seed, objective=recipe.objective
     )
     return evaluate(bundle, data, held_out, rules=rules, rng=np.random.default_rng(recipe.seed))
-
-
-def _values(report: Report) -> Mapping[str, float]:
-    """Means by measure, and the coverage and novelty of the lists."""
-    values = {
-        name: estimate.value for name, estimate in report.estimates.items() if estimate.customers
-    }
-    return {**values, **report.overall}
 
 
 def _source(

@@ -9,23 +9,26 @@ measure(validation, test, …)
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recsys.errors import InsufficientData
 from recsys.ids import NONE, Numbers
+from recsys.intervals import Estimate, paired_differences
+from recsys.metrics import PerQuery
 from recsys.models import MODELS
 from training.benchmark.blending import Fitted, blended_lists, choose_weights, lists_of
 from training.benchmark.exam import Exam, Weighings
-from training.benchmark.measures import Rules
+from training.benchmark.measures import Rules, means
 from training.benchmark.spaces import Contender, Space
 from training.steps import Bar, Steps
 
 SAMPLE = 4000
 """Validation questions at most: settings differ by more than the error of so many."""
 THREADS = 2
+RESAMPLES = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +52,28 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One line of the table: a model's measures on the test, and what it cost."""
+    """One line of the table: a model's measures on the test by question, and what it cost.
 
-    metrics: Mapping[str, float]
+    `validation` is its objective there, NaN where it was not asked alone. `lead` is what validation
+    chose minus this model, on the same questions, by measure.
+    """
+
+    per_question: Mapping[str, PerQuery]
     seconds: float
     memory: float
     settings: Mapping[str, object]
-    validation: float
+    validation: float = float("nan")
+    lead: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The means."""
+        return means(self.per_question)
+
+    def led_by(self, chosen: Mapping[str, PerQuery], *, rng: np.random.Generator) -> Row:
+        """The row with its paired differences from what was chosen."""
+        lead = paired_differences(chosen, self.per_question, rng=rng, resamples=RESAMPLES)
+        return replace(self, lead=lead)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +99,7 @@ class _Walk:
     fitted: Fitted | None = None
     seconds: float = 0.0
     last_seconds: float = 0.0
+    fit_seconds: float = 0.0
     pending: Iterator[tuple[str, object]] = field(default_factory=lambda: iter(()))
 
     @classmethod
@@ -116,50 +135,74 @@ def measure(
         if not len(exam):
             raise InsufficientData(f"The {name} part has no question with an answer.")
     sample = validation.sampled(SAMPLE, rng=np.random.default_rng(seed))
-    with steps.step("explore") as bar:
-        walks = explore(sample, spaces, rules, budget=budget, seed=seed, bar=bar)
-    found = {walk.space.name: walk for walk in walks if walk.fitted is not None}
-    with steps.step("weigh"):
-        fitted = {name: walk.fitted for name, walk in found.items() if walk.fitted is not None}
-        values = {name: walk.value for name, walk in found.items()}
-        blend = choose_weights(fitted, values, sample, rules)
-    models: dict[str, Row] = {}
-    kept: dict[str, Fitted] = {}
-    weighings = Weighings(test.data)
-    for name, walk in found.items():
-        with steps.step(name) as bar:
-            # The same data fit the same model.
-            refitted = (
-                fitted.pop(name)
-                if validation.data is test.data
-                else fit(walk.best, weighings, seed=seed)
-            )
-            fitted.pop(name, None)
-            walk.fitted = None
-            bar.tell("test")
-            metrics = rules.measured(lists_of(refitted, test, rules.length), test.truth)
-        if name in blend:
-            kept[name] = refitted
-        cost = steps.costs[-1]
-        models[name] = Row(
-            metrics, cost.seconds, cost.peak_mb, dict(walk.best.settings), walk.value
-        )
-    with steps.step("blend") as bar:
-        lists: list[Numbers] = [NONE] * len(test)
-        for done, (row, best) in enumerate(blended_lists(kept, blend, test, rules.length)):
-            lists[row] = best
-            if done % 1000 == 0:
-                bar.progress(done, len(test))
-        chosen = rules.measured(lists, test.truth)
+    # Threads of BLAS are for fits; folding single histories in with several is slower.
+    with threadpool_limits(1, "blas"):
+        with steps.step("explore") as bar:
+            walks = explore(sample, spaces, rules, budget=budget, seed=seed, bar=bar)
+        with steps.step("weigh"):
+            fitted = {walk.space.name: walk.fitted for walk in walks if walk.fitted is not None}
+            values = {walk.space.name: walk.value for walk in walks}
+            blend = choose_weights(fitted, values, sample, rules)
+        if validation.data is not test.data:
+            fitted.clear()
+        rows, lists = _settle(walks, fitted, blend, test, rules, seed=seed, steps=steps)
+    chosen = rules.per_question(lists, test.truth)
     return Outcome(
-        models,
+        {name: row.led_by(chosen, rng=np.random.default_rng(seed)) for name, row in rows.items()},
         blend,
-        chosen,
+        means(chosen),
         seconds=budget.spent,
         memory=max(cost.peak_mb for cost in steps.costs),
         questions=len(test),
         validation_questions=len(sample),
     )
+
+
+def _settle(
+    walks: Sequence[_Walk],
+    fitted: dict[str, Fitted],
+    blend: Mapping[str, float],
+    test: Exam,
+    rules: Rules,
+    *,
+    seed: int,
+    steps: Steps,
+) -> tuple[dict[str, Row], list[Numbers]]:
+    """Every family's row, and the lists of the blend; `fitted` are models that serve as they are.
+
+    Memory is that of one model and of those in the blend: the models of the search are let go.
+    """
+    rows: dict[str, Row] = {}
+    kept: dict[str, Fitted] = {}
+    weighings = Weighings(test.data)
+    lists: list[Numbers] = [NONE] * len(test)
+    for walk in walks:
+        walk.fitted = None
+    for walk in walks:
+        name, spared = walk.space.name, walk.fit_seconds if walk.space.name in fitted else 0.0
+        with steps.step(name) as bar:
+            model = fitted.pop(name, None) or fit(walk.best, weighings, seed=seed)
+            bar.tell("test")
+            lists_alone = lists_of(model, test, rules.length)
+        cost = steps.costs[-1]
+        rows[name] = Row(
+            rules.per_question(lists_alone, test.truth),
+            cost.seconds + spared,
+            cost.peak_mb,
+            dict(walk.best.settings),
+            walk.value,
+        )
+        if list(blend) == [name]:
+            lists = lists_alone
+        elif name in blend:
+            kept[name] = model
+    if kept:
+        with steps.step("blend") as bar:
+            for done, (row, best) in enumerate(blended_lists(kept, blend, test, rules.length)):
+                lists[row] = best
+                if done % 1000 == 0:
+                    bar.progress(done, len(test))
+    return rows, lists
 
 
 def explore(
@@ -190,12 +233,14 @@ def explore(
         bar.progress(int(min(budget.spent, budget.seconds)), int(budget.seconds))
         started = budget.clock()
         fitted = fit(contender, weighings, seed=seed)
+        fit_took = budget.clock() - started
         value = rules.value(lists_of(fitted, sample, rules.objective_k), sample.truth)
         took = budget.clock() - started
         walk.seconds += took
         walk.last_seconds = took
         if value > walk.value:
             walk.best, walk.value, walk.fitted = contender, value, fitted
+            walk.fit_seconds = fit_took
             bar.say(f"{value:.4f} {walk.space.name}: {contender.in_words()}")
     return walks
 

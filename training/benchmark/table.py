@@ -30,7 +30,8 @@ class Result:
     published: Mapping[str, Mapping[str, float]]
 
     def as_json(self) -> dict[str, Any]:
-        """Plain values: `models` name → measures, `seconds` and `memory` (MB at the peak)."""
+        """Plain values: `models` name → measures, `seconds`, `memory` (MB at the peak), and `lead`:
+        what validation chose minus the model, with its paired 95% interval."""
         outcome = self.outcome
         return {
             "set": self.name,
@@ -43,6 +44,11 @@ class Result:
                     "memory": round(row.memory, 1),
                     "settings": dict(row.settings),
                     "validation": row.validation,
+                    "lead": {
+                        name: [lead.value, lead.low, lead.high]
+                        for name, lead in row.lead.items()
+                        if name in self.shown
+                    },
                 }
                 for name, row in outcome.models.items()
             },
@@ -113,15 +119,14 @@ def _rows(result: Result) -> list[list[str]]:
     ]
     ours = sorted(outcome.models.items(), key=lambda item: item[1].metrics[result.shown[0]])
     rows += [
-        [name, *_cells(row.metrics, result.shown), f"{row.seconds:.1f}", f"{row.memory:.0f}"]
+        [name, *_cells(row.metrics, result.shown), *_cost(row.seconds, row.memory)]
         for name, row in ours
     ]
     rows.append(
         [
             CHOSEN,
             *_cells(outcome.chosen, result.shown),
-            f"{outcome.seconds:.1f}",
-            f"{outcome.memory:.0f}",
+            *_cost(outcome.seconds, outcome.memory),
         ]
     )
     return rows
@@ -132,6 +137,11 @@ def _cells(values: Mapping[str, float], shown: Sequence[str]) -> list[str]:
         f"{values[name]:.4f}" if name in values and math.isfinite(values[name]) else ""
         for name in shown
     ]
+
+
+def _cost(seconds: float, memory: float) -> tuple[str, str]:
+    """Blank for what was not run by itself."""
+    return (f"{seconds:.1f}", f"{memory:.0f}") if seconds else ("", "")
 
 
 def _heading(name: str) -> str:

@@ -12,7 +12,7 @@ from recsys.errors import InsufficientData
 from recsys.ids import Numbers
 from training.benchmark import leave_one_out, next_basket, session, top_n
 from training.benchmark.exam import Exam, Weighings
-from training.benchmark.measures import NEXT_BASKET, TOP_N, ndcg_over_all_at_k
+from training.benchmark.measures import NEXT_BASKET, TOP_N, means, ndcg_over_all_at_k
 
 
 def test_top_n_asks_the_test_items_and_hides_the_train_items(tmp_path: Path) -> None:
@@ -52,17 +52,15 @@ def test_the_seed_alone_decides_what_validates(tmp_path: Path) -> None:
 
 def test_recall_is_hits_over_the_truth_and_the_ideal_of_ndcg_is_cut() -> None:
     lists, truth = [_numbers(1, 5, 2)], [_numbers(1, 2, 3, 4)]
-    found = TOP_N.measured(lists, truth)
+    found = means(TOP_N.per_question(lists, truth))
     assert found["recall_at_20"] == pytest.approx(2 / 4)
     discounts = 1 / np.log2(np.arange(2, 8))
-    assert found["ndcg_at_20"] == pytest.approx(
-        (discounts[0] + discounts[2]) / discounts[:4].sum()
-    )
+    assert found["ndcg_at_20"] == pytest.approx((discounts[0] + discounts[2]) / discounts[:4].sum())
 
 
 def test_the_two_conventions_of_ndcg_differ_where_the_truth_is_longer_than_the_list() -> None:
     lists, truth = [_numbers(1)], [np.arange(15, dtype=np.int32)]
-    found = NEXT_BASKET.measured(lists, truth)
+    found = means(NEXT_BASKET.per_question(lists, truth))
     discounts = 1 / np.log2(np.arange(2, 17))
     assert found["ndcg_at_10"] == pytest.approx(discounts[0] / discounts[:10].sum())
     assert found["ndcg_over_all_at_10"] == pytest.approx(discounts[0] / discounts.sum())
@@ -130,9 +128,7 @@ def test_next_basket_needs_customers_with_past_and_future(tmp_path: Path) -> Non
     (tmp_path / "h.json").write_text(json.dumps({"1": [["a"]]}))
     (tmp_path / "f.json").write_text(json.dumps({"2": [["a"]]}))
     with pytest.raises(InsufficientData, match="0 customers have both"):
-        next_basket.prepare(
-            tmp_path / "h.json", tmp_path / "f.json", rng=np.random.default_rng(0)
-        )
+        next_basket.prepare(tmp_path / "h.json", tmp_path / "f.json", rng=np.random.default_rng(0))
 
 
 def test_leave_one_out_asks_the_last_item_and_validates_on_the_one_before(tmp_path: Path) -> None:
@@ -168,7 +164,9 @@ def test_attributes_describe_the_items(tmp_path: Path) -> None:
 def test_a_half_life_of_acts_weighs_the_newest_most(tmp_path: Path) -> None:
     data = _leave_one_out(tmp_path, "1 a b c d\n").test.data
     weighed = Weighings(data).at(1.0)
-    row = dict(zip(data.items.ids(weighed.interactions.indices), weighed.interactions.data))
+    row = dict(
+        zip(data.items.ids(weighed.interactions.indices), weighed.interactions.data, strict=True)
+    )
     assert row["c"] == pytest.approx(0.5)
     assert row["b"] == pytest.approx(0.25)
     assert weighed.weighting.half_life_days == 1.0
@@ -177,9 +175,7 @@ def test_a_half_life_of_acts_weighs_the_newest_most(tmp_path: Path) -> None:
 def _top_n(folder: Path, train: str, test: str, *, seed: int = 3):  # type: ignore[no-untyped-def]
     (folder / "train.txt").write_text(train)
     (folder / "test.txt").write_text(test)
-    return top_n.prepare(
-        folder / "train.txt", folder / "test.txt", rng=np.random.default_rng(seed)
-    )
+    return top_n.prepare(folder / "train.txt", folder / "test.txt", rng=np.random.default_rng(seed))
 
 
 def _session(folder: Path, train: str, test: str, valid: str | None = ""):  # type: ignore[no-untyped-def]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import itertools
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from recsys.ids import Numbers
 from training.benchmark import top_n
 from training.benchmark.blending import (
     Fitted,
+    best_places,
     blended_lists,
     choose_weights,
     lists_of,
@@ -64,7 +65,9 @@ def test_what_knows_tastes_beats_popularity_and_is_what_validation_chooses(
     prepared: Prepared,
 ) -> None:
     found = _measured(prepared)
-    walk, popular = (found.models[name].metrics["recall_at_20"] for name in ("RP3beta", "popularity"))
+    walk, popular = (
+        found.models[name].metrics["recall_at_20"] for name in ("RP3beta", "popularity")
+    )
     assert walk > 1.3 * popular
     assert max(found.blend, key=lambda name: found.blend[name]) == "RP3beta"
     assert found.chosen["recall_at_20"] > 0.95 * walk
@@ -125,11 +128,21 @@ def test_a_model_that_adds_only_noise_gets_no_weight(prepared: Prepared) -> None
     assert weights["RP3beta"] > 0.6
 
 
+def test_the_best_places_are_those_of_a_stable_sort() -> None:
+    rng = np.random.default_rng(2)
+    sizes = rng.integers(0, 30, size=50)
+    starts = np.concatenate([[0], np.cumsum(sizes)])
+    scores = rng.integers(0, 6, size=starts[-1]).astype(np.float32)
+    places, counts = best_places(scores, starts, 10)
+    for row, (first, last) in enumerate(itertools.pairwise(starts.tolist())):
+        expected = first + np.argsort(-scores[first:last], kind="stable")[:10]
+        assert places[row, : counts[row]].tolist() == expected.tolist()
+
+
 def _fitted(prepared: Prepared) -> dict[str, Fitted]:
     weighings = Weighings(prepared.test.data)
     return {
-        space.name: fit(Contender(space.family, space.start), weighings, seed=1)
-        for space in SPACES
+        space.name: fit(Contender(space.family, space.start), weighings, seed=1) for space in SPACES
     }
 
 
