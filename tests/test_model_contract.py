@@ -75,6 +75,7 @@ DECLARED: Mapping[str, Declared] = {
     "bpr": Declared(HISTORY, random=True),
     "hybrid": Declared(frozenset({"history", "country", "traits"}), random=True),
     "bought_together": Declared(frozenset({"seeds"}), scores_seeds=False),
+    "habits": Declared(HISTORY),
     "search_clicks": Declared(frozenset({"term"})),
     "content": Declared(FROM_ITEMS, scores_seeds=False),
 }

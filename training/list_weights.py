@@ -31,6 +31,8 @@ LEAST_LISTS = 50
 LIST_GAINS = {CLICKED: 1.0, IN_CART: 2.0, BOUGHT: 4.0}
 """What each outcome is worth, in clicks."""
 LARGEST_WEIGHT = 20.0
+SEVERITY = 0.5
+"""How far positions are accounted for; see `SearchClicksConfig.severity`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,26 +113,25 @@ def conditional_logit(
     return np.asarray(found.x, np.float64)
 
 
-def judged_lists(
-    bundle: Bundle, known: TrainingData, later: TrainingData, *, searches_only: bool = False
-) -> list[JudgedList]:
-    """The lists that were shown from `known.as_of` on, asked as the service would have been.
+def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> list[JudgedList]:
+    """The search results that were shown from `known.as_of` on, asked as the service would have
+    been; listing pages too where no more than LEAST_LISTS searches were logged.
 
     `later` reaches beyond the lists; a person's history is what it holds before each list. How much
     of a list is looked at is learnt from `known`.
     """
     lists = later.lists
-    seen = examination(known.lists)
+    seen = examination(known.lists) ** SEVERITY
     gain = np.zeros(4)
     for outcome, worth in LIST_GAINS.items():
         gain[outcome] = worth
     numbers = bundle.items.numbers(later.items.ids())
     terms = [*later.lists.term_names.ids(), None]
     found = []
-    for number in np.flatnonzero(lists.times >= known.as_of.timestamp()).tolist():
+    shown = np.flatnonzero(lists.times >= known.as_of.timestamp())
+    searched = shown[lists.terms[shown] >= 0]
+    for number in (searched if len(searched) > LEAST_LISTS else shown).tolist():
         term = terms[lists.terms[number]]
-        if searches_only and term is None:
-            continue
         rows = slice(int(lists.starts[number]), int(lists.starts[number + 1]))
         items = numbers[lists.items[rows]]
         places = np.minimum(lists.positions[rows], min(LAST_POSITION, len(seen) - 1))

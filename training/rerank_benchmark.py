@@ -34,7 +34,16 @@ AsOf = Callable[[datetime], TrainingData]
 
 OURS: Final = "personal ranker"
 UNPERSONAL: Final = ("search_clicks", "popularity", "trending")
-PERSONAL: Final = ("repeat", "rebuy", "random_walk", "item_item", "als", "hybrid", "content")
+PERSONAL: Final = (
+    "repeat",
+    "rebuy",
+    "random_walk",
+    "item_item",
+    "als",
+    "hybrid",
+    "content",
+    "habits",
+)
 K: Final = 10
 LIST_LENGTH: Final = 50
 WORD_ITEMS: Final = (8, 400)
@@ -50,7 +59,7 @@ def shop_rows(
     *,
     recipe: Recipe,
     validation: timedelta = timedelta(days=20),
-    searches: int = 1500,
+    searches: int = 3000,
     max_shift: int | None = None,
     seed: int = 7,
 ) -> list[Row]:
@@ -186,7 +195,7 @@ def _rankers(
     judged: Callable[[Bundle], Sequence[JudgedList]],
     max_shift: int | None,
 ) -> tuple[tuple[Bundle, Placement], tuple[Bundle, Placement]]:
-    """Ours and the unpersonalised one: weights learnt on models of `known`, then those of `later`."""
+    """Ours and the unpersonalised one: weights learnt on models of `known`, models of `later`."""
     names = tuple(name for name in (*UNPERSONAL, *PERSONAL) if name in recipe.models)
     every = Placement(
         name="rerank", blend=dict.fromkeys(names, 0.5), fallback=(), max_shift=max_shift

@@ -18,6 +18,7 @@ from recsys.models.bpr import BPRConfig, BPRModel, fit_bpr
 from recsys.models.content import ContentConfig, ContentModel, fit_content
 from recsys.models.ease import EASEConfig, fit_ease
 from recsys.models.graph_filter import GraphFilterConfig, GraphFilterModel, fit_graph_filter
+from recsys.models.habits import HabitsConfig, HabitsModel, fit_habits
 from recsys.models.hybrid import HybridConfig, HybridModel, fit_hybrid
 from recsys.models.ials import IALSConfig, IALSModel, fit_ials
 from recsys.models.item_item import ItemItemConfig, fit_item_item
@@ -113,6 +114,9 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     ),
     "bought_together": ModelFamily(
         BoughtTogetherConfig, fit_bought_together, BoughtTogetherModel, "often bought together"
+    ),
+    "habits": ModelFamily(
+        HabitsConfig, fit_habits, HabitsModel, "a brand, kind and price that you like"
     ),
     "search_clicks": ModelFamily(
         SearchClicksConfig, fit_search_clicks, SearchClicksModel, "chosen by who searched for this"

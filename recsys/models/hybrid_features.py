@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,19 +13,23 @@ from scipy.sparse import csr_array, hstack
 
 from recsys.catalog import Item
 from recsys.ids import Numbers, Vocabulary
-from recsys.models.item_words import category_nodes, price_steps
+from recsys.models.item_words import category_nodes, price_steps, title_words
 from recsys.models.sparse_scores import stacked
 from recsys.profiles import Profile
 from recsys.top_n import top_n_of
 from recsys.training_data import Timeline, TrainingData
+
+WORD: Final = "word"
+LEAST_WORD_ITEMS: Final = 3
+"""A title word that fewer items have is a second identity."""
 
 
 def item_features(data: TrainingData) -> tuple[csr_array, csr_array]:
     """Features of items as candidates, and as parts of a history.
 
     Both are items × features: identity (only of items that somebody has touched, else the row of
-    a new item would be noise), category nodes, brand and price steps; a candidate also has one
-    column of its popularity, log(1 + users) over the largest.
+    a new item would be noise), category nodes, brand, price steps and title words; a candidate also
+    has one column of its popularity, log(1 + users) over the largest.
     """
     n_items = len(data.items)
     users = np.bincount(data.interactions.indices, minlength=n_items)
@@ -175,13 +180,18 @@ def _summed(
 
 
 def _described(items: Sequence[Item]) -> csr_array:
-    """Items × (category nodes, brands, price steps)."""
+    """Items × (category nodes, brands, price steps, title words that several items share)."""
     described = [_features_of(item) for item in items]
-    names = Vocabulary.of(name for features in described for name in features)
-    rows = [
-        (names.numbers(list(features)), np.array(list(features.values()), np.float32))
-        for features in described
-    ]
+    counts = Counter(name for features in described for name in features)
+    names = Vocabulary.of(
+        name
+        for name, count in counts.items()
+        if count >= LEAST_WORD_ITEMS or not name.startswith(WORD)
+    )
+    rows = []
+    for features in described:
+        known = {name: value for name, value in features.items() if name in names}
+        rows.append((names.numbers(list(known)), np.array(list(known.values()), np.float32)))
     return stacked(rows, n_columns=len(names))
 
 
@@ -191,4 +201,7 @@ def _features_of(item: Item) -> Mapping[str, float]:
         features[f"brand {item.brand}"] = 1.0
     for step, nearness in price_steps(item):
         features[f"price {step}"] = nearness
+    words = set(title_words(item))
+    for word in words:
+        features[f"{WORD} {word}"] = len(words) ** -0.5
     return features

@@ -42,8 +42,10 @@ class SearchClicksConfig(BaseModel):
     prior: float = Field(default=5.0, gt=0)
     half_life_days: float | None = Field(default=90.0, gt=0)
     min_visits: int = Field(default=3, ge=1)
-    debias: bool = True
-    """Whether positions are accounted for; without, every item of a list counts as looked at."""
+    severity: float = Field(default=0.5, ge=0, le=1)
+    """How far positions are accounted for: examination^severity. An engine that puts the best
+    first makes low positions look less examined than they are, so 1 goes too far; 0 counts every
+    item of a list as looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +141,8 @@ def exposures(
     if config.half_life_days is not None:
         times = lists.times[lists.of_rows()]
         weights = half_life_decay(times, now=now, half_life_days=config.half_life_days)
-    seen = np.ones(len(lists.items))
-    if config.debias:
-        seen = examination(lists)[np.minimum(lists.positions, LAST_POSITION)]
+    places = np.minimum(lists.positions, LAST_POSITION)
+    seen = examination(lists)[places] ** config.severity if len(places) else np.empty(0)
     return worth[lists.outcomes] * weights, seen * weights
 
 

@@ -23,7 +23,7 @@ from recsys.training_data import TrainingData
 Reader = Callable[..., TrainingData]
 RNG = np.random.default_rng(0)
 PLAIN = SearchClicksConfig(
-    cart=2.0, purchase=4.0, prior=1.0, half_life_days=None, min_visits=1, debias=False
+    cart=2.0, purchase=4.0, prior=1.0, half_life_days=None, min_visits=1, severity=0.0
 )
 
 
@@ -97,9 +97,11 @@ def test_without_looking_there_is_no_dislike(shop: TrainingData) -> None:
     shown += [("mug", [4, 0], [rng.random() < 0.8, 0]) for _ in range(300)]
     logged = replace(shop, lists=lists(shown))
     fair = rates(
-        fit_search_clicks(logged, SearchClicksConfig(half_life_days=None), rng=RNG), "mug", shop
+        fit_search_clicks(logged, SearchClicksConfig(severity=1.0, half_life_days=None), rng=RNG),
+        "mug",
+        shop,
     )
-    naive = SearchClicksConfig(debias=False, half_life_days=None)
+    naive = SearchClicksConfig(severity=0.0, half_life_days=None)
     raw = rates(fit_search_clicks(logged, naive, rng=RNG), "mug", shop)
     assert fair[4] / fair[5] > 1.5 * raw[4] / raw[5]
 
