@@ -13,17 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle import Bundle
+from recsys.candidates import (
+    EVERYBODY_MODELS,
+    SEGMENT_MODELS,
+    blended,
+    condition,
+    gather,
+    ranked,
+)
 from recsys.errors import InvalidQuery
 from recsys.ids import NONE, Numbers
+from recsys.list_order import ENGINE, engine_part, engine_ranks, order_within, scaled, weighted
 from recsys.placements import Level, Placement
-from recsys.query import Contributions, Mask, Query, ScoredItems, Scorer, Scores
+from recsys.query import Contributions, Listed, Mask, Query, ScoredItems, Scorer, Scores
 from recsys.shelf import Shelf
-from recsys.top_n import EMPTY, top_n_of
+from recsys.top_n import top_n_of
 
-SEGMENT_MODELS = frozenset({"popularity_by_country", "popularity_by_category"})
-EVERYBODY_MODELS = frozenset({"popularity", "trending"})
-ENGINE = "engine"
-"""The source of an item of a given list on which no model has an opinion."""
 CATALOG = "catalog"
 """The source of last resort: sellable items in catalogue order."""
 
@@ -104,28 +109,57 @@ def recommend(
 def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> list[Ranking]:
     """The personal order of each query's `listed` items; every item of the list stays in it.
 
-    score = engine_weight · engine + Σ weight · model, each scaled to at most 1 within the list;
-    engine is the engine's score where it gave one for every item, else 1 / log₂(position + 2). What
-    the person has refused goes to the end.
+    score = engine_weight · engine + Σ weight · model, over the parts of `list_parts`. No item moves
+    more than the placement's `max_shift` places from the engine's order, but for what the person
+    has refused, which goes to the end.
     """
-    listed = [query.listed for query in queries]
-    if any(given is None for given in listed):
-        raise InvalidQuery("rerank needs the list to order; send its items.")
-    known = [given.items[given.items >= 0] for given in listed if given is not None]
-    scorers = condition(bundle, queries, placement.models)
-    scores = {name: scorer.score(known) for name, scorer in scorers.items()}
+    weights = {ENGINE: placement.engine_weight, **placement.blend}
     rankings = []
-    for row, (query, given) in enumerate(zip(queries, listed, strict=True)):
-        if given is None:
-            continue
-        places = np.flatnonzero(given.items >= 0)
-        parts = {ENGINE: placement.engine_weight * _engine_scores(given.scores)}
+    for query, parts in zip(queries, list_parts(bundle, queries, placement.models), strict=True):
+        listed = _listed(query)
+        by_source = weighted(parts, weights)
+        totals = by_source.sum(axis=0)
+        last = np.isin(listed.items, query.refused)
+        order = order_within(
+            totals, engine_ranks(listed.scores), max_shift=placement.max_shift, last=last
+        )
+        names = tuple(parts)
+        heaviest = by_source[:, order].argmax(axis=0).tolist()
+        # What stands after a better one, because of the cap, is worth no more than that.
+        scores = np.minimum.accumulate(np.where(last, np.float32(-1.0), totals)[order])
+        rankings.append(Ranking(order, scores, tuple(names[index] for index in heaviest)))
+    return rankings
+
+
+def list_parts(
+    bundle: Bundle, queries: Sequence[Query], models: Sequence[str]
+) -> list[dict[str, Scores]]:
+    """What the engine and each model think of every item of the `listed` lists, 0 to 1 in a list.
+
+    Source → a value per item; 0 where a model has no opinion or the bundle does not know the item.
+    Also what the weights of reranking are learnt on.
+    """
+    listed = [_listed(query) for query in queries]
+    known = [np.flatnonzero(given.items >= 0) for given in listed]
+    asked = [given.items[places] for given, places in zip(listed, known, strict=True)]
+    scores = {
+        name: scorer.score(asked) for name, scorer in condition(bundle, queries, models).items()
+    }
+    found = []
+    for row, (given, places) in enumerate(zip(listed, known, strict=True)):
+        parts = {ENGINE: engine_part(given.scores)}
         for name, by_row in scores.items():
             part = np.zeros(len(given.items), np.float32)
-            part[places] = placement.blend[name] * _scaled(by_row[row])
+            part[places] = scaled(by_row[row])
             parts[name] = part
-        rankings.append(_ranking(parts, last=np.isin(given.items, query.refused)))
-    return rankings
+        found.append(parts)
+    return found
+
+
+def _listed(query: Query) -> Listed:
+    if query.listed is None:
+        raise InvalidQuery("rerank needs the list to order; send its items.")
+    return query.listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,17 +171,6 @@ class Blended:
     scorers: Mapping[str, Scorer]
 
 
-@dataclass(frozen=True, slots=True)
-class Candidates:
-    """The union of what the models put forward for one query, with every model's scaled score.
-
-    `parts` is models × items, float32, not negative; 0 where a model has no opinion.
-    """
-
-    numbers: Numbers
-    parts: NDArray[np.float32]
-
-
 def blend(
     bundle: Bundle,
     queries: Sequence[Query],
@@ -156,69 +179,33 @@ def blend(
     hidden: Sequence[Numbers],
     n: int,
 ) -> Blended:
-    """The weighted sum over the candidates, cut at n.
+    """The weighted sum over the candidates, put in order by the placement's ranker, cut at n.
 
     Where none of a placement's personal models has an opinion, its blend has none either: weights
-    that are right beside a history are not those for a stranger, who is left to the fallback.
+    that are right beside a history are not those for a stranger, who is left to the fallback. A
+    ranker orders the best candidates of the blend and sees the scores of all its models.
     """
+    ranker = bundle.rankers.get(placement.name)
     models = placement.models
-    personal = np.array([name not in EVERYBODY_MODELS | SEGMENT_MODELS for name in models])
+    if ranker is not None:
+        models = (*ranker.models, *(name for name in models if name not in ranker.models))
+    weights = np.array([placement.blend.get(name, 0.0) for name in models], np.float32)
     scorers = condition(bundle, queries, models)
-    weights = np.array([placement.blend[name] for name in models], np.float32)
+    found = [
+        blended(candidates, weights, models)
+        for candidates in gather(scorers, placement.candidates, eligible, hidden)
+    ]
+    if ranker is not None:
+        found = ranked(ranker, queries, found, weights)
     best: list[ScoredItems] = []
     chiefs: list[list[str]] = []
-    for candidates in gather(scorers, placement.candidates, eligible, hidden):
-        if personal.any() and not candidates.parts[personal].any():
-            best.append(EMPTY)
-            chiefs.append([])
-            continue
-        weighted = weights[:, None] * candidates.parts
-        scored = top_n_of(candidates.numbers, weighted.sum(axis=0), n)
+    for row in found:
+        scored = top_n_of(row.candidates.numbers, row.scores, n)
+        places = np.searchsorted(row.candidates.numbers, scored.numbers)
         best.append(scored)
-        places = np.searchsorted(candidates.numbers, scored.numbers)
-        heaviest = weighted[:, places].argmax(axis=0)
+        heaviest = (weights[:, None] * row.candidates.parts[:, places]).argmax(axis=0)
         chiefs.append([models[index] for index in heaviest.tolist()])
     return Blended(best, chiefs, scorers)
-
-
-def gather(
-    scorers: Mapping[str, Scorer], n: int, eligible: Mask, hidden: Sequence[Numbers]
-) -> list[Candidates]:
-    """The union of each scorer's n best per row without the hidden items, scored by all of them.
-
-    Each model's scores are divided by the Euclidean norm of what it retrieved for the row, hidden
-    items included, so that models of any scale can be added. Also what a blend's weights are
-    chosen on: the same candidates and scales as in serving.
-    """
-    n_fetch = n + max((len(numbers) for numbers in hidden), default=0)
-    retrieved = [scorer.retrieve(n_fetch, eligible) for scorer in scorers.values()]
-    unions = []
-    for row, numbers_hidden in enumerate(hidden):
-        union = np.unique(np.concatenate([NONE, *(by_row[row].numbers for by_row in retrieved)]))
-        if len(numbers_hidden):
-            union = union[~np.isin(union, numbers_hidden)]
-        unions.append(union)
-    scores = [scorer.score(unions) for scorer in scorers.values()]
-    gathered = []
-    for row, union in enumerate(unions):
-        parts = np.zeros((len(scorers), len(union)), np.float32)
-        for index, (by_row, found) in enumerate(zip(scores, retrieved, strict=True)):
-            norm = float(np.linalg.norm(np.maximum(found[row].scores, 0.0)))
-            if norm > 0:
-                parts[index] = np.maximum(np.nan_to_num(by_row[row], nan=0.0), 0.0) / norm
-        gathered.append(Candidates(union, parts))
-    return gathered
-
-
-def condition(bundle: Bundle, queries: Sequence[Query], names: Sequence[str]) -> dict[str, Scorer]:
-    """Every named model's scorer for the batch; InvalidQuery where the bundle lacks one."""
-    missing = [name for name in names if name not in bundle.models]
-    if missing:
-        raise InvalidQuery(
-            f"Bundle {bundle.model_version} has no model {missing[0]!r}; "
-            f"it has {', '.join(sorted(bundle.models))}."
-        )
-    return {name: bundle.models[name].condition(queries) for name in names}
 
 
 def _hidden(query: Query, placement: Placement, exclude: Numbers) -> Numbers:
@@ -229,31 +216,6 @@ def _hidden(query: Query, placement: Placement, exclude: Numbers) -> Numbers:
         parts.append(query.history.purchases().items)
     hidden = np.unique(np.concatenate(parts))
     return hidden[hidden >= 0]
-
-
-def _scaled(scores: Scores) -> Scores:
-    """Scores over their best, so that the best is 1; no opinion is 0, and so is a best ≤ 0."""
-    filled = np.nan_to_num(scores, nan=0.0)
-    best = filled.max(initial=0.0)
-    if best <= 0:
-        return np.zeros_like(filled)
-    return np.asarray(np.maximum(filled, 0.0) / best, np.float32)
-
-
-def _engine_scores(scores: Scores) -> Scores:
-    if len(scores) and np.isfinite(scores).all() and scores.max() > scores.min():
-        low, high = scores.min(), scores.max()
-        return np.asarray((scores - low) / (high - low), np.float32)
-    return np.asarray(1.0 / np.log2(np.arange(len(scores)) + 2.0), np.float32)
-
-
-def _ranking(parts: Mapping[str, Scores], *, last: Mask) -> Ranking:
-    names = list(parts)
-    stacked = np.stack([parts[name] for name in names])
-    totals = np.where(last, np.float32(-1.0), stacked.sum(axis=0))
-    order = np.argsort(-totals, kind="stable")
-    heaviest = stacked[:, order].argmax(axis=0)
-    return Ranking(order, totals[order], tuple(names[index] for index in heaviest.tolist()))
 
 
 def _answer(

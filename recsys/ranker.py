@@ -66,12 +66,7 @@ class Ranker:
 
 def column_names(models: Sequence[str]) -> list[str]:
     """The columns of `ranking_matrix`, in order."""
-    sources = ("blend", *models)
-    return [
-        *COLUMNS,
-        *(f"score of {name}" for name in sources),
-        *(f"rank of {name}" for name in sources),
-    ]
+    return [*COLUMNS, *(f"score of {name}" for name in ("blend", *models))]
 
 
 def ranking_matrix(
@@ -83,41 +78,20 @@ def ranking_matrix(
 ) -> NDArray[np.float32]:
     """One row per candidate, one column per name in `column_names`; NaN where none applies.
 
-    Scores are scaled as `candidates.gather` scales them. An item's rank is 1 + the number of
-    candidates new to the person that the model puts before it, so that it is the same whether
-    what the person knows is shown or hidden; NaN where the model has no opinion.
+    Scores are scaled as `candidates.gather` scales them, so that a row is the same whatever else is
+    a candidate. (Ranks among the candidates are not, and taught nothing more where we measured.)
     """
     features = feature_matrix(facts, queries, numbers)
-    n_fixed, n_sources = features.shape[1], (len(parts[0]) if len(parts) else 0) + 1
-    matrix = np.empty((len(features), n_fixed + 2 * n_sources), np.float32)
+    n_fixed, n_models = features.shape[1], len(parts[0]) if len(parts) else 0
+    matrix = np.empty((len(features), n_fixed + 1 + n_models), np.float32)
     matrix[:, :n_fixed] = features
     first = 0
-    for query, items, of_models, of_blend in zip(queries, numbers, parts, blended, strict=True):
-        rows = matrix[first : first + len(items)]
-        first += len(items)
-        scores = rows[:, n_fixed : n_fixed + n_sources]
-        scores[:, 0] = of_blend
-        scores[:, 1:] = of_models.T
-        _fill_ranks(rows, n_fixed, n_sources, items, query.history.items)
+    for of_models, of_blend in zip(parts, blended, strict=True):
+        rows = matrix[first : first + len(of_blend)]
+        first += len(of_blend)
+        rows[:, n_fixed] = of_blend
+        rows[:, n_fixed + 1 :] = of_models.T
     return matrix
-
-
-@njit(cache=True, nogil=True)
-def _fill_ranks(
-    rows: NDArray[np.float32], first: int, n_sources: int, items: Numbers, history: Numbers
-) -> None:
-    new = np.ones(len(items), np.bool_)
-    for item in history:
-        place = np.searchsorted(items, item)
-        if place < len(items) and items[place] == item:
-            new[place] = False
-    for source in range(n_sources):
-        scores = rows[:, first + source].copy()
-        ascending = np.sort(scores[new])
-        ranks = rows[:, first + n_sources + source]
-        for place in range(len(items)):
-            before = len(ascending) - np.searchsorted(ascending, scores[place], side="right")
-            ranks[place] = before + 1.0 if scores[place] > 0 else np.nan
 
 
 @dataclass(frozen=True, slots=True)

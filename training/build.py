@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from recsys.bundle import Bundle, Manifest
+from recsys.features import item_facts
 from recsys.models import MODELS
 from recsys.placements import Placement
 from recsys.query import Model
+from recsys.ranker import Ranker
 from recsys.training_data import TrainingData
 from training.config import Recipe
 
@@ -32,19 +34,23 @@ def build(
     *,
     provenance: Provenance,
     placements: Sequence[Placement] | None = None,
+    rankers: Mapping[str, Ranker] | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Fits the models that the placements use and puts them together.
 
-    `placements` replace those of the recipe once their blends are chosen. The same data and recipe
-    give the same arrays: every family has a random generator of its own, seeded by recipe and name.
+    `placements` replace those of the recipe once their blends are chosen; `rankers` (placement name
+    → ranker) get what is known of the items as of these data. The same data and recipe give the
+    same arrays: every family has a random generator of its own, seeded by recipe and name.
     """
     chosen = tuple(placements if placements is not None else recipe.placements)
     models = {}
-    for name in families_needed(chosen, recipe):
+    rankers = rankers or {}
+    for name in families_needed(chosen, recipe, rankers):
         if progress is not None:
             progress(name)
         models[name] = fit(name, data, recipe)
+    facts = item_facts(data)
     window_from = data.timeline.times.min() if len(data.timeline.times) else data.as_of.timestamp()
     return Bundle(
         manifest=Manifest(
@@ -61,6 +67,7 @@ def build(
         models=models,
         placements={placement.name: placement for placement in chosen},
         weighting=recipe.weighting,
+        rankers={name: replace(ranker, facts=facts) for name, ranker in rankers.items()},
     )
 
 
@@ -73,8 +80,10 @@ def fit(name: str, data: TrainingData, recipe: Recipe) -> Model:
         return family.fit(data, config, rng=rng)
 
 
-def families_needed(placements: Sequence[Placement], recipe: Recipe) -> list[str]:
-    """The models that some placement uses, in the order of the registry.
+def families_needed(
+    placements: Sequence[Placement], recipe: Recipe, rankers: Mapping[str, Ranker] | None = None
+) -> list[str]:
+    """The models that some placement or ranker uses, in the order of the registry.
 
     A fallback that the recipe does not list is left out: falling back is never a reason to fail.
     """
@@ -82,4 +91,5 @@ def families_needed(placements: Sequence[Placement], recipe: Recipe) -> list[str
     used |= {
         name for placement in placements for name in placement.fallback if name in recipe.models
     }
+    used |= {name for ranker in (rankers or {}).values() for name in ranker.models}
     return [name for name in MODELS if name in used]

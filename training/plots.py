@@ -93,6 +93,19 @@ def coverage(overall: Mapping[str, float]) -> Figure:
     return figure
 
 
+def importance(shares: Mapping[str, float], *, most: int = 25) -> Figure:
+    """What the ranker looks at: each column's share of what its splits gained, the largest first."""
+    largest = dict(sorted(shares.items(), key=lambda share: -share[1])[:most])
+    figure, (panel,) = _panels(1, height=0.9 + 0.25 * max(len(largest), 2))
+    places = np.arange(len(largest))
+    panel.barh(places, list(largest.values()), color=_OURS, height=0.6)
+    panel.set_yticks(places, list(largest), fontsize="small")
+    panel.invert_yaxis()
+    panel.set_xlim(left=0)
+    panel.set_title("importance in the ranker, share of gain")
+    return figure
+
+
 def _over_k(metrics: Measured, measure: str) -> list[tuple[int, Mapping[str, Any]]]:
     matched = [(_AT_K.match(name), told) for name, told in metrics.items()]
     found = [

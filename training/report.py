@@ -61,6 +61,8 @@ def print_metrics(trial: Trial, *, console: Console) -> None:
         if placement.name in trial.recipe.blend_search.placements:
             weights = ", ".join(f"{name} {w:.3f}" for name, w in placement.blend.items() if w > 0)
             console.print(f"  {placement.name}: {weights}", highlight=False, soft_wrap=True)
+    for verdict in trial.verdicts:
+        console.print(f"  {verdict.reason}", highlight=False, soft_wrap=True)
 
 
 def log_trial(
@@ -88,6 +90,12 @@ def log_trial(
     run.log_figure(plots.curve_over_k(metrics), "plots/curve_over_k.png")
     run.log_figure(plots.slices(metrics), "plots/slices.png")
     run.log_figure(plots.coverage(trial.report.overall), "plots/coverage.png")
+    if trial.verdicts:
+        run.log_dict({"rankers": _rankers(trial)}, "rankers.json")
+    for verdict in trial.verdicts:
+        run.log_figure(
+            plots.importance(verdict.importance), f"plots/ranker_{verdict.placement}.png"
+        )
 
 
 def summary_of(
@@ -120,6 +128,7 @@ def summary_of(
         "data": _data(source, cuts),
         "recipe_digest": candidate.recipe.digest(),
         "blends": {placement.name: placement.blend for placement in candidate.placements},
+        "rankers": _rankers(candidate),
     }
 
 
@@ -130,6 +139,22 @@ def write_summary(summary: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(_without_nan(summary), indent=1, allow_nan=False)
     beside.write_text(text + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+def _rankers(trial: Trial) -> list[dict[str, Any]]:
+    return [
+        {
+            "placement": verdict.placement,
+            "serves": verdict.wins,
+            "reason": verdict.reason,
+            "gain": verdict.gain.value,
+            "low": verdict.gain.low,
+            "high": verdict.gain.high,
+            "customers": verdict.gain.customers,
+            "importance": dict(verdict.importance),
+        }
+        for verdict in trial.verdicts
+    ]
 
 
 def _data(source: Source, cuts: Cuts) -> dict[str, Any]:
