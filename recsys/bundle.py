@@ -6,7 +6,7 @@
   items.json               item ids in row order
   catalog.jsonl            one item a line, in row order
   models/<name>/<array>.npy
-  rankers/<placement>/     settings.json, model.txt (LightGBM's text), <array>.npy
+  rankers/<placement>/     settings.json, model_<n>.txt (LightGBM's text), <array>.npy
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ class _Settings(msgspec.Struct, frozen=True):
 class _RankerSettings(msgspec.Struct, frozen=True):
     models: tuple[str, ...]
     candidates: int
+    scales: tuple[float, ...]
 
 
 def save_bundle(bundle: Bundle, directory: Path) -> Path:
@@ -142,10 +143,10 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
         for name, ranker in bundle.rankers.items():
             folder = beside / "rankers" / name
             _write_arrays(folder, ranker.facts.arrays())
-            _write(folder / "model.txt", ranker.text.encode())
-            _write(
-                folder / "settings.json", _encode(_RankerSettings(ranker.models, ranker.candidates))
-            )
+            for place, text in enumerate(ranker.texts):
+                _write(folder / f"model_{place}.txt", text.encode())
+            settings = _RankerSettings(ranker.models, ranker.candidates, ranker.scales)
+            _write(folder / "settings.json", _encode(settings))
         files = {
             str(path.relative_to(beside)): _sha256(path)
             for path in sorted(beside.rglob("*"))
@@ -247,7 +248,11 @@ def _load_ranker(folder: Path, models: Mapping[str, Model], n_items: int) -> Ran
             f"models that the bundle lacks: {missing}; train again."
         )
     return Ranker.of(
-        (folder / "model.txt").read_text(encoding="utf-8"),
+        [
+            (folder / f"model_{place}.txt").read_text(encoding="utf-8")
+            for place in range(len(settings.scales))
+        ],
+        settings.scales,
         models=settings.models,
         candidates=settings.candidates,
         facts=facts,

@@ -7,7 +7,7 @@ format and evaluated here, so that a service neither loads LightGBM nor starts i
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -24,27 +24,41 @@ from recsys.query import Array, Query, Scores
 class Ranker:
     """Orders the best `candidates` of a blend anew. `models` are those whose scores it looks at.
 
-    `facts` are as of the moment that the bundle was trained at; `text` is LightGBM's model.
+    `facts` are as of the moment that the bundle was trained at; `texts` are LightGBM's models, each
+    divided by its entry of `scales` before they are summed.
     """
 
     models: tuple[str, ...]
     candidates: int
     facts: ItemFacts
-    text: str
+    texts: tuple[str, ...]
+    scales: tuple[float, ...]
     trees: Trees
 
     @classmethod
-    def of(cls, text: str, *, models: Sequence[str], candidates: int, facts: ItemFacts) -> Ranker:
-        """The ranker of a LightGBM text; BundleError where its columns are not those of here."""
-        trees = Trees.parse(text)
-        expected = [name.replace(" ", "_") for name in column_names(models)]
-        if list(trees.columns) != expected:
-            odd = sorted(set(trees.columns) ^ set(expected))
-            raise BundleError(
-                f"The ranker's columns are not those of this code (they differ in {odd[:5]}); "
-                "train again with this code."
-            )
-        return cls(tuple(models), candidates, facts, text, trees)
+    def of(
+        cls,
+        texts: Sequence[str],
+        scales: Sequence[float],
+        *,
+        models: Sequence[str],
+        candidates: int,
+        facts: ItemFacts,
+    ) -> Ranker:
+        """The ranker of these texts; BundleError where their columns are not those of here."""
+        expected = tuple(name.replace(" ", "_") for name in column_names(models))
+        parsed = [
+            Trees.parse(text).divided_by(scale) for text, scale in zip(texts, scales, strict=True)
+        ]
+        for trees in parsed:
+            if trees.columns != expected:
+                odd = sorted(set(trees.columns) ^ set(expected))
+                raise BundleError(
+                    f"The ranker's columns are not those of this code (they differ in {odd[:5]}); "
+                    "train again with this code."
+                )
+        joined = Trees.joined(parsed)
+        return cls(tuple(models), candidates, facts, tuple(texts), tuple(scales), joined)
 
     def scores(
         self,
@@ -161,6 +175,43 @@ class Trees:
             missing_left=(decisions & 2) > 0,
             leaf_values=np.concatenate([*leaf_values, np.empty(0)]),
             split_gains=joined["split_gain"],
+        )
+
+    @classmethod
+    def joined(cls, parts: Sequence[Trees]) -> Trees:
+        """All trees of several models with the same columns, whose scores add up."""
+        nodes = np.cumsum([0, *(len(part.features) for part in parts)])
+        leaves = np.cumsum([0, *(len(part.leaf_values) for part in parts)])
+
+        def moved(name: str) -> NDArray[np.int32]:
+            # A child at or above 0 is a node, below 0 the complement of a leaf.
+            children = [
+                np.where(child >= 0, child + node, child - leaf)
+                for part, node, leaf in zip(parts, nodes, leaves, strict=False)
+                for child in [getattr(part, name)]
+            ]
+            return np.concatenate(children).astype(np.int32)
+
+        def put_together(name: str) -> Array:
+            return np.concatenate([getattr(part, name) for part in parts])
+
+        return cls(
+            columns=parts[0].columns,
+            roots=moved("roots"),
+            features=put_together("features"),
+            thresholds=put_together("thresholds"),
+            left=moved("left"),
+            right=moved("right"),
+            knows_missing=put_together("knows_missing"),
+            missing_left=put_together("missing_left"),
+            leaf_values=put_together("leaf_values"),
+            split_gains=put_together("split_gains"),
+        )
+
+    def divided_by(self, scale: float) -> Trees:
+        """Trees with scores, and gains, over a scale."""
+        return replace(
+            self, leaf_values=self.leaf_values / scale, split_gains=self.split_gains / scale
         )
 
     def gains(self) -> NDArray[np.float64]:

@@ -84,11 +84,14 @@ class RankerConfig(_Section):
     """A cut needs so many days of events before it."""
     customers: int = Field(default=3000, ge=20)
     """At most so many per period."""
-    negatives: float = Field(default=0.3, gt=0, le=1)
+    negatives: float = Field(default=0.15, gt=0, le=1)
     """Which share of the candidates that were not taken is kept."""
     bulk_discount: float = Field(default=0.0, ge=0, le=1)
     """A customer who took n items weighs n^−bulk_discount per candidate."""
-    objective: Literal["lambdarank", "rank_xendcg"] = "lambdarank"
+    losses: tuple[Literal["lambdarank", "rank_xendcg"], ...] = Field(
+        default=("lambdarank", "rank_xendcg"), min_length=1
+    )
+    """A boosted model for each; their scores are summed at equal spread."""
     truncation: int = Field(default=30, ge=1)
     trees: int = Field(default=100, ge=1, le=2000)
     leaves: int = Field(default=15, ge=2, le=255)

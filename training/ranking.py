@@ -19,7 +19,7 @@ from recsys.ids import NONE, Numbers
 from recsys.intervals import Estimate, estimates
 from recsys.placements import Placement
 from recsys.query import Mask, Query
-from recsys.ranker import Ranker, column_names, ranking_matrix
+from recsys.ranker import Ranker, Trees, column_names, ranking_matrix
 from recsys.splitting import check_no_leak
 from training.blending import Period, hidden_by
 from training.build import Provenance, build
@@ -193,15 +193,17 @@ def fit_ranker(
     heard: set[str] = set().union(*(table.opinions() for table in tables))
     models = tuple(name for name in tables[0].models if name in heard)
     chosen = [table.of_models(models) for table in tables]
+    matrix = np.concatenate([table.matrix for table in chosen])
+    sizes = np.concatenate([table.sizes for table in chosen])
     rows = lightgbm.Dataset(
-        np.concatenate([table.matrix for table in chosen]),
+        matrix,
         label=np.concatenate([table.taken for table in chosen]),
-        group=np.concatenate([table.sizes for table in chosen]),
+        group=sizes,
         weight=np.concatenate([table.weights for table in chosen]),
         feature_name=[name.replace(" ", "_") for name in column_names(models)],
+        free_raw_data=False,
     )
     settings = {
-        "objective": config.objective,
         "lambdarank_truncation_level": config.truncation,
         "learning_rate": config.learning_rate,
         "num_leaves": config.leaves,
@@ -218,13 +220,26 @@ def fit_ranker(
         "force_row_wise": True,
         "verbose": -1,
     }
-    booster = lightgbm.train(settings, rows, num_boost_round=config.trees)
+    texts = [
+        lightgbm.train(
+            {**settings, "objective": loss}, rows, num_boost_round=config.trees
+        ).model_to_string(importance_type="gain")
+        for loss in config.losses
+    ]
     return Ranker.of(
-        booster.model_to_string(importance_type="gain"),
+        texts,
+        [_spread(Trees.parse(text).predict(matrix), sizes) for text in texts],
         models=models,
         candidates=config.candidates,
         facts=ItemFacts.empty(),
     )
+
+
+def _spread(scores: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
+    """The standard deviation of scores within a customer, over all customers; 1 where it is 0."""
+    groups = np.repeat(np.arange(len(sizes)), sizes)
+    means = np.bincount(groups, scores) / sizes
+    return float(np.sqrt(np.mean((scores - means[groups]) ** 2))) or 1.0
 
 
 def judge(

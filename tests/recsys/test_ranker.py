@@ -47,7 +47,7 @@ def ranker_for(column: str, *, models: tuple[str, ...] = MODELS, descending: boo
     for number, name in enumerate(names):
         text = text.replace(f"Column_{number} ", f"{name.replace(' ', '_')} ")
     text = text.replace(f"Column_{len(names) - 1}\n", f"{names[-1].replace(' ', '_')}\n")
-    return Ranker.of(text, models=models, candidates=300, facts=ItemFacts.empty())
+    return Ranker.of([text], [1.0], models=models, candidates=300, facts=ItemFacts.empty())
 
 
 @pytest.mark.parametrize("objective", ["lambdarank", "rank_xendcg"])
@@ -66,6 +66,19 @@ def test_the_trees_score_as_lightgbm_does(objective: str, missing: float) -> Non
     np.testing.assert_allclose(trees.predict(asked), booster.predict(asked), rtol=1e-12, atol=1e-12)
     gains = booster.feature_importance("gain")
     np.testing.assert_allclose(trees.gains(), gains, rtol=1e-4, atol=1e-3)
+
+
+def test_several_models_add_up_each_over_its_scale() -> None:
+    rng = np.random.default_rng(1)
+    matrix = rng.normal(size=(2000, 6)).astype(np.float32)
+    taken = (matrix[:, 0] + rng.normal(size=2000) > 1).astype(int)
+    one, other = (grown(matrix, taken, objective=o) for o in ("lambdarank", "rank_xendcg"))
+    parts = [
+        Trees.parse(one.model_to_string()).divided_by(2.0),
+        Trees.parse(other.model_to_string()).divided_by(0.5),
+    ]
+    expected = one.predict(matrix) / 2.0 + other.predict(matrix) / 0.5
+    np.testing.assert_allclose(Trees.joined(parts).predict(matrix), expected, rtol=1e-9, atol=1e-9)
 
 
 def test_a_tree_without_a_split_is_a_constant() -> None:
@@ -89,7 +102,7 @@ def test_what_is_not_evaluated_here_is_refused() -> None:
 
 
 def test_a_damaged_text_is_refused() -> None:
-    text = ranker_for("purchases").text
+    text = ranker_for("purchases").texts[0]
     with pytest.raises(BundleError, match="damaged"):
         Trees.parse(text.replace("leaf_value=", "leaf="))
 
@@ -100,9 +113,9 @@ def test_a_matrix_of_another_width_is_refused() -> None:
 
 
 def test_a_ranker_of_other_columns_is_refused() -> None:
-    text = ranker_for("purchases").text
+    texts = ranker_for("purchases").texts
     with pytest.raises(BundleError, match="train again"):
-        Ranker.of(text, models=("repeat", "als"), candidates=10, facts=ItemFacts.empty())
+        Ranker.of(texts, [1.0], models=("repeat", "als"), candidates=10, facts=ItemFacts.empty())
 
 
 def test_the_matrix_has_a_column_per_name(small_data: TrainingData) -> None:
@@ -201,7 +214,7 @@ def test_saved_and_loaded_it_gives_identical_answers(
     loaded = load_bundle(save_bundle(ranked_bundle, tmp_path / "v1"))
     queries = small_data.queries(list(small_data.users)[:12], now=small_data.as_of)
     assert asked(loaded, queries) == asked(ranked_bundle, queries)
-    assert loaded.rankers["for_you"].text == ranked_bundle.rankers["for_you"].text
+    assert loaded.rankers["for_you"].texts == ranked_bundle.rankers["for_you"].texts
 
 
 def test_a_ranker_whose_models_are_missing_is_refused(

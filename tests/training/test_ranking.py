@@ -106,7 +106,7 @@ def test_what_is_taught_does_not_depend_on_what_comes_after(
         shorter, RECIPE, CONFIG, PLACEMENT, until=period.held_out.cut, provenance=PROVENANCE
     )
     assert again is not None
-    assert again.text == taught.text
+    assert again.texts == taught.texts
 
 
 def test_all_that_was_taken_is_kept_and_a_share_of_the_rest(period: Period) -> None:
@@ -155,7 +155,7 @@ def test_the_same_tables_and_seed_give_the_same_trees(period: Period) -> None:
     assert one is not None
     assert again is not None
     assert other is not None
-    assert one.text == again.text != other.text
+    assert one.texts == again.texts != other.texts
 
 
 def test_too_few_customers_teach_nothing(period: Period) -> None:
