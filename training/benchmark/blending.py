@@ -62,7 +62,7 @@ def blended_lists(
     vector = np.array([weights[name] for name in names], np.float32)
     for rows in batches(exam):
         part = exam.part(rows)
-        for row, found in zip(rows.tolist(), _gathered(fitted, names, part), strict=True):
+        for row, found in zip(rows.tolist(), gathered(fitted, names, part), strict=True):
             yield row, top_n_of(found.numbers, vector @ found.parts, n).numbers
 
 
@@ -134,7 +134,7 @@ class _Table:
         truth: list[Numbers] = []
         for rows in batches(exam):
             part = exam.part(rows)
-            found += _gathered(fitted, names, part)
+            found += gathered(fitted, names, part)
             truth += part.truth
         starts = np.concatenate([[0], np.cumsum([len(one.numbers) for one in found])])
         return cls(
@@ -195,7 +195,8 @@ def _surely_better(ours: PerQuery, theirs: PerQuery) -> bool:
     return bool(gains.mean() > gains.std() / np.sqrt(max(len(gains), 1)))
 
 
-def _gathered(fitted: Mapping[str, Fitted], names: Sequence[str], part: Exam) -> list[Candidates]:
+def gathered(fitted: Mapping[str, Fitted], names: Sequence[str], part: Exam) -> list[Candidates]:
+    """The union of what the named models put forward, scored by all of them."""
     # Queries differ between models only in how their histories are weighed.
     asked = {name: part.questions.queries(fitted[name].data.weighting) for name in names}
     scorers = {name: fitted[name].model.condition(asked[name]) for name in names}

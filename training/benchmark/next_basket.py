@@ -24,7 +24,7 @@ from training.benchmark.prepared import Prepared
 from training.benchmark.reading import Numbering, read_baskets
 from training.benchmark.spaces import Size
 
-TUNED_SHARE: Final = 0.25
+TUNED_SHARE: Final = 0.5
 LEAST_USERS: Final = 4
 
 

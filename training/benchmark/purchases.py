@@ -100,6 +100,7 @@ def _measured(
         },
         blend={name: weight for name, weight in chosen.blend.items() if weight > 0},
         chosen={**means(trial.report.per_person), **trial.report.overall},
+        ranked=any(verdict.wins for verdict in trial.verdicts),
         seconds=budget.spent,
         memory=max(cost.peak_mb for cost in steps.costs),
         questions=trial.report.estimates["recall_at_20"].customers,

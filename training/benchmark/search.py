@@ -3,6 +3,7 @@
 measure(validation, test, …)
     explore      each family's settings, one at a time, those least searched first
     weigh        the best of each family together
+    rank         a second stage over them, where cross-fitting says that it wins
     settle       every family fitted on all that may be learnt from; test lists measured
 """
 
@@ -19,9 +20,11 @@ from recsys.ids import NONE, Numbers
 from recsys.intervals import Estimate, paired_differences
 from recsys.metrics import PerQuery
 from recsys.models import MODELS
+from recsys.ranker import Ranker
 from training.benchmark.blending import Fitted, blended_lists, choose_weights, lists_of
 from training.benchmark.exam import Exam, Weighings
 from training.benchmark.measures import Rules, means
+from training.benchmark.second_stage import ranked_lists, second_stage
 from training.benchmark.spaces import Contender, Space
 from training.steps import Bar, Steps
 
@@ -83,6 +86,7 @@ class Outcome:
     models: Mapping[str, Row]
     blend: Mapping[str, float]
     chosen: Mapping[str, float]
+    ranked: bool
     seconds: float
     memory: float
     questions: int
@@ -143,14 +147,25 @@ def measure(
             fitted = {walk.space.name: walk.fitted for walk in walks if walk.fitted is not None}
             values = {walk.space.name: walk.value for walk in walks}
             blend = choose_weights(fitted, values, sample, rules)
+        with steps.step("rank"):
+            ranking = second_stage(
+                {name: fitted[name] for name in blend}, blend, sample, rules, seed=seed
+            )
+        steps.say(
+            f"the ranker {'orders the blend' if ranking.ranker else 'is left out'}: "
+            f"{ranking.gain:+.4f} (standard error {ranking.standard_error:.4f}) beside the blend"
+        )
         if validation.data is not test.data:
             fitted.clear()
-        rows, lists = _settle(walks, fitted, blend, test, rules, seed=seed, steps=steps)
+        rows, lists = _settle(
+            walks, fitted, blend, ranking.ranker, test, rules, seed=seed, steps=steps
+        )
     chosen = rules.per_question(lists, test.truth)
     return Outcome(
         {name: row.led_by(chosen, rng=np.random.default_rng(seed)) for name, row in rows.items()},
         blend,
         means(chosen),
+        ranked=ranking.ranker is not None,
         seconds=budget.spent,
         memory=max(cost.peak_mb for cost in steps.costs),
         questions=len(test),
@@ -162,6 +177,7 @@ def _settle(
     walks: Sequence[_Walk],
     fitted: dict[str, Fitted],
     blend: Mapping[str, float],
+    ranker: Ranker | None,
     test: Exam,
     rules: Rules,
     *,
@@ -192,13 +208,18 @@ def _settle(
             dict(walk.best.settings),
             walk.value,
         )
-        if list(blend) == [name]:
-            lists = lists_alone
-        elif name in blend:
+        if name in blend:
             kept[name] = model
-    if kept:
+        if list(blend) == [name] and ranker is None:
+            lists = lists_alone
+    if len(kept) > 1 or ranker is not None:
         with steps.step("blend") as bar:
-            for done, (row, best) in enumerate(blended_lists(kept, blend, test, rules.length)):
+            found = (
+                blended_lists(kept, blend, test, rules.length)
+                if ranker is None
+                else ranked_lists(ranker, kept, blend, test, rules)
+            )
+            for done, (row, best) in enumerate(found):
                 lists[row] = best
                 if done % 1000 == 0:
                     bar.progress(done, len(test))

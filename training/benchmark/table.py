@@ -54,6 +54,7 @@ class Result:
             },
             "chosen": dict(outcome.chosen),
             "blend": dict(outcome.blend),
+            "ranked": outcome.ranked,
             "published": {name: dict(values) for name, values in self.published.items()},
             "seconds": round(outcome.seconds, 3),
             "memory": round(outcome.memory, 1),

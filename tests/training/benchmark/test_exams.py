@@ -100,8 +100,8 @@ def test_next_basket_reports_on_none_of_those_it_tunes_on(tmp_path: Path) -> Non
         {int(start) for start in exam.questions.begins}
         for exam in (prepared.validation, prepared.test)
     )
-    assert len(tuned) == 5
-    assert len(reported) == 15
+    assert len(tuned) == 10
+    assert len(reported) == 10
     assert not tuned & reported
 
 
