@@ -33,16 +33,17 @@ from training.lock import FileLock
 from training.revision import code_revision
 from training.search_report import Found, Tried, explain, log_search, winning_config, write_config
 from training.search_space import (
-    SPACES,
-    WEIGHTING_SPACE,
     Choice,
     SearchRules,
     Space,
     point_of,
     rounded,
+    space_of,
     start_of,
     validated,
     weighting_of,
+    weighting_space,
+    within,
 )
 from training.source import Source, read_source
 from training.steps import Bar, Steps
@@ -116,7 +117,17 @@ def run(
                 bench, starts = _open(source, cuts, config, studies, deadline, bar)
             begun = bench.measures() if studies.fresh else list(starts)
             with steps.step("search") as bar:
-                search = _Search(bench, studies, deadline, config, bar, tracking, tracked, tried)
+                search = _Search(
+                    bench=bench,
+                    studies=studies,
+                    deadline=deadline,
+                    config=config,
+                    bar=bar,
+                    tracking=tracking,
+                    tracked=tracked,
+                    tried=tried,
+                    weightings=weighting_space(bench.kinds()),
+                )
                 search.rounds()
             winner = winning_config(
                 _with_validations(config), bench.standing, ranker=search.ranker_fits_in()
@@ -166,6 +177,7 @@ class _Search:
     tracking: Tracking
     tracked: Run
     tried: list[Tried]
+    weightings: Space
 
     def rounds(self) -> None:
         """Turns until the time is up, or a whole round has brought nothing."""
@@ -309,12 +321,14 @@ class _Search:
         return self.bench.try_family(turn, validated(turn, {**fixed, **settings}))
 
     def _space(self, turn: str) -> Space:
-        return WEIGHTING_SPACE if turn == WEIGHTING else SPACES.get(turn, {})
+        return self.weightings if turn == WEIGHTING else space_of(turn)
 
     def _start(self, turn: str) -> Mapping[str, Any] | None:
         standing = self.bench.standing
         if turn == WEIGHTING:
-            return point_of(standing.weighting)
+            point = point_of(standing.weighting)
+            known = point is not None and within(self.weightings["kinds"], point["kinds"])
+            return point if known else None
         return start_of(turn, standing.settings[turn])
 
     def _foreseen(self, turn: str) -> float:

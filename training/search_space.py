@@ -6,7 +6,7 @@ A family without an entry here is tried with its default settings.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -129,10 +129,7 @@ KIND_WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = {
 }
 """Ways to weigh kinds of events, by the name under which a trial tells of them."""
 
-WEIGHTING_SPACE: Final[Space] = {
-    "kinds": Choice(tuple(KIND_WEIGHTS)),
-    "half_life_days": Range(14, 400),
-}
+WEIGHTING_HALF_LIFE: Final = Range(14, 400)
 
 
 class SearchRules(BaseModel):
@@ -175,8 +172,18 @@ def validated(family: str, settings: Settings) -> dict[str, Any]:
     }
 
 
+def weighting_space(kinds: Collection[str]) -> Space:
+    """The ways to weigh events that differ where only these kinds happen."""
+    apart: dict[tuple[tuple[str, float], ...], str] = {}
+    for name, weights in KIND_WEIGHTS.items():
+        told = sorted((kind, weight) for kind, weight in weights.items() if kind in kinds)
+        if told:
+            apart.setdefault(tuple(told), name)
+    return {"kinds": Choice(tuple(apart.values())), "half_life_days": WEIGHTING_HALF_LIFE}
+
+
 def weighting_of(chosen: Mapping[str, Any]) -> Weighting:
-    """The weighting behind a point of WEIGHTING_SPACE."""
+    """The weighting behind a point of `weighting_space`."""
     return Weighting(
         kind_weights=dict(KIND_WEIGHTS[chosen["kinds"]]),
         half_life_days=rounded(chosen["half_life_days"]),
@@ -184,21 +191,32 @@ def weighting_of(chosen: Mapping[str, Any]) -> Weighting:
 
 
 def point_of(weighting: Weighting) -> dict[str, Any] | None:
-    """The point of WEIGHTING_SPACE for a weighting; None where it is outside."""
+    """The point of `weighting_space` for a weighting; None where it is outside."""
     for name, weights in KIND_WEIGHTS.items():
         if weighting.kind_weights == dict(weights) and within(
-            WEIGHTING_SPACE["half_life_days"], weighting.half_life_days
+            WEIGHTING_HALF_LIFE, weighting.half_life_days
         ):
             return {"kinds": name, "half_life_days": weighting.half_life_days}
     return None
 
 
+def space_of(family: str) -> Space:
+    """What is searched of a family; choices have its default as well."""
+    fields = MODELS[family].config.model_fields
+    return {
+        name: Choice((*one.values, fields[name].default))
+        if isinstance(one, Choice) and fields[name].default not in one.values
+        else one
+        for name, one in SPACES.get(family, {}).items()
+    }
+
+
 def start_of(family: str, settings: Settings) -> dict[str, Any] | None:
     """The point of a family's space for settings in force; None where they are outside of it."""
     config = MODELS[family].config.model_validate(dict(settings)).model_dump(mode="json")
-    point = {name: config[name] for name in SPACES.get(family, {})}
-    inside = all(within(space, point[name]) for name, space in SPACES.get(family, {}).items())
-    return point if inside else None
+    space = space_of(family)
+    point = {name: config[name] for name in space}
+    return point if all(within(one, point[name]) for name, one in space.items()) else None
 
 
 def within(space: Choice | Range, value: Any) -> bool:

@@ -15,6 +15,8 @@ import numpy as np
 
 from recsys.errors import RecsysError
 from recsys.evaluation import shelf_as_of
+from recsys.events import EVENT_KINDS
+from recsys.models import MODELS
 from recsys.placements import Placement
 from recsys.query import Mask, Model
 from recsys.training_data import TrainingData
@@ -31,6 +33,8 @@ WEIGHTS_TRIED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 COSTLY_SHARE = 0.4
 """A family that takes more than this share of all time is not refitted to try a weighting."""
 
+ASKING = 100
+"""Customers who are asked about to learn whether a family says anything."""
 NOWHERE = Provenance("search", "", "")
 """Of bundles that are never saved."""
 
@@ -98,8 +102,13 @@ class Workbench:
 
     def families(self) -> list[str]:
         """The families that can be judged, the heaviest first."""
-        names = [name for name in self.parts if name not in self.unjudged]
-        return sorted(names, key=lambda name: (-self.standing.weights.get(name, 0.0), name))
+        weights = self.standing.weights
+        return sorted(self.parts, key=lambda name: (-weights.get(name, 0.0), name))
+
+    def kinds(self) -> frozenset[str]:
+        """The kinds of event that happened before the newest cut."""
+        data = next(self._data(self.standing.weighting))
+        return frozenset(EVENT_KINDS[number] for number in np.unique(data.popularity.kinds))
 
     def try_family(self, family: str, settings: Mapping[str, Any]) -> Iterator[Attempt]:
         """The family with these settings and its best weight above 0, period by period.
@@ -264,69 +273,83 @@ def open_workbench(
     """Fits every family of the standing before each cut and tabulates the candidates.
 
     `starts` are the measures that are worth 1; None takes those of the standing itself. Families
-    that refuse the data, or take more than `seconds_per_fit`, are left out and told of.
+    that refuse the data, or take more than `seconds_per_fit`, are left out and told of; so are,
+    silently, those that have nothing to say to anybody at a cut.
     """
     recipe = recipe.model_copy(update={"weighting": standing.weighting})
     seconds = dict.fromkeys(standing.settings, 0.0)
-    read, bundles, fitted = [], [], []
-    for cut in cuts.validations:
+    unjudged: set[str] = set()
+    read: list[TrainingData] = []
+    masks: list[Mask] = []
+    tables: list[CandidateTable] = []
+    parts: dict[str, list[Parts]] = {}
+    ends = (cuts.test, *cuts.validations[:-1])
+    for cut, until in zip(cuts.validations, ends, strict=True):
         data = source.glance(cut, recipe)
+        held_out = source.held_out(
+            cut,
+            until,
+            sample=recipe.blend_search.sample,
+            seed=recipe.seed,
+            objective=recipe.objective,
+        )
+        bundle = build(data, recipe, provenance=NOWHERE, placements=())
+        eligible = shelf_as_of(bundle).eligible(cut)
+        asking = data.queries(
+            [one for one in held_out.persons if data.users.number(one) is not None][:ASKING],
+            now=cut,
+        )
         models: dict[str, Model] = {}
         for name in list(seconds):
             tell(f"{name} as of {cut:%Y-%m-%d}")
+            settings = standing.settings[name]
             began = clock()
             try:
-                models[name] = fit(name, data, _of(recipe, name, standing.settings[name]))
+                if not read and (foreseen := _foreseen(name, settings, data, recipe, clock)):
+                    began = clock()
+                    if foreseen > seconds_per_fit:
+                        say(f"{name} is left out: a fit would take some {foreseen:.0f} s.")
+                        del seconds[name]
+                        continue
+                model = fit(name, data, _of(recipe, name, settings))
             except RecsysError as refusal:
                 say(f"{name} is left out: {refusal}")
                 del seconds[name]
                 continue
             took = clock() - began
-            seconds[name] += took
-            if took > seconds_per_fit:
-                say(f"{name} is left out: one fit took {took:.0f} s of a short search.")
+            if not read and not any(map(len, model.condition(asking).retrieve(1, eligible))):
+                if standing.weights.get(name, 0.0) > 0:
+                    unjudged.add(name)
                 del seconds[name]
-        read.append(data)
-        fitted.append(models)
-        bundles.append(build(data, recipe, provenance=NOWHERE, placements=()))
-    names = list(seconds)
-    tables: list[CandidateTable] = []
-    parts: dict[str, list[Parts]] = {name: [] for name in names}
-    masks = [
-        shelf_as_of(bundle).eligible(cut)
-        for bundle, cut in zip(bundles, cuts.validations, strict=True)
-    ]
-    ends = (cuts.test, *cuts.validations[:-1])
-    for place, (cut, until) in enumerate(zip(cuts.validations, ends, strict=True)):
+            elif took > seconds_per_fit:
+                say(f"{name} is left out: one fit took {took:.0f} s.")
+                del seconds[name]
+            else:
+                seconds[name] += took
+                models[name] = model
         tell(f"candidates as of {cut:%Y-%m-%d}")
         began = clock()
         table, by_model = tabulate(
-            read[place],
-            source.held_out(
-                cut,
-                until,
-                sample=recipe.blend_search.sample,
-                seed=recipe.seed,
-                objective=recipe.objective,
-            ),
-            {name: fitted[place][name] for name in names},
+            data,
+            held_out,
+            models,
             placement,
-            eligible=masks[place],
+            eligible=eligible,
             objective=recipe.objective,
             sample=recipe.blend_search.sample,
             n=n,
             rng=np.random.default_rng(recipe.seed),
         )
+        read.append(data)
+        masks.append(eligible)
         tables.append(table)
-        for name, part in zip(names, by_model, strict=True):
-            parts[name].append(part)
-            seconds[name] += (clock() - began) / len(names)
-    silent = {name for name in names if not any(part.any() for part in parts[name])}
-    unjudged = frozenset(name for name in silent if standing.weights.get(name, 0.0) > 0)
-    kept = {name: parts[name] for name in names if name not in silent or name in unjudged}
-    weights = {name: standing.weights.get(name, 0.0) for name in kept}
-    by_period = [[kept[name][place] for name in kept] for place in range(len(tables))]
-    scores = totals(by_period, np.array(list(weights.values())))
+        for name, part in zip(models, by_model, strict=True):
+            parts.setdefault(name, []).append(part)
+            seconds[name] += (clock() - began) / len(models)
+    parts = {name: by_period for name, by_period in parts.items() if len(by_period) == len(tables)}
+    weights = {name: standing.weights.get(name, 0.0) for name in [*parts, *sorted(unjudged)]}
+    by_period = [[parts[name][place] for name in parts] for place in range(len(tables))]
+    scores = totals(by_period, np.array([weights[name] for name in parts]))
     judge = Judge.against(tables, scores, new_items_share=recipe.blend_search.new_items_share)
     if starts is not None:
         judge = replace(judge, start=starts)
@@ -338,18 +361,35 @@ def open_workbench(
         judge=judge,
         tables=tuple(tables),
         eligible=tuple(masks),
-        parts=kept,
+        parts=parts,
         standing=replace(
             standing,
-            settings={name: standing.settings[name] for name in kept},
+            settings={name: standing.settings[name] for name in weights},
             weights=weights,
             value=judge.value(scores),
         ),
-        unjudged=unjudged,
+        unjudged=frozenset(unjudged),
         clock=clock,
         seconds=seconds,
         _read={standing.weighting.model_dump_json(): read},
     )
+
+
+def _foreseen(
+    family: str,
+    settings: Mapping[str, Any],
+    data: TrainingData,
+    recipe: Recipe,
+    clock: Callable[[], float],
+) -> float:
+    """Seconds that a fit will take at most, judged by one of its epochs; 0 where it has none."""
+    config = MODELS[family].config.model_validate(dict(settings))
+    epochs = getattr(config, "epochs", None)
+    if not isinstance(epochs, int):
+        return 0.0
+    began = clock()
+    fit(family, data, _of(recipe, family, {**settings, "epochs": 1}))
+    return (clock() - began) * epochs
 
 
 def _of(recipe: Recipe, family: str, settings: Mapping[str, Any]) -> Recipe:
