@@ -1,62 +1,26 @@
-"""Teaches the ranker from earlier periods: what customers took after a cut, seen from before it."""
+"""LambdaMART on the lessons of earlier periods, and whether it may serve."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
 
 import numpy as np
-from numpy.random import Generator
 from numpy.typing import NDArray
 
 from recsys.bundle import Bundle
-from recsys.candidates import BlendedCandidates, best_of, blended, condition, gather
-from recsys.errors import InsufficientData
-from recsys.evaluation import CHUNK, EvaluationRules, Report, evaluate, shelf_as_of, truth_numbers
+from recsys.evaluation import EvaluationRules, Report, evaluate
 from recsys.features import ItemFacts, item_facts
-from recsys.ids import NONE, Numbers
 from recsys.intervals import Estimate, estimates
 from recsys.placements import Placement
-from recsys.query import Mask, Query
-from recsys.ranker import Ranker, Trees, column_names, ranking_matrix
-from recsys.splitting import check_no_leak
-from training.blending import Period, hidden_by
-from training.build import Provenance, build
-from training.config import RankerConfig, Recipe
-from training.source import Source
+from recsys.ranker import Ranker, Trees, column_names
+from training.blending import Period
+from training.config import RankerConfig
+from training.labels import LabelledTable
 
 LEAST_CUSTOMERS = 20
 """With fewer customers in all its periods a ranker is not taught."""
 MEASURED = ("recall", "ndcg")
-
-
-@dataclass(frozen=True, slots=True)
-class LabelledTable:
-    """Candidates with what was known of them before a cut, and whether they were taken after it.
-
-    `matrix` has a row per candidate and the columns of `column_names(models)`; `taken` is 0 or 1;
-    `sizes` are the numbers of candidates of one customer after the other; `weights` one per row.
-    """
-
-    models: tuple[str, ...]
-    matrix: NDArray[np.float32]
-    taken: NDArray[np.int8]
-    sizes: NDArray[np.int64]
-    weights: NDArray[np.float32]
-
-    def of_models(self, kept: Sequence[str]) -> LabelledTable:
-        """The table with the columns of some of its models alone."""
-        names = column_names(self.models)
-        columns = [names.index(name) for name in column_names(kept)]
-        return replace(self, models=tuple(kept), matrix=self.matrix[:, columns])
-
-    def opinions(self) -> set[str]:
-        """The models that had an opinion on any candidate."""
-        names = column_names(self.models)
-        return {
-            name for name in self.models if self.matrix[:, names.index(f"score of {name}")].any()
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,109 +36,6 @@ class Verdict:
     gain: Estimate
     reason: str
     importance: Mapping[str, float]
-
-
-def teach(
-    source: Source,
-    recipe: Recipe,
-    config: RankerConfig,
-    placement: Placement,
-    *,
-    until: datetime,
-    provenance: Provenance,
-    built: Sequence[Period] = (),
-    tell: Callable[[str], None] | None = None,
-) -> Ranker | None:
-    """The ranker of a placement, taught by what happened before `until`; None where too little did.
-
-    The models of each period are fitted on what lay before it; `built` are periods whose bundles
-    can be used again. Periods in which nobody took anything are left out.
-    """
-    seen = {period.held_out.cut: period for period in built}
-    searched = placement.with_blend({name: max(w, 1e-9) for name, w in placement.blend.items()})
-    tables = []
-    for cut in label_cuts(until, source.oldest, config):
-        if tell is not None:
-            tell(f"{placement.name}: what was taken after {cut:%Y-%m-%d}")
-        try:
-            held_out = source.held_out(
-                cut,
-                cut + timedelta(days=config.period_days),
-                sample=config.customers,
-                seed=recipe.seed,
-                objective=recipe.objective,
-            )
-        except InsufficientData:
-            continue
-        if cut in seen:
-            period = replace(seen[cut], held_out=held_out)
-        else:
-            earlier = source.glance(cut, recipe)
-            bundle = build(earlier, recipe, provenance=provenance, placements=[searched])
-            period = Period(bundle, earlier, held_out)
-        rng = np.random.default_rng([recipe.seed, int(cut.timestamp())])
-        tables.append(labelled_table(period, placement, config, rng=rng))
-    return fit_ranker(tables, config, seed=recipe.seed)
-
-
-def label_cuts(until: datetime, oldest: datetime, config: RankerConfig) -> tuple[datetime, ...]:
-    """The cuts of the periods to learn from, newest first; each period ends by `until`.
-
-    Cuts with fewer than `least_days` of events before them are left out.
-    """
-    first = oldest + timedelta(days=config.least_days)
-    length, stride = timedelta(days=config.period_days), timedelta(days=config.stride_days)
-    cuts = (until - length - stride * place for place in range(config.periods))
-    return tuple(cut for cut in cuts if cut >= first)
-
-
-def labelled_table(
-    period: Period, placement: Placement, config: RankerConfig, *, rng: Generator
-) -> LabelledTable:
-    """The best candidates of every customer of a period, and the best of those new to them.
-
-    All that were taken are kept, of the others a share of `negatives`. A row weighs (items that the
-    customer took)^−`bulk_discount`, so that a few bulk buyers do not outvote the rest. Raises
-    LeakFromFuture where the period's data reach into what is held out.
-    """
-    check_no_leak(period.data, period.held_out)
-    held_out = period.held_out
-    known = [
-        index
-        for index, person in enumerate(held_out.persons)
-        if period.data.users.number(person) is not None
-    ]
-    queries = period.data.queries([held_out.persons[index] for index in known], now=held_out.cut)
-    truth = truth_numbers([held_out.truth[index] for index in known], period.bundle.items)
-    eligible = shelf_as_of(period.bundle).eligible(held_out.cut)
-    models, facts = tuple(placement.blend), item_facts(period.data)
-    matrices = [np.empty((0, len(column_names(models))), np.float32)]
-    taken, discounts = [np.empty(0, np.bool_)], []
-    for start in range(0, len(known), CHUNK):
-        some = queries[start : start + CHUNK]
-        found = _candidates(period.bundle, some, placement, config.candidates, eligible)
-        numbers = [row.candidates.numbers for row in found]
-        parts = [row.candidates.parts for row in found]
-        matrix = ranking_matrix(facts, some, numbers, parts, [row.scores for row in found])
-        first = 0
-        for items, true in zip(numbers, truth[start : start + CHUNK], strict=True):
-            hits = np.isin(items, true)
-            kept = hits | (rng.random(len(items)) < config.negatives)
-            rows = matrix[first : first + len(items)][kept]
-            first += len(items)
-            # All taken or none taken says nothing about the order.
-            if hits.any() and not hits[kept].all():
-                matrices.append(rows)
-                taken.append(hits[kept])
-                discounts.append(float(len(true)) ** -config.bulk_discount)
-    sizes = np.array([len(hits) for hits in taken[1:]], np.int64)
-    return LabelledTable(
-        models=models,
-        matrix=np.concatenate(matrices),
-        taken=np.concatenate(taken).astype(np.int8),
-        sizes=sizes,
-        weights=np.repeat(np.array(discounts, np.float32), sizes),
-    )
 
 
 def fit_ranker(
@@ -292,27 +153,3 @@ def importance(ranker: Ranker) -> dict[str, float]:
     names = column_names(ranker.models)
     total = max(float(gains.sum()), 1e-12)
     return {names[place]: float(gains[place]) / total for place in np.argsort(-gains).tolist()}
-
-
-def _candidates(
-    bundle: Bundle, queries: Sequence[Query], placement: Placement, n: int, eligible: Mask
-) -> list[BlendedCandidates]:
-    """Per query the blend's n best of what may be shown, and the n best of those that are new."""
-    models = tuple(placement.blend)
-    weights = np.array([placement.blend[name] for name in models], np.float32)
-    scorers = condition(bundle, queries, models)
-    nothing: list[Numbers] = [NONE] * len(queries)
-    both = []
-    for query, candidates in zip(
-        queries, gather(scorers, placement.candidates, eligible, nothing), strict=True
-    ):
-        found = blended(candidates, weights, models)
-        numbers = found.candidates.numbers
-        shown = ~hidden_by(placement, numbers, query.history)
-        new = ~np.isin(numbers, query.history.items)
-        kept = np.union1d(
-            best_of(found.where(shown), n).candidates.numbers,
-            best_of(found.where(shown & new), n).candidates.numbers,
-        )
-        both.append(found.where(np.isin(numbers, kept)))
-    return both

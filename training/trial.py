@@ -16,7 +16,8 @@ from recsys.ranker import Ranker
 from training.blending import Period, choose_blend
 from training.build import Provenance, build
 from training.config import Recipe, Split
-from training.ranking import Verdict, judge, teach
+from training.labels import Lessons
+from training.ranking import Verdict, fit_ranker, judge
 from training.source import Source
 
 LEAST_DAYS_BEFORE = 1.0
@@ -81,12 +82,9 @@ def try_recipe(
     """
     periods = validation_periods(source, cuts, recipe, provenance=provenance, tell=tell)
     placements = choose_placements(periods, recipe, rules, tell=tell)
-    verdicts = judge_rankers(
-        source, cuts, recipe, rules, placements, periods, provenance=provenance, tell=tell
-    )
-    rankers = teach_rankers(
-        source, recipe, placements, verdicts, until=cuts.test, provenance=provenance, built=periods
-    )
+    lessons = lessons_of(source, recipe, placements, provenance=provenance, built=periods)
+    verdicts = judge_rankers(lessons, periods, rules, tell=tell)
+    rankers = teach_rankers(lessons, verdicts, until=cuts.test, tell=tell)
     data = source.as_of(cuts.test, recipe)
     bundle = build(
         data,
@@ -183,73 +181,60 @@ def choose_placements(
     )
 
 
-def judge_rankers(
+def lessons_of(
     source: Source,
-    cuts: Cuts,
     recipe: Recipe,
-    rules: EvaluationRules,
     placements: Sequence[Placement],
-    periods: Sequence[Period],
     *,
     provenance: Provenance,
+    built: Sequence[Period] = (),
+) -> tuple[Lessons, ...]:
+    """The lessons for each placement that the recipe wants a ranker for."""
+    config = recipe.ranker
+    if config is None:
+        return ()
+    return tuple(
+        Lessons(source, recipe, config, placement, provenance, built)
+        for placement in placements
+        if placement.name in config.placements
+    )
+
+
+def judge_rankers(
+    lessons: Sequence[Lessons],
+    periods: Sequence[Period],
+    rules: EvaluationRules,
+    *,
     tell: Callable[[str], None] | None = None,
 ) -> tuple[Verdict, ...]:
-    """Whether each ranker that the recipe asks for beats its blend on the newest validation period,
-    taught by what happened before it. None is judged without such a period."""
-    config = recipe.ranker
-    if config is None or not periods:
-        return ()
-    newest = periods[0]
+    """Whether each ranker beats its blend on the newest validation period, taught by what happened
+    before it. Without such a period none is judged."""
     verdicts = []
-    for placement in placements:
-        if placement.name not in config.placements:
-            continue
-        ranker = teach(
-            source,
-            recipe,
-            config,
-            placement,
-            until=newest.held_out.cut,
-            provenance=provenance,
-            built=periods[1:],
-            tell=tell,
-        )
+    for lesson in lessons if periods else ():
+        newest, seed = periods[0], lesson.recipe.seed
+        tables = lesson.before(newest.held_out.cut, tell=tell)
+        ranker = fit_ranker(tables, lesson.config, seed=seed)
         if ranker is not None:
-            verdict = judge(ranker, newest, placement, rules, seed=recipe.seed)
-            verdicts.append(verdict)
-            if tell is not None:
-                tell(verdict.reason)
+            verdicts.append(judge(ranker, newest, lesson.placement, rules, seed=seed))
     return tuple(verdicts)
 
 
 def teach_rankers(
-    source: Source,
-    recipe: Recipe,
-    placements: Sequence[Placement],
+    lessons: Sequence[Lessons],
     verdicts: Sequence[Verdict],
     *,
     until: datetime,
-    provenance: Provenance,
-    built: Sequence[Period] = (),
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Ranker]:
     """Placement name → the ranker of each placement whose ranker has won, taught until then."""
     won = {verdict.placement for verdict in verdicts if verdict.wins}
     rankers = {}
-    for placement in placements:
-        if recipe.ranker is not None and placement.name in won:
-            ranker = teach(
-                source,
-                recipe,
-                recipe.ranker,
-                placement,
-                until=until,
-                provenance=provenance,
-                built=built,
-                tell=tell,
-            )
+    for lesson in lessons:
+        if lesson.placement.name in won:
+            tables = lesson.before(until, tell=tell)
+            ranker = fit_ranker(tables, lesson.config, seed=lesson.recipe.seed)
             if ranker is not None:
-                rankers[placement.name] = ranker
+                rankers[lesson.placement.name] = ranker
     return rankers
 
 

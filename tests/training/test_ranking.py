@@ -17,14 +17,8 @@ from recsys.splitting import hold_out
 from training.blending import Period
 from training.build import Provenance, build
 from training.config import BlendSearch, RankerConfig, Recipe
-from training.ranking import (
-    fit_ranker,
-    importance,
-    judge,
-    label_cuts,
-    labelled_table,
-    teach,
-)
+from training.labels import Lessons, label_cuts, labelled_table
+from training.ranking import fit_ranker, importance, judge
 from training.source import Source
 from training.trial import Cuts, try_recipe
 
@@ -69,13 +63,16 @@ def period(source: Source) -> Period:
     return period_at(source, source.newest - timedelta(days=20))
 
 
-@pytest.fixture(scope="module")
-def taught(source: Source, period: Period):
-    ranker = teach(
-        source, RECIPE, CONFIG, PLACEMENT, until=period.held_out.cut, provenance=PROVENANCE
-    )
+def teach(source: Source, until: datetime, placement: Placement = PLACEMENT):
+    lessons = Lessons(source, RECIPE, CONFIG, placement, PROVENANCE)
+    ranker = fit_ranker(lessons.before(until), CONFIG, seed=RECIPE.seed)
     assert ranker is not None
     return ranker
+
+
+@pytest.fixture(scope="module")
+def taught(source: Source, period: Period):
+    return teach(source, period.held_out.cut)
 
 
 def test_every_period_of_labels_ends_before_the_cut() -> None:
@@ -102,10 +99,7 @@ def test_what_is_taught_does_not_depend_on_what_comes_after(
 ) -> None:
     """A source that ends at the cut teaches the same trees."""
     shorter = replace(source, newest=period.held_out.cut)
-    again = teach(
-        shorter, RECIPE, CONFIG, PLACEMENT, until=period.held_out.cut, provenance=PROVENANCE
-    )
-    assert again is not None
+    again = teach(shorter, period.held_out.cut)
     assert again.texts == taught.texts
 
 
@@ -180,8 +174,7 @@ def test_importance_adds_up_to_one(taught) -> None:
 
 def test_a_ranker_beats_a_bad_blend_and_serves(source: Source, period: Period) -> None:
     bad = PLACEMENT.with_blend({**BLEND, "popularity": 50.0})
-    ranker = teach(source, RECIPE, CONFIG, bad, until=period.held_out.cut, provenance=PROVENANCE)
-    assert ranker is not None
+    ranker = teach(source, period.held_out.cut, bad)
     verdict = judge(ranker, period, bad, RULES, seed=1)
     assert verdict.wins
     assert verdict.gain.low > 0
