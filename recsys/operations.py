@@ -109,15 +109,17 @@ def recommend(
 def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> list[Ranking]:
     """The personal order of each query's `listed` items; every item of the list stays in it.
 
-    score = engine_weight · engine + Σ weight · model, over the parts of `list_parts`. No item moves
-    more than the placement's `max_shift` places from the engine's order, but for what the person
-    has refused, which goes to the end.
+    score = engine_weight · engine + Σ weight · model, over the parts of `list_parts`; who has no
+    history gets the placement's `stranger_blend`. No item moves more than `max_shift` places from
+    the engine's order, but for what the person has refused, which goes to the end.
     """
-    weights = {ENGINE: placement.engine_weight, **placement.blend}
+    for_customers = {ENGINE: placement.engine_weight, **placement.blend}
+    for_strangers = dict.fromkeys(for_customers, 0.0) | placement.stranger_blend
     rankings = []
     for query, parts in zip(queries, list_parts(bundle, queries, placement.models), strict=True):
         listed = _listed(query)
-        by_source = weighted(parts, weights)
+        is_stranger = not len(query.history) and placement.stranger_blend
+        by_source = weighted(parts, for_strangers if is_stranger else for_customers)
         totals = by_source.sum(axis=0)
         last = np.isin(listed.items, query.refused)
         order = order_within(

@@ -36,13 +36,20 @@ class Placement(BaseModel):
     """Whether items of the person's own history may be shown."""
     engine_weight: float = Field(default=1.0, ge=0)
     """Rerank only: the weight of the search engine's own order."""
+    stranger_blend: dict[str, float] = {}
+    """Rerank only: the weights for who has no history, `engine` among them; where it is empty,
+    those of the others."""
     max_shift: int | None = Field(default=None, ge=0)
     """Rerank only: how many places an item may move from the engine's order; None for any."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models of the blend that have a weight."""
-        return tuple(name for name, weight in self.blend.items() if weight > 0)
+        """The models of the blend that have a weight, for customers or for strangers."""
+        return tuple(
+            name
+            for name, weight in self.blend.items()
+            if weight > 0 or self.stranger_blend.get(name, 0.0) > 0
+        )
 
     def with_blend(self, blend: Mapping[str, float]) -> Placement:
         """The same placement with other weights."""

@@ -34,6 +34,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "bpr": {"embedding_size": 8},
     "hybrid": {"embedding_size": 8, "epochs": 5},
     "bought_together": {"min_customers": 1},
+    "newcomers": {"max_users": 5},
 }
 
 
@@ -75,6 +76,7 @@ DECLARED: Mapping[str, Declared] = {
     "bpr": Declared(HISTORY, random=True),
     "hybrid": Declared(frozenset({"history", "country", "traits"}), random=True),
     "bought_together": Declared(frozenset({"seeds"}), scores_seeds=False),
+    "newcomers": Declared(FROM_ITEMS, scores_seeds=False),
     "habits": Declared(HISTORY),
     "search_clicks": Declared(frozenset({"term"})),
     "content": Declared(FROM_ITEMS, scores_seeds=False),

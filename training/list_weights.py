@@ -31,6 +31,8 @@ LEAST_LISTS = 50
 LIST_GAINS = {CLICKED: 1.0, IN_CART: 2.0, BOUGHT: 4.0}
 """What each outcome is worth, in clicks."""
 LARGEST_WEIGHT = 20.0
+EVERYBODY = ("search_clicks", "popularity", "popularity_by_country", "trending")
+"""Models that need no history: all that a stranger's list is ordered by beside the engine."""
 SEVERITY = 0.5
 """How far positions are accounted for; see `SearchClicksConfig.severity`."""
 
@@ -51,13 +53,15 @@ def learnt_weights(
     """The placement with the weights under which what was taken is most probable.
 
     P(i | list) ∝ examined_i · exp(w · parts_i), w ≥ 0, every list counts alike, its items by their
-    gains; `reg` · |w|² is added to the mean loss. A model that the placement names gets a weight
-    even where it had none. The placement itself where fewer than LEAST_LISTS teach.
+    gains; `reg` · |w|² is added to the mean loss. The weights for strangers are learnt from the
+    same lists without the personal models. A model that the placement names gets a weight even
+    where it had none. The placement itself where fewer than LEAST_LISTS teach.
     """
     taught = [one for one in judged if one.gains.sum() > 0 and len(one.gains) > 1]
     if len(taught) < LEAST_LISTS:
         return placement
     names = (ENGINE, *(name for name in placement.blend if name in bundle.models))
+    of_everybody = [index for index, name in enumerate(names) if name in (ENGINE, *EVERYBODY)]
     parts = []
     for start in range(0, len(taught), AT_ONCE):
         queries = [one.query for one in taught[start : start + AT_ONCE]]
@@ -65,13 +69,21 @@ def learnt_weights(
             np.stack([of_list[name] for name in names])
             for of_list in list_parts(bundle, queries, names[1:])
         ]
-    weights = conditional_logit(
-        parts, [one.gains for one in taught], [np.log(one.examined) for one in taught], reg=reg
-    )
+    gains = [one.gains for one in taught]
+    offsets = [np.log(one.examined) for one in taught]
+    weights = conditional_logit(parts, gains, offsets, reg=reg)
+    impersonal = conditional_logit([part[of_everybody] for part in parts], gains, offsets, reg=reg)
     by_name = dict(zip(names, np.round(weights, 6).tolist(), strict=True))
+    for_strangers = [names[index] for index in of_everybody]
     engine = by_name.pop(ENGINE)
     return placement.model_copy(
-        update={"engine_weight": engine, "blend": {**placement.blend, **by_name}}
+        update={
+            "engine_weight": engine,
+            "blend": {**placement.blend, **by_name},
+            "stranger_blend": dict(
+                zip(for_strangers, np.round(impersonal, 6).tolist(), strict=True)
+            ),
+        }
     )
 
 

@@ -28,12 +28,11 @@ from recsys.training_data import TrainingData
 from training.build import Provenance, build
 from training.comparisons import Row, rows_of
 from training.config import Recipe
-from training.list_weights import JudgedList, judged_lists, learnt_weights
+from training.list_weights import EVERYBODY, JudgedList, judged_lists, learnt_weights
 
 AsOf = Callable[[datetime], TrainingData]
 
 OURS: Final = "personal ranker"
-UNPERSONAL: Final = ("search_clicks", "popularity", "trending")
 PERSONAL: Final = (
     "repeat",
     "rebuy",
@@ -196,11 +195,11 @@ def _rankers(
     max_shift: int | None,
 ) -> tuple[tuple[Bundle, Placement], tuple[Bundle, Placement]]:
     """Ours and the unpersonalised one: weights learnt on models of `known`, models of `later`."""
-    names = tuple(name for name in (*UNPERSONAL, *PERSONAL) if name in recipe.models)
+    names = tuple(name for name in (*EVERYBODY, *PERSONAL) if name in recipe.models)
     every = Placement(
         name="rerank", blend=dict.fromkeys(names, 0.5), fallback=(), max_shift=max_shift
     )
-    nobody = every.with_blend({name: 0.5 for name in names if name in UNPERSONAL})
+    nobody = every.with_blend({name: 0.5 for name in names if name in EVERYBODY})
     provenance = Provenance("benchmark", "", "")
     learning = build(known, recipe, provenance=provenance, placements=(every,))
     lists = judged(learning)

@@ -23,6 +23,7 @@ from recsys.models.hybrid import HybridConfig, HybridModel, fit_hybrid
 from recsys.models.ials import IALSConfig, IALSModel, fit_ials
 from recsys.models.item_item import ItemItemConfig, fit_item_item
 from recsys.models.neighbours import NeighbourModel
+from recsys.models.newcomers import NewcomersConfig, fit_newcomers
 from recsys.models.popularity import (
     CategoryPopularityConfig,
     CategoryPopularityModel,
@@ -114,6 +115,9 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
     ),
     "bought_together": ModelFamily(
         BoughtTogetherConfig, fit_bought_together, BoughtTogetherModel, "often bought together"
+    ),
+    "newcomers": ModelFamily(
+        NewcomersConfig, fit_newcomers, NeighbourModel, "new, and like what fits your taste"
     ),
     "habits": ModelFamily(
         HabitsConfig, fit_habits, HabitsModel, "a brand, kind and price that you like"

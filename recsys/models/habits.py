@@ -34,10 +34,10 @@ class HabitsConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    prior: float = Field(default=10.0, gt=0)
-    brand: float = Field(default=1.0, ge=0)
-    words: float = Field(default=1.0, ge=0)
-    price: float = Field(default=1.0, ge=0)
+    prior: float = Field(default=30.0, gt=0)
+    brand: float = Field(default=0.5, ge=0)
+    words: float = Field(default=0.2, ge=0)
+    price: float = Field(default=1.5, ge=0)
     min_items: int = Field(default=3, ge=1)
 
 
