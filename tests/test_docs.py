@@ -131,7 +131,7 @@ def test_every_key_of_the_training_configuration_is_commented_or_explained() -> 
 
 
 def test_the_options_that_the_readme_uses_exist() -> None:
-    for line in re.findall(r"recsys (?:nightly|serve|import) [^\n`|]*", README):
+    for line in re.findall(r"recsys (?:nightly|serve|import|search) [^\n`|]*", README):
         words = shlex.split(line.split(" && ")[0].rstrip(": ")) if "'" not in line else []
         if len(words) < 2:
             continue
