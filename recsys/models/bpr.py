@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numba import njit
@@ -25,6 +25,8 @@ from recsys.models.sparse_scores import largest_first, shares
 from recsys.query import Array, Contributions, History, Mask, Query, Scorer
 from recsys.training_data import TrainingData
 
+ITEMS_PER_CANDIDATE: Final = 256
+
 Progress = Callable[[int, float], None]
 """Called after each epoch with its number, from 1, and the mean loss of a pair."""
 
@@ -32,16 +34,18 @@ Progress = Callable[[int, float], None]
 class BPRConfig(BaseModel):
     """Of `candidates` random items that were not chosen, the one scored highest is the opponent.
 
+    At most 1 + items / 256 candidates are drawn: among the best of few items, what was not chosen
+    is mostly what would have been.
     `pooling` p divides the pooled vector by (Σ weights)^p: 1 is a mean, 0 a sum.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     embedding_size: int = Field(default=64, ge=1, le=1024)
-    learning_rate: float = Field(default=0.05, gt=0)
-    reg: float = Field(default=0.01, ge=0)
+    learning_rate: float = Field(default=0.1, gt=0)
+    reg: float = Field(default=0.05, ge=0)
     epochs: int = Field(default=20, ge=1)
-    candidates: int = Field(default=4, ge=1)
+    candidates: int = Field(default=32, ge=1)
     pooling: float = Field(default=0.5, ge=0, le=1)
     binary: bool = False
 
@@ -152,6 +156,7 @@ def fit_bpr(
     past_steps = np.full(n_items, 1e-6, np.float32)
     known = np.flatnonzero(touched).astype(np.int32)
     users = np.flatnonzero(np.diff(matrix.indptr) > 0).astype(np.int32)
+    candidates = min(config.candidates, 1 + len(known) // ITEMS_PER_CANDIDATE)
     for epoch in range(config.epochs):
         loss = pass_over(
             rng.permutation(users),
@@ -166,7 +171,7 @@ def fit_bpr(
             np.float32(config.learning_rate),
             np.float32(config.reg),
             np.float32(config.pooling),
-            config.candidates,
+            candidates,
             np.uint64(rng.integers(1, 2**63)),
         )
         if progress is not None:

@@ -64,7 +64,7 @@ def test_the_loss_falls(checkerboard: TrainingData) -> None:
     told: list[float] = []
     fit_bpr(
         checkerboard,
-        BPRConfig(embedding_size=4, candidates=1),
+        BPRConfig(embedding_size=4),
         rng=np.random.default_rng(0),
         progress=lambda epoch, loss: told.append(loss),
     )
