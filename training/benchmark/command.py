@@ -105,7 +105,8 @@ def benchmark(
             one,
             minutes=minutes,
             seed=seed,
-            recipe=_recipe(one, config),
+            recipe=None if config is None else load_config(config).recipe,
+            for_purchases=_shipped(),
             steps=Steps(console),
             clock=time.perf_counter,
             at=datetime.now(UTC),
@@ -134,13 +135,9 @@ def _sets(
     return [one]
 
 
-def _recipe(one: DataSet, config: Path | None) -> Recipe | None:
-    """The recipe of a configuration; the shipped one for the set that it was made for."""
-    if one.task != "purchases":
-        return None
-    shipped = RETAIL_CONFIG if one.name == "online-retail" and RETAIL_CONFIG.is_file() else None
-    chosen = config or shipped
-    return None if chosen is None else load_config(chosen).recipe
+def _shipped() -> Recipe | None:
+    """The recipe that is shipped for logs of purchases, where this runs beside it."""
+    return load_config(RETAIL_CONFIG).recipe if RETAIL_CONFIG.is_file() else None
 
 
 def _track(tracking: Tracking, one: DataSet, result: Result, *, minutes: float, seed: int) -> None:

@@ -40,6 +40,7 @@ def measure_purchases(
     split: datetime,
     *,
     recipe: Recipe | None,
+    for_purchases: Recipe | None,
     options: ImportOptions,
     budget: Budget,
     at: datetime,
@@ -47,7 +48,7 @@ def measure_purchases(
 ) -> tuple[Outcome, str]:
     """The outcome, and what was read in words. The log lives as long as the measuring.
 
-    `recipe` None is the default one, without views' weights where the log has purchases alone.
+    `recipe` None is the default one, or `for_purchases` where the log has purchases alone.
     InsufficientData where the split leaves nothing to learn from or to measure on.
     """
     with tempfile.TemporaryDirectory(prefix="recsys-benchmark-") as root:
@@ -58,7 +59,7 @@ def measure_purchases(
             source,
             Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
         )
-        chosen_recipe = recipe or _default(source, cuts)
+        chosen_recipe = recipe or _default(source, cuts, for_purchases)
         return _measured(source, cuts, chosen_recipe, budget=budget, steps=steps), (
             f"{source.events:,} events, {len(source.items):,} items, test from {split:%Y-%m-%d}"
         )
@@ -140,13 +141,16 @@ def _source(
         store.close()
 
 
-def _default(source: Source, cuts: Cuts) -> Recipe:
-    """The default recipe; where there are only purchases, each counts once and fades in months."""
+def _default(source: Source, cuts: Cuts, for_purchases: Recipe | None) -> Recipe:
+    """The default recipe; where there are only purchases that for them, if there is one, else each
+    purchase counts once and fades in months."""
     recipe = Recipe()
     kinds = np.unique(source.as_of(cuts.test, recipe).timeline.kinds)
     source.forget()
     if kinds.tolist() != [PURCHASE]:
         return recipe
+    if for_purchases is not None:
+        return for_purchases
     weighting = recipe.weighting.model_copy(
         update={"kind_weights": {"purchase": 1.0}, "half_life_days": PURCHASES_ALONE}
     )

@@ -103,6 +103,7 @@ class _Walk:
     fitted: Fitted | None = None
     seconds: float = 0.0
     last_seconds: float = 0.0
+    last_fit: float = 0.0
     fit_seconds: float = 0.0
     pending: Iterator[tuple[str, object]] = field(default_factory=lambda: iter(()))
 
@@ -142,7 +143,15 @@ def measure(
     # Threads of BLAS are for fits; folding single histories in with several is slower.
     with threadpool_limits(1, "blas"):
         with steps.step("explore") as bar:
-            walks = explore(sample, spaces, rules, budget=budget, seed=seed, bar=bar)
+            walks = explore(
+                sample,
+                spaces,
+                rules,
+                to_answer=len(test) / len(sample),
+                budget=budget,
+                seed=seed,
+                bar=bar,
+            )
         with steps.step("weigh"):
             fitted = {walk.space.name: walk.fitted for walk in walks if walk.fitted is not None}
             values = {walk.space.name: walk.value for walk in walks}
@@ -231,11 +240,15 @@ def explore(
     spaces: Sequence[Space],
     rules: Rules,
     *,
+    to_answer: float,
     budget: Budget,
     seed: int,
     bar: Bar,
 ) -> list[_Walk]:
-    """Walks all spaces until their ends or the budget's; each start is tried whatever it takes."""
+    """Walks all spaces until their ends or the budget's; each start is tried whatever it takes.
+
+    `to_answer` is how many times the sample the test has questions.
+    """
     weighings = Weighings(sample.data)
     walks = [_Walk.of(space) for space in spaces]
     open_walks = list(walks)
@@ -243,8 +256,10 @@ def explore(
         walk = min(open_walks, key=lambda one: (one.fitted is not None, one.seconds))
         contender = walk.next()
         begun = walk.fitted is not None
-        # What has begun is fitted once more at the end, and asked more questions.
-        reserve = 2.0 * sum(one.last_seconds for one in walks)
+        # What has begun is fitted once more, and answers the test alone and in the blend.
+        reserve = sum(
+            one.fit_seconds + 1.5 * to_answer * (one.last_seconds - one.last_fit) for one in walks
+        )
         if contender is None or (
             begun and budget.spent + reserve + walk.last_seconds > budget.seconds
         ):
@@ -258,7 +273,7 @@ def explore(
         value = rules.value(lists_of(fitted, sample, rules.objective_k), sample.truth)
         took = budget.clock() - started
         walk.seconds += took
-        walk.last_seconds = took
+        walk.last_seconds, walk.last_fit = took, fit_took
         if value > walk.value:
             walk.best, walk.value, walk.fitted = contender, value, fitted
             walk.fit_seconds = fit_took

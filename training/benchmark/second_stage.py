@@ -24,7 +24,8 @@ from training.benchmark.blending import Fitted, batches, gathered
 from training.benchmark.exam import Exam
 from training.benchmark.measures import Rules
 from training.config import RankerConfig
-from training.ranking import LabelledTable, fit_ranker
+from training.labels import LabelledTable
+from training.ranking import fit_ranker
 
 CONFIG: Final = RankerConfig(candidates=100, trees=80, leaves=15, least_rows=100)
 STANDARD_ERRORS: Final = 2.0

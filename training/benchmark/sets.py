@@ -139,11 +139,15 @@ def run_set(
     minutes: float,
     seed: int,
     recipe: Recipe | None,
+    for_purchases: Recipe | None,
     steps: Steps,
     clock: Callable[[], float],
     at: datetime,
 ) -> Result:
-    """One set from its files to its figures; InvalidInput where a file is malformed."""
+    """One set from its files to its figures; InvalidInput where a file is malformed.
+
+    The recipes are for `purchases` alone: one that was asked for, and one for logs without views.
+    """
     one.check()
     budget = Budget.of(minutes, clock)
     if one.split is not None:
@@ -152,6 +156,7 @@ def run_set(
             DataFile(one.files["events"], "unknown" if generic else "events"),
             one.split,
             recipe=recipe,
+            for_purchases=for_purchases,
             options=one.options,
             budget=budget,
             at=at,
