@@ -143,52 +143,20 @@ def nightly(
         _out().print("[yellow]Not promoted; the champion goes on serving.[/]")
 
 
-@app.command(epilog="Example: `recsys search --minutes 20 --out configs/mine.yaml`")
-def search(
-    config: Annotated[
-        Path, typer.Option("--config", help="YAML to start from: a training configuration.")
-    ] = Path("configs/search.yaml"),
-    minutes: Annotated[
-        float | None, typer.Option(min=0.1, help="Time in all; else as configured.")
-    ] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="YAML file for the winner, as recsys nightly takes it.")
-    ] = None,
-    workspace: WorkspaceOption = None,
-    test_from: Annotated[
-        datetime | None, typer.Option(help="First moment (UTC) that nothing is chosen on.")
-    ] = None,
-    objective: Annotated[
-        str | None,
-        typer.Option(help="clicks, conversions, revenue or returning_customers."),
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume/--anew", help="Go on with a search that was stopped.")
-    ] = True,
-) -> None:
-    """Find models, settings and blend weights on validation days, then measure them once.
+@app.command(
+    "search",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def search(context: typer.Context) -> None:
+    """Find models, settings and blend weights for a shop; `recsys search --help` tells more."""
+    from training.search_command import search as find
 
-    Nothing is published: `recsys nightly --config FILE` trains the winner and lets the gate decide.
-    A search that was killed goes on with the same command.
-    """
-    import time
-
-    from training.config import overridden
-    from training.search import run
-
-    settings = overridden(
-        _config(config, workspace), minutes=minutes, test_from=test_from, objective=objective
+    searching = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
     )
-    run(
-        settings,
-        console=_told(),
-        started=datetime.now(UTC),
-        clock=time.monotonic,
-        out=out,
-        resume=resume,
-    )
-    if out is not None:
-        _out().print(f"[green]Wrote {out}.[/] Train it: recsys nightly --config {out}")
+    searching.command(epilog="Example: `recsys search --minutes 20 --out configs/mine.yaml`")(find)
+    searching(args=context.args, prog_name="recsys search")
 
 
 @app.command(epilog="Example: `recsys compare 4 3 --config configs/training.yaml`")

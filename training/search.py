@@ -1,40 +1,29 @@
-"""`recsys search`: finds models, settings and blend weights for a shop; the only Optuna file.
+"""Rounds of Optuna studies over a workbench; the only Optuna file.
 
 Round by round every family (and the weighting of events) gets its turn: a study proposes settings,
-the workbench says what they are worth beside all the others, and the best become the standing. All
-of it on validation periods; the test period is looked at once, when the choice is made. Studies lie
-in a SQLite file of the workspace, so a killed search goes on where it was.
+the workbench says what they are worth beside all the others, and the best become the standing.
+Studies lie in one SQLite file, with the standing after each turn, so that a search that was killed
+goes on where it was.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
-from rich.console import Console
 
-from recsys.errors import InsufficientData, InvalidConfig, RecsysError
-from recsys.event_log import EventLog
-from recsys.models import MODELS
-from recsys.placements import Placement
-from recsys.store.sqlite import SQLiteStore
-from training.build import Provenance
+from recsys.errors import RecsysError
 from training.config import TrainingConfig
-from training.lock import FileLock
-from training.revision import code_revision
-from training.search_report import Found, Tried, explain, log_search, winning_config, write_config
+from training.search_report import Tried
 from training.search_space import (
     Choice,
-    SearchRules,
     Space,
     point_of,
     rounded,
@@ -42,15 +31,11 @@ from training.search_space import (
     start_of,
     validated,
     weighting_of,
-    weighting_space,
     within,
 )
-from training.source import Source, read_source
-from training.steps import Bar, Steps
+from training.steps import Bar
 from training.tracking import Run, Tracking
-from training.trial import Cuts, cuts_of, try_recipe
-from training.workbench import Attempt, Standing, Starts, Workbench, open_workbench
-from training.workspace import Workspace
+from training.workbench import Attempt, Standing, Starts, Workbench
 
 WEIGHTING = "weighting"
 """The turn in which the weighting of events is changed; all others are named by their family."""
@@ -58,13 +43,11 @@ FIRST_TRIALS = 4
 """Random ones before TPE and the pruner have something to go by."""
 MEASURING_RESERVE = 1.15
 """How much dearer the last measurement may be than foreseen."""
-FAMILY_SHARE = 1 / 6
-"""Of the time, what opening and measuring may spend on the fits of one family."""
 LEAST_GAIN = 1e-4
 
 
 @dataclass(frozen=True, slots=True)
-class _Deadline:
+class Deadline:
     """When the search must have its choice, and how long measuring it will take."""
 
     clock: Callable[[], float]
@@ -76,102 +59,13 @@ class _Deadline:
         return self.seconds - (self.clock() - self.began) - reserve
 
 
-def run(
-    config: TrainingConfig,
-    *,
-    console: Console,
-    started: datetime,
-    clock: Callable[[], float],
-    out: Path | None = None,
-    resume: bool = True,
-) -> Found:
-    """Searches for `config.search.minutes`, writes the winner to `out` and measures it once.
-
-    `clock` tells seconds. Locked where another search holds the workspace; InsufficientData where
-    the events leave no validation period. With `resume` a search of the same configuration on the
-    same events goes on; it gets the whole time again.
-    """
-    rules = config.search
-    deadline = _Deadline(clock, clock(), rules.minutes * 60.0)
-    workspace = Workspace(config.workspace)
-    workspace.create()
-    steps = Steps(console)
-    with FileLock(workspace.search_lock).hold():
-        tracking = Tracking.of(workspace)
-        tracking.close_stale_runs()
-        with steps.step("read"):
-            source = _read(workspace, started)
-            cuts = cuts_of(source, _with_validations(config).split)
-            if not cuts.validations:
-                raise InsufficientData(
-                    f"Before the test from {cuts.test:%Y-%m-%d} there are no "
-                    f"{config.split.validation_days:g} days to choose on; set "
-                    "'split.validation_days' lower or collect more days."
-                )
-        studies = _Studies.open(workspace.search_database, _name(config, source), resume=resume)
-        told = {"search": rules.model_dump(mode="json"), "objective": config.recipe.objective}
-        tags = {"code_revision": code_revision(), "study": studies.name}
-        with tracking.run("search", params=told, tags=tags) as tracked:
-            tried: list[Tried] = []
-            with steps.step("open") as bar:
-                bench, starts = _open(source, cuts, config, studies, deadline, bar)
-            begun = bench.measures() if studies.fresh else list(starts)
-            with steps.step("search") as bar:
-                search = _Search(
-                    bench=bench,
-                    studies=studies,
-                    deadline=deadline,
-                    config=config,
-                    bar=bar,
-                    tracking=tracking,
-                    tracked=tracked,
-                    tried=tried,
-                    weightings=weighting_space(bench.kinds()),
-                )
-                search.rounds()
-            winner = winning_config(
-                _with_validations(config), bench.standing, ranker=search.ranker_fits_in()
-            )
-            if out is not None:
-                write_config(winner, out)
-            with steps.step("measure") as bar:
-                trial = try_recipe(
-                    source,
-                    cuts,
-                    winner.recipe,
-                    winner.evaluation,
-                    seed=winner.recipe.seed,
-                    provenance=Provenance("search", code_revision(), source.fingerprint),
-                    tell=bar.tell,
-                    progress=bar.progress,
-                )
-            if winner.recipe.ranker is not None and not any(one.wins for one in trial.verdicts):
-                winner = winning_config(winner, bench.standing, ranker=False)
-                if out is not None:
-                    write_config(winner, out)
-            found = Found(
-                config=winner,
-                standing=bench.standing,
-                worth=bench.worth(),
-                begun=tuple(begun),
-                ended=tuple(bench.measures()),
-                tried=tuple(tried),
-                importances=studies.importances(),
-                trial=trial,
-                seconds=clock() - deadline.began,
-            )
-            explain(found, console=console)
-            log_search(tracked, found, source=source, cuts=cuts)
-    return found
-
-
 @dataclass(slots=True)
-class _Search:
+class Search:
     """The rounds of one search."""
 
     bench: Workbench
-    studies: _Studies
-    deadline: _Deadline
+    studies: Studies
+    deadline: Deadline
     config: TrainingConfig
     bar: Bar
     tracking: Tracking
@@ -262,6 +156,7 @@ class _Search:
         if best is not None and best.value > self.bench.standing.value + LEAST_GAIN:
             self.bench.take(best)
             self.bench.settle(sweeps=1)
+            self.bar.say(f"round {number}, {turn}: {self.bench.standing.value:.4f}")
         self.studies.finish(number, turn, self.bench.standing, self.bench.judge.start)
 
     def _best_again(self, study: optuna.Study, turn: str) -> Attempt | None:
@@ -347,7 +242,7 @@ class _Search:
 
 
 @dataclass(slots=True)
-class _Studies:
+class Studies:
     """One study per round and turn, all in one SQLite file."""
 
     storage: optuna.storages.RDBStorage
@@ -356,7 +251,7 @@ class _Studies:
     _opened: list[optuna.Study] = field(default_factory=list)
 
     @classmethod
-    def open(cls, database: Path, name: str, *, resume: bool) -> _Studies:
+    def open(cls, database: Path, name: str, *, resume: bool) -> Studies:
         """The studies of that name: those of an earlier search, or none where it is not resumed."""
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage = optuna.storages.RDBStorage(f"sqlite:///{database.resolve()}")
@@ -452,92 +347,3 @@ def _settings(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
         name: params[name] if isinstance(one, Choice) else rounded(params[name])
         for name, one in space.items()
     }
-
-
-def _open(
-    source: Source,
-    cuts: Cuts,
-    config: TrainingConfig,
-    studies: _Studies,
-    deadline: _Deadline,
-    bar: Bar,
-) -> tuple[Workbench, Starts]:
-    """The workbench at the recipe as it is given, or where an earlier search has left it."""
-    recipe, placement = config.recipe, _placement(config)
-    latest = studies.latest()
-    standing, starts = (_given(config, placement), None) if latest is None else latest
-    if latest is not None:
-        bar.say(f"going on at {standing.value:.4f} of the start")
-    bench = open_workbench(
-        source,
-        cuts,
-        recipe,
-        placement,
-        standing,
-        n=config.evaluation.n,
-        starts=starts,
-        seconds_per_fit=deadline.seconds * FAMILY_SHARE / (2 * len(cuts.validations) + 1),
-        clock=deadline.clock,
-        tell=bar.tell,
-        say=bar.say,
-    )
-    return bench, bench.judge.start
-
-
-def _given(config: TrainingConfig, placement: Placement) -> Standing:
-    """The recipe's own blend, and every family beside it that may be tried, with weight 0."""
-    rules, recipe = config.search, config.recipe
-    allowed = [name for name in MODELS if _allowed(name, rules)]
-    names = dict.fromkeys([*placement.models, *allowed])
-    whole = sum(placement.blend.values())
-    return Standing(
-        weighting=recipe.weighting,
-        settings={name: dict(recipe.models.get(name, {})) for name in names},
-        weights={name: placement.blend.get(name, 0.0) / whole for name in names},
-        value=1.0,
-    )
-
-
-def _allowed(name: str, rules: SearchRules) -> bool:
-    if rules.families is not None:
-        return name in rules.families
-    return rules.customer_rows or not MODELS[name].model.holds_personal_rows
-
-
-def _placement(config: TrainingConfig) -> Placement:
-    for placement in config.recipe.placements:
-        if placement.name == config.evaluation.placement:
-            return placement
-    raise InvalidConfig(
-        "evaluation.placement",
-        config.evaluation.placement,
-        "the recipe has no such placement; name one of its placements",
-    )
-
-
-def _with_validations(config: TrainingConfig) -> TrainingConfig:
-    validations = max(config.split.validations, config.search.validations)
-    split = config.split.model_copy(update={"validations": validations})
-    return config.model_copy(update={"split": split})
-
-
-def _name(config: TrainingConfig, source: Source) -> str:
-    """The same recipe, rules and events give the same name: such a search can go on."""
-    told = {
-        "recipe": config.recipe.digest(),
-        "split": config.split.model_dump(mode="json"),
-        "rules": config.search.model_dump(mode="json", exclude={"minutes", "ranker", "rounds"}),
-        "placement": config.evaluation.placement,
-        "n": config.evaluation.n,
-        "events": source.fingerprint,
-        "families": sorted(MODELS),
-    }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _read(workspace: Workspace, now: datetime) -> Source:
-    store = SQLiteStore(workspace.store)
-    try:
-        return read_source(store, EventLog(workspace.event_log), now=now)
-    finally:
-        store.close()

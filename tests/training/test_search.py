@@ -15,12 +15,13 @@ import pytest
 import yaml
 from rich.console import Console
 
+from recsys.errors import InsufficientData
 from recsys.models import MODELS
 from recsys.store.sqlite import SQLiteStore
 from recsys.weighting import Weighting
-from training import search
 from training.config import TrainingConfig, load_config, overridden
 from training.search_report import Found, reasons, winning_config, write_config
+from training.search_run import run
 from training.search_space import (
     KIND_WEIGHTS,
     SPACES,
@@ -87,7 +88,7 @@ def filled(small_shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def searched(root: Path, small_shop, **rules: object) -> Found:
-    return search.run(
+    return run(
         settings(root, **rules),
         console=Console(quiet=True),
         started=small_shop.end,
@@ -174,9 +175,9 @@ def test_a_search_that_was_killed_goes_on_where_it_was(
     config = settings(filled, trials=2)
     arguments = {"console": Console(quiet=True), "started": small_shop.end}
     with pytest.raises(Killed):
-        search.run(config, clock=dying(0.45 * found.seconds), **arguments)
+        run(config, clock=dying(0.45 * found.seconds), **arguments)
     before = trials_of(filled)
-    ended = search.run(config, clock=ticking(), **arguments)
+    ended = run(config, clock=ticking(), **arguments)
     after = trials_of(filled)
     assert len(after) > len(before), "the search was killed before its end"
     assert all(after[name] >= trials for name, trials in before.items())
@@ -193,7 +194,7 @@ def trials_of(root: Path) -> dict[str, int]:
 
 def test_a_search_ends_in_time_to_measure(filled: Path, small_shop) -> None:
     console = Console(record=True, quiet=True)
-    found = search.run(
+    found = run(
         settings(filled, trials=50, minutes=1.5),
         console=console,
         started=small_shop.end,
@@ -206,8 +207,8 @@ def test_a_search_ends_in_time_to_measure(filled: Path, small_shop) -> None:
 def test_a_search_without_a_validation_period_is_refused(filled: Path, small_shop) -> None:
     config = settings(filled)
     split = config.split.model_copy(update={"test_days": 55.0})
-    with pytest.raises(search.InsufficientData, match=r"validation_days"):
-        search.run(
+    with pytest.raises(InsufficientData, match=r"validation_days"):
+        run(
             config.model_copy(update={"split": split}),
             console=Console(quiet=True),
             started=small_shop.end,
