@@ -82,11 +82,12 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
         name="rerank",
         blend={
             "search_clicks": 1.0,
+            "habits": 0.5,
             "random_walk": 0.5,
             "als": 0.3,
             "repeat": 0.3,
             "content": 0.2,
-            "popularity": 0.2,
+            "popularity": 0.4,
         },
         fallback=(),
     ),

@@ -34,7 +34,7 @@ SETTINGS: Mapping[str, Mapping[str, Any]] = {
     "bpr": {"embedding_size": 8},
     "hybrid": {"embedding_size": 8, "epochs": 5},
     "bought_together": {"min_customers": 1},
-    "newcomers": {"max_users": 5},
+    "newcomers": {"max_users": 14},
 }
 
 

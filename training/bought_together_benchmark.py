@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 import numpy as np
@@ -17,16 +17,20 @@ from scipy.sparse import csr_array
 
 from recsys.ids import Numbers
 from recsys.models.bought_together import BoughtTogetherConfig, fit_bought_together
+from recsys.models.sparse_scores import stacked
 from recsys.query import Query
 from recsys.top_n import top_n
 from recsys.training_data import TrainingData
 from training.comparisons import Row, hits_and_ranks, rows_of
 from training.config import Recipe
-from training.source import Source
+
+AsOf = Callable[[datetime], TrainingData]
 
 OURS: Final = "bought_together"
 LENGTH: Final = 20
 LEAST_SUPPORT: Final = 3
+AT_ONCE: Final = 500
+"""Carts whose scores are held at one time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,20 +42,14 @@ class Carts:
 
 
 def rows(
-    source: Source,
-    cut: datetime,
-    *,
-    recipe: Recipe,
-    until: datetime | None = None,
-    seed: int = 7,
+    as_of: AsOf, cut: datetime, until: datetime, *, recipe: Recipe, seed: int = 7
 ) -> list[Row]:
     """The methods by the baskets of [cut, until), with one item given and with half of each cart.
 
     Baskets of at least two items that were sold before the cut, anonymous ones included. Metrics:
     `hit_rate_at_10` and `mrr_at_20`.
     """
-    known = source.as_of(cut, recipe)
-    later = source.as_of(until or source.newest + timedelta(seconds=1), recipe)
+    known, later = as_of(cut), as_of(until)
     config = BoughtTogetherConfig.model_validate(recipe.models.get(OURS, {}))
     model = fit_bought_together(known, config, rng=np.random.default_rng(seed))
 
@@ -119,9 +117,7 @@ def counted_methods(
 
     def summed(values: NDArray[np.float64]) -> Callable[[Sequence[Numbers]], list[Numbers]]:
         weights = csr_array((values, (rows, columns)), shape=together.shape)
-        return lambda carts: [
-            _best(np.asarray(weights[cart].sum(axis=0)).ravel(), cart) for cart in carts
-        ]
+        return lambda carts: _lists(weights, carts)
 
     def popular(carts: Sequence[Numbers]) -> list[Numbers]:
         return [_best(each, cart) for cart in carts]
@@ -148,6 +144,19 @@ def log_likelihood_ratio(
             + entropy(whole)
         )
     )
+
+
+def _lists(weights: csr_array, carts: Sequence[Numbers]) -> list[Numbers]:
+    """Each cart's best items by the summed rows of its items."""
+    found: list[Numbers] = []
+    for first in range(0, len(carts), AT_ONCE):
+        some = carts[first : first + AT_ONCE]
+        given = stacked(
+            [(cart, np.ones(len(cart), np.float32)) for cart in some], n_columns=weights.shape[0]
+        )
+        summed = (given @ weights).toarray()
+        found += [_best(summed[row], cart) for row, cart in enumerate(some)]
+    return found
 
 
 def _best(scores: NDArray[np.float64], cart: Numbers) -> Numbers:
