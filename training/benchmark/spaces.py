@@ -103,43 +103,28 @@ P3: Final = Space(
 RP3BETA: Final = Space(
     "RP3beta",
     "random_walk",
-    {"neighbours": 100, "beta": 0.1, "binary": True},
-    {
-        "neighbours": (200, 400),
-        "beta": (0.0, 0.2, 0.3, 0.4, 0.5),
-        "alpha": (0.8, 0.6, 0.5),
-    },
-)
-COSINE: Final = Space(
-    "item_item", "item_item", {"neighbours": 200}, {"shrinkage": (0.0, 20.0), "neighbours": (400,)}
+    {"neighbours": 400, "alpha": 0.5, "beta": 0.4, "binary": True},
+    {"neighbours": (1000,), "beta": (0.3, 0.5, 0.1), "alpha": (0.7, 1.0)},
 )
 IALS: Final = Space(
     "iALS",
     "ials",
-    {"embedding_size": 128, "threads": 2},
-    {"unobserved_weight": (0.01, 0.1), "reg": (0.7, 6.0), "embedding_size": (256,)},
-    _few_acts,
-)
-ALS: Final = Space(
-    "als",
-    "als",
-    {"embedding_size": 64, "alpha": 10.0, "reg": 5.0, "threads": 2},
-    {"reg": (50.0,), "alpha": (3.0, 30.0), "embedding_size": (128,)},
+    {"embedding_size": 256, "threads": 2},
+    {"unobserved_weight": (0.1, 0.01), "reg": (0.7, 6.0)},
     _few_acts,
 )
 RECENCY: Final = (1.0, 2.0, 4.0, 8.0, 20.0, None)
 
 SPACES: Final[Mapping[str, tuple[Space, ...]]] = {
+    # Cosine neighbours and plain ALS are left to RP3beta and iALS, which tell the same and more.
     "top-n": (
         POPULARITY,
         RP3BETA,
         P3,
-        Space("graph_filter", "graph_filter", suits=_few_acts),
+        Space("graph_filter", "graph_filter", {"frequencies": 512, "threads": 2}, {}, _few_acts),
         IALS,
-        COSINE,
         Space("ease", "ease", {"threads": 2}, {"reg": (50.0, 1000.0)}, _few_items),
-        ALS,
-        Space("bpr", "bpr", {}, {}, _few_acts),
+        Space("bpr", "bpr", {"embedding_size": 64}, {}, _few_acts),
     ),
     "session": (
         POPULARITY,

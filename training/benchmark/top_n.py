@@ -23,8 +23,6 @@ from training.benchmark.spaces import Size
 
 VALIDATION_SHARE: Final = 0.1
 """Of each user's train items, at least one of two."""
-ORDERED: Final = 0.99
-"""Lines with such a share of rising ids are in the order of the ids."""
 
 
 def prepare(train: Path, test: Path, *, rng: Generator) -> Prepared:
@@ -33,7 +31,7 @@ def prepare(train: Path, test: Path, *, rng: Generator) -> Prepared:
     known, asked = read_item_lists(train, numbering), read_item_lists(test, numbering)
     items = numbering.vocabulary()
     users = np.repeat(np.arange(len(known.users)), np.diff(known.starts)).astype(np.int32)
-    held = held_out(known, items, rng=rng)
+    held = held_out(users, known.starts, rng=rng)
     every = np.ones(len(users), np.bool_)
     number_of = {user: number for number, user in enumerate(known.users)}
     rows = [number_of.get(user, -1) for user in asked.users]
@@ -58,35 +56,15 @@ def prepare(train: Path, test: Path, *, rng: Generator) -> Prepared:
     )
 
 
-def held_out(known: ItemLists, items: Vocabulary, *, rng: Generator) -> NDArray[np.bool_]:
-    """Which interactions validate: a share from one end of each user's line; of a single one none.
-
-    Lines are often in the order of time, and the test lies beyond one end of them: so does what
-    validates, beyond an end that is drawn for each user. Where the order says nothing an end is as
-    good as any share. Lines in the order of the ids are told by id instead: there a random share
-    validates.
-    """
-    users = np.repeat(np.arange(len(known.users)), np.diff(known.starts))
-    sizes = np.diff(known.starts)
-    places = np.arange(len(users)) - known.starts[users]
-    if _by_id(known, users, items):
-        ranks = np.empty_like(places)
-        ranks[np.lexsort((rng.random(len(users)), users))] = places
-    else:
-        backwards = rng.random(len(sizes)) < 0.5
-        ranks = np.where(backwards[users], sizes[users] - 1 - places, places)
+def held_out(users: Numbers, starts: NDArray[np.int64], *, rng: Generator) -> NDArray[np.bool_]:
+    """Which interactions validate: a random share of each user's; of a single one none."""
+    order = np.lexsort((rng.random(len(users)), users))
+    places = np.arange(len(users)) - starts[users]
+    sizes = np.diff(starts)
     shares = np.where(sizes > 1, np.maximum(1, np.round(VALIDATION_SHARE * sizes)), 0)
-    return np.asarray(ranks < shares[users])
-
-
-def _by_id(known: ItemLists, users: NDArray[np.integer], items: Vocabulary) -> bool:
-    """Whether nearly all neighbours in a line stand in ascending order of numeric ids."""
-    try:
-        ids = np.array([int(id) for id in items])[known.items]
-    except ValueError:
-        return False
-    together = np.diff(users) == 0
-    return bool(together.any() and (np.diff(ids) > 0)[together].mean() > ORDERED)
+    held = np.zeros(len(users), np.bool_)
+    held[order] = places < shares[users]
+    return held
 
 
 def _exam(
