@@ -40,6 +40,8 @@ class BlendSearch(_Section):
     sweeps: int = Field(default=6, ge=0)
     sample: int = Field(default=3000, ge=10)
     new_items_share: float = Field(default=0.5, ge=0, le=1)
+    lists: bool = True
+    """Whether the weights of reranking are learnt from the searches of the newest period."""
 
 
 class Split(_Section):

@@ -17,9 +17,12 @@ from training.blending import Period, choose_blend
 from training.build import Provenance, build
 from training.config import Recipe, Split
 from training.labels import Lessons
+from training.list_weights import LEAST_LISTS, judged_lists, learnt_weights
 from training.ranking import Verdict, fit_ranker, judge
 from training.source import Source
 
+RERANK = "rerank"
+"""The placement that orders given lists."""
 LEAST_DAYS_BEFORE = 1.0
 """A cut needs at least so many days of events before it."""
 
@@ -82,6 +85,9 @@ def try_recipe(
     """
     periods = validation_periods(source, cuts, recipe, provenance=provenance, tell=tell)
     placements = choose_placements(periods, recipe, rules, tell=tell)
+    placements = learn_list_weights(
+        source, cuts, recipe, placements, provenance=provenance, tell=tell
+    )
     lessons = lessons_of(source, recipe, placements, provenance=provenance, built=periods)
     verdicts = judge_rankers(lessons, periods, rules, tell=tell)
     rankers = teach_rankers(lessons, verdicts, until=cuts.test, tell=tell)
@@ -179,6 +185,39 @@ def choose_placements(
         else placement
         for placement in recipe.placements
     )
+
+
+def learn_list_weights(
+    source: Source,
+    cuts: Cuts,
+    recipe: Recipe,
+    placements: Sequence[Placement],
+    *,
+    provenance: Provenance,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Placement, ...]:
+    """The placements, `rerank` with the weights that the newest validation period's searches teach.
+
+    As they are where too few searches were logged, or the recipe does not want them learnt.
+    """
+    placement = next((one for one in placements if one.name == RERANK), None)
+    if placement is None or not cuts.validations or not recipe.blend_search.lists:
+        return tuple(placements)
+    later = source.as_of(cuts.test, recipe)
+    if np.count_nonzero(later.lists.times >= cuts.validations[0].timestamp()) < LEAST_LISTS:
+        return tuple(placements)
+    known = source.as_of(cuts.validations[0], recipe)
+    bundle = build(
+        known,
+        recipe,
+        provenance=provenance,
+        placements=(
+            placement.with_blend({name: max(w, 1e-9) for name, w in placement.blend.items()}),
+        ),
+        progress=_prefixed("lists", tell),
+    )
+    learnt = learnt_weights(bundle, placement, judged_lists(bundle, known, later))
+    return tuple(learnt if one is placement else one for one in placements)
 
 
 def lessons_of(
