@@ -20,7 +20,7 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from recsys.errors import RecsysError
-from training.config import TrainingConfig
+from training.config import RankerConfig, TrainingConfig
 from training.search_report import Tried
 from training.search_space import (
     Choice,
@@ -43,6 +43,10 @@ FIRST_TRIALS = 4
 """Random ones before TPE and the pruner have something to go by."""
 MEASURING_RESERVE = 1.15
 """How much dearer the last measurement may be than foreseen."""
+RANKER_SHARE = 0.4
+"""Of the time, what a ranker may take."""
+TOLERANCE = 0.02
+"""Of the time, by how much the measurement may be foreseen to end late."""
 LEAST_GAIN = 1e-4
 
 
@@ -103,19 +107,28 @@ class Search:
                 return
 
     def reserve(self) -> float:
-        """Seconds that measuring the standing will take, without a ranker."""
+        """Seconds that measuring the standing will take; with a ranker, where one is asked for and
+        does not take more than its share of the time."""
+        ranked = self._with_ranker()
+        if self.config.search.ranker and ranked <= RANKER_SHARE * self.deadline.seconds:
+            return ranked
         return MEASURING_RESERVE * self._measuring(fits=len(self.bench.tables) + 1, lists=2)
 
     def ranker_fits_in(self) -> bool:
         """Whether there is time to teach and judge a ranker as well, where one is asked for."""
         if not self.config.search.ranker:
             return False
-        periods = 1 if self.config.recipe.ranker is None else self.config.recipe.ranker.periods
-        fits = len(self.bench.tables) + 1 + 2 * max(periods, 4)
-        if self.deadline.left(MEASURING_RESERVE * self._measuring(fits=fits, lists=6)) > 0:
+        if self.deadline.left(self._with_ranker()) > -TOLERANCE * self.deadline.seconds:
             return True
         self.bar.say("There is no time left to try a ranker; give more minutes for that.")
         return False
+
+    def _with_ranker(self) -> float:
+        """Seconds of a measurement for which a ranker is taught twice, for its trial and for the
+        test, and judged beside the blend."""
+        ranker = self.config.recipe.ranker or RankerConfig()
+        fits = len(self.bench.tables) + 1 + 2 * ranker.periods
+        return MEASURING_RESERVE * self._measuring(fits=fits, lists=6)
 
     def _measuring(self, *, fits: int, lists: int) -> float:
         weights = self.bench.standing.weights
