@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
+from typing import Protocol
+
 import numpy as np
 import pytest
 
 from recsys.bundle import Bundle
+from recsys.event_log import EventLog
 from recsys.ids import NONE
 from recsys.list_order import ENGINE
 from recsys.operations import rerank
 from recsys.placements import Placement
 from recsys.query import Listed, Query
+from recsys.synthetic import SyntheticShop
 from recsys.training_data import TrainingData
+from training.build import Provenance
+from training.config import BlendSearch, Recipe
 from training.list_weights import EVERYBODY, JudgedList, conditional_logit, learnt_weights
+from training.source import Source
+from training.trial import Cuts, learn_list_weights
+
+
+class SmallShop(Protocol):
+    """What the fixture of that name gives."""
+
+    shop: SyntheticShop
+    log: EventLog
+    end: datetime
 
 
 def choices(
@@ -90,3 +107,31 @@ def test_a_stranger_gets_the_weights_for_strangers(
     for_stranger, for_customer = rerank(bundle, [stranger, customer], placement)
     assert for_stranger.order.tolist() == list(range(12))
     assert for_customer.order.tolist() != list(range(12))
+
+
+def test_a_trial_learns_reranking_from_the_searches_before_its_test(
+    small_shop: SmallShop,
+) -> None:
+    source = Source(
+        log=small_shop.log,
+        items=small_shop.shop.items,
+        profiles={},
+        denied=frozenset(),
+        oldest=small_shop.end - timedelta(days=60),
+        newest=small_shop.end,
+        events=0,
+        fingerprint="",
+    )
+    rerank_alone = Placement(
+        name="rerank", blend={"search_clicks": 0.5, "popularity": 0.5}, fallback=()
+    )
+    recipe = Recipe(models={"search_clicks": {}, "popularity": {}}, placements=(rerank_alone,))
+    test = small_shop.end - timedelta(days=10)
+    cuts = Cuts((test - timedelta(days=20),), test, small_shop.end)
+    nowhere = Provenance("v", "", "")
+    (learnt,) = learn_list_weights(source, cuts, recipe, recipe.placements, provenance=nowhere)
+    assert learnt.blend["search_clicks"] > 0
+    assert learnt.blend != rerank_alone.blend
+    unwanted = recipe.model_copy(update={"blend_search": BlendSearch(lists=False)})
+    (kept,) = learn_list_weights(source, cuts, unwanted, recipe.placements, provenance=nowhere)
+    assert kept == rerank_alone
