@@ -43,7 +43,7 @@ class Declared:
     """In what a family differs from the others."""
 
     needs: frozenset[str]
-    """Any of these in the query gives it an opinion: history, session, seeds, country, traits, term."""
+    """Any of these gives it an opinion: history, session, seeds, country, traits, term."""
     scores_seeds: bool = True
     """Whether an item of the page may get a score itself."""
     random: bool = False

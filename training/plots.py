@@ -94,7 +94,7 @@ def coverage(overall: Mapping[str, float]) -> Figure:
 
 
 def importance(shares: Mapping[str, float], *, most: int = 25) -> Figure:
-    """What the ranker looks at: each column's share of what its splits gained, the largest first."""
+    """What the ranker looks at: each column's share of what its splits gained, largest first."""
     largest = dict(sorted(shares.items(), key=lambda share: -share[1])[:most])
     figure, (panel,) = _panels(1, height=0.9 + 0.25 * max(len(largest), 2))
     places = np.arange(len(largest))
