@@ -141,7 +141,18 @@ def tabulate(
             new = ~np.isin(truth, query.history.items)
             found_gains[row, :size] = _looked_up(candidates.numbers, truth, gain)
             sums[:, row] = *_sums(gain, n), *_sums(gain[new], n)
-    table = CandidateTable(persons, numbers, found_gains, hidden, seen, *sums, n)
+    table = CandidateTable(
+        persons=persons,
+        numbers=numbers,
+        gains=found_gains,
+        hidden=hidden,
+        seen=seen,
+        totals=sums[0],
+        ideals=sums[1],
+        totals_unseen=sums[2],
+        ideals_unseen=sums[3],
+        n=n,
+    )
     return table, parts
 
 

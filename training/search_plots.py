@@ -27,7 +27,8 @@ def history(tried: Sequence[Tried]) -> Figure:
             if one.state == state and one.value is not None
         ]
         if points:
-            panel.scatter(*zip(*points, strict=True), s=14, color=color, label=state)
+            places, values = zip(*points, strict=True)
+            panel.scatter(places, values, s=14, color=color, label=state)
     panel.plot(
         range(1, len(tried) + 1), [one.standing for one in tried], color="black", label="best"
     )
