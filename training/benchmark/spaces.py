@@ -93,18 +93,19 @@ def _described(size: Size) -> bool:
 
 
 POPULARITY: Final = Space("popularity", "popularity", {"half_life_days": None})
+# Exponents stay as published: items held out at random are rarer than those that come later, and
+# would choose walks that play popular items down.
 P3: Final = Space(
     "P3",
     "random_walk",
     {"neighbours": None, "beta": 0.0, "binary": True},
-    {"alpha": (0.8, 0.65, 0.5), "beta": (0.1, 0.2, 0.3, 0.4)},
-    _pairs_fit,
+    suits=_pairs_fit,
 )
 RP3BETA: Final = Space(
     "RP3beta",
     "random_walk",
-    {"neighbours": 400, "alpha": 0.5, "beta": 0.4, "binary": True},
-    {"neighbours": (1000,), "beta": (0.3, 0.5, 0.1), "alpha": (0.7, 1.0)},
+    {"neighbours": 100, "beta": 0.1, "binary": True},
+    {"neighbours": (400,)},
 )
 IALS: Final = Space(
     "iALS",
