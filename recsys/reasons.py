@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from recsys.events import EVENT_KINDS, KIND_NUMBER
+from recsys.list_order import ENGINE
 from recsys.models import MODELS
-from recsys.operations import CATALOG, ENGINE
+from recsys.operations import CATALOG
 from recsys.query import Contribution, Contributions, History, Query
 
 MAX_REASONS: Final = 3
