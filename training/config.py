@@ -75,7 +75,7 @@ class RankerConfig(_Section):
     """
 
     placements: tuple[str, ...] = ("for_you",)
-    candidates: int = Field(default=300, ge=20, le=2000)
+    candidates: int = Field(default=150, ge=20, le=2000)
     """How many of the blend's best it puts in order."""
     periods: int = Field(default=4, ge=1, le=40)
     period_days: float = Field(default=28.0, gt=0)
@@ -96,9 +96,9 @@ class RankerConfig(_Section):
     """A boosted model for each; their scores are summed at equal spread."""
     truncation: int = Field(default=30, ge=1)
     trees: int = Field(default=100, ge=1, le=2000)
-    leaves: int = Field(default=15, ge=2, le=255)
+    leaves: int = Field(default=31, ge=2, le=255)
     learning_rate: float = Field(default=0.08, gt=0, le=1)
-    least_rows: int = Field(default=100, ge=1)
+    least_rows: int = Field(default=200, ge=1)
     """Candidates in a leaf."""
     reg: float = Field(default=5.0, ge=0)
     column_share: float = Field(default=0.6, gt=0, le=1)
