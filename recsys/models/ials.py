@@ -41,9 +41,9 @@ class IALSConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     embedding_size: int = Field(default=128, ge=1, le=2048)
-    reg: float = Field(default=2.0, gt=0)
-    frequency_exponent: float = Field(default=0.0, ge=-1, le=2)
-    unobserved_weight: float = Field(default=0.03, gt=0)
+    reg: float = Field(default=0.1, gt=0)
+    frequency_exponent: float = Field(default=0.5, ge=-1, le=2)
+    unobserved_weight: float = Field(default=0.01, gt=0)
     epochs: int = Field(default=12, ge=1)
     block: int = Field(default=32, ge=1)
     binary: bool = False
