@@ -77,6 +77,8 @@ class RankerConfig(_Section):
     placements: tuple[str, ...] = ("for_you",)
     candidates: int = Field(default=150, ge=20, le=2000)
     """How many of the blend's best it puts in order."""
+    lesson_candidates: int = Field(default=300, ge=20, le=5000)
+    """How many of them it learns from: more than it orders teach it better."""
     periods: int = Field(default=4, ge=1, le=40)
     period_days: float = Field(default=28.0, gt=0)
     """How long customers are watched after a cut."""

@@ -142,7 +142,7 @@ def labelled_table(
     taken, discounts = [np.empty(0, np.bool_)], []
     for start in range(0, len(known), CHUNK):
         some = queries[start : start + CHUNK]
-        found = _candidates(period.bundle, some, placement, config.candidates, eligible)
+        found = _candidates(period.bundle, some, placement, config.lesson_candidates, eligible)
         numbers = [row.candidates.numbers for row in found]
         parts = [row.candidates.parts for row in found]
         matrix = ranking_matrix(facts, some, numbers, parts, [row.scores for row in found])
