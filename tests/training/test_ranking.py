@@ -25,9 +25,17 @@ from training.trial import Cuts, try_recipe
 BLEND = {"session": 0.1, "repeat": 0.4, "random_walk": 0.3, "popularity": 0.2}
 PLACEMENT = Placement(name="for_you", blend=BLEND)
 CONFIG = RankerConfig(
-    candidates=150, lesson_candidates=150, periods=4, period_days=7, stride_days=5, least_days=10, trees=25, leaves=7,
-    least_rows=20, negatives=0.5,
-)  # fmt: skip
+    candidates=150,
+    lesson_candidates=150,
+    periods=4,
+    period_days=7,
+    stride_days=5,
+    least_days=10,
+    trees=25,
+    leaves=7,
+    least_rows=20,
+    negatives=0.5,
+)
 RECIPE = Recipe(
     models={name: {} for name in [*BLEND, "popularity_by_country"]},
     placements=(PLACEMENT,),
