@@ -20,10 +20,11 @@ from rich.console import Console
 
 from recsys.bundle import Bundle, load_bundle, save_bundle
 from recsys.data_checks import Check, Status, check_log, worst
-from recsys.errors import RecsysError
+from recsys.errors import InvalidConfig, RecsysError
 from recsys.event_log import EventLog
+from recsys.models import MODELS
 from recsys.store.sqlite import SQLiteStore
-from training.build import Provenance, build
+from training.build import Provenance, build, families_needed
 from training.config import Recipe, TrainingConfig
 from training.datasets import DataFile, import_files
 from training.datasets.sources import Contents
@@ -70,6 +71,7 @@ def run(
     """
     workspace = Workspace(config.workspace)
     workspace.create()
+    refuse_personal_rows(config.recipe)
     steps = Steps(console, status=workspace.nightly_status)
     recipe = config.recipe
     with FileLock(workspace.nightly_lock).hold():
@@ -138,6 +140,19 @@ def run(
             )
             tracked.log_dict(summary, "summary.json")
     return Outcome(decision.promote, decision.reasons, version, summary)
+
+
+def refuse_personal_rows(recipe: Recipe) -> None:
+    """InvalidConfig where a placement uses a model that stores rows of customers: such a bundle may
+    not enter MLflow, and it is better to say so before hours of training."""
+    for name in families_needed(recipe.placements, recipe):
+        if MODELS[name].model.holds_personal_rows:
+            raise InvalidConfig(
+                "recipe.placements",
+                name,
+                "this model keeps rows of customers, which may not enter MLflow; take it out of "
+                "the blends (`recsys benchmark` measures it)",
+            )
 
 
 def recover(tracking: Tracking, workspace: Workspace, config: TrainingConfig) -> list[str]:

@@ -18,6 +18,7 @@ import yaml
 from rich.console import Console
 
 from recsys.bundle import load_bundle
+from recsys.errors import InvalidConfig
 from recsys.publication import bundle_directory, read_publication
 from recsys.store.sqlite import SQLiteStore
 from recsys.synthetic import simulate
@@ -178,6 +179,15 @@ def test_two_recipes_are_compared_on_the_same_customers(after_first: Path, small
     )
     assert compared.same_recipe
     assert compared.differences["ndcg_at_20"].value == 0
+
+
+def test_a_model_that_stores_customers_is_refused_before_anything_is_done(
+    tmp_path: Path, small_shop
+) -> None:
+    blend = [{"name": "for_you", "blend": {"up_cf": 1.0}}]
+    settings = config(tmp_path / "ws", models={**MODELS, "up_cf": {}}, placements=blend)
+    with pytest.raises(InvalidConfig, match="rows of customers"):
+        run(settings, small_shop.end)
 
 
 def test_two_runs_at_once_are_refused(after_first: Path, small_shop) -> None:
