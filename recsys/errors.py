@@ -31,8 +31,8 @@ class InvalidInput(RecsysError):
         self.value = value
         self.remedy = remedy
         shown = repr(value)
-        if len(shown) > 300:
-            shown = shown[:297] + "..."
+        if len(shown) > 140:
+            shown = shown[:137] + "..."
         super().__init__(f"{field} is {shown}; {remedy}")
 
 
