@@ -24,7 +24,8 @@ class Item(
     """One item of the catalogue; sending it again replaces it whole.
 
     `category` is a path from the widest to the narrowest (`["Home", "Kitchen", "Mugs"]`);
-    `stock` None means that the shop does not count it; `withdrawn` items are never shown.
+    `stock` None means that the shop does not count it; `withdrawn` items are never shown. An item
+    whose `price` is below its `list_price` is on sale.
     """
 
     item_id: Id
@@ -32,6 +33,7 @@ class Item(
     category: Annotated[list[Word], msgspec.Meta(max_length=10)] = []
     brand: Word | None = None
     price: Price | None = None
+    list_price: Price | None = None
     stock: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
     withdrawn: bool = False
     available_from: Timestamp | None = None
@@ -39,6 +41,13 @@ class Item(
     kind: ItemKind = "product"
     variant_of: Id | None = None
     attributes: dict[Word, Text | float | bool | list[Word]] = {}
+
+    @property
+    def on_sale(self) -> bool:
+        """Whether it costs less than its list price."""
+        return self.price is not None and self.list_price is not None and (
+            self.price < self.list_price
+        )
 
     def sellable(self, now: datetime) -> bool:
         """In stock, not withdrawn, and within its dates."""

@@ -97,20 +97,22 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What was shown lately without a click: items and how often."""
+    """What was shown lately without a click: items, how often, and when last (epoch seconds)."""
 
     items: Numbers = field(default_factory=lambda: NONE)
     times: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))
+    newest: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The moment and the place; None where the shop did not say."""
+    """The moment and the place; None where the shop did not say. `weekday` 0 is Monday."""
 
     channel: str | None = None
     device: str | None = None
     country: str | None = None
     hour: int | None = None
+    weekday: int | None = None
     referrer: str | None = None
     search_term: str | None = None
     values: Mapping[str, str | float | bool] = field(default_factory=dict)
@@ -131,6 +133,8 @@ class Query:
     """Items that the person does not want to see (`recsys.feedback`)."""
     profile: Profile = UNKNOWN
     context: Context = field(default_factory=Context)
+    segments: tuple[str, ...] = ()
+    """The rule-made segments that hold now (`recsys.segments`)."""
     known: bool = False
     """Whether the person is a customer with a `user_id` (else a visitor)."""
 
