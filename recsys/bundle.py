@@ -5,8 +5,12 @@
   settings.json            weighting and placements
   items.json               item ids in row order
   catalog.jsonl            one item a line, in row order
+  first_seen.npy           when each item was first touched, where that is known
   models/<name>/<array>.npy
   rankers/<placement>/     settings.json, model_<n>.txt (LightGBM's text), <array>.npy
+
+The models that the manifest names in `kept_local` store rows of customers: their files stay in the
+directory that serves. A copy for other eyes lacks them (`public_files`, `load_public_bundle`).
 """
 
 from __future__ import annotations
@@ -14,14 +18,15 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 import numpy as np
+from numpy.typing import NDArray
 
 from recsys.catalog import Catalog, Item
 from recsys.errors import BundleError
@@ -30,6 +35,7 @@ from recsys.features import ItemFacts
 from recsys.feedback import refused_items
 from recsys.ids import Numbers, Vocabulary
 from recsys.models import MODELS
+from recsys.models.owners import Owners, StoresPeople
 from recsys.placements import Placement
 from recsys.query import Array, History, Model
 from recsys.ranker import Ranker
@@ -53,6 +59,12 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     report: dict[str, float] = {}
     schema_version: int = SCHEMA_VERSION
     files: dict[str, str] = {}
+    kept_local: tuple[str, ...] = ()
+    """The models that store rows of customers, whose files never leave the shop's own disk."""
+
+    def is_local(self, file: str) -> bool:
+        """Whether a file of the bundle belongs to one of those models."""
+        return any(file.startswith(f"models/{name}/") for name in self.kept_local)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,9 @@ class Bundle:
     weighting: Weighting
     rankers: Mapping[str, Ranker] = field(default_factory=dict)
     """Placement name → the ranker of its candidates; a placement without one keeps its blend."""
+    first_seen: NDArray[np.float64] | None = field(default=None, compare=False)
+    """Per item when anybody first touched it, epoch seconds: NaN where nobody has, −inf where the
+    log begins too late to tell. None in a bundle that does not know."""
     directory: Path | None = field(default=None, compare=False)
 
     @property
@@ -95,6 +110,17 @@ class Bundle:
         seen_from = max(self.manifest.as_of.timestamp(), times.max(initial=-np.inf))
         weights = self.weighting.weights(kinds, times, now=min(seen_from, now.timestamp()))
         return History(numbers, kinds, times, weights)
+
+    def without(self, owners: Owners) -> Bundle:
+        """The bundle without any stored row of these owners (`recsys.models.owners`); itself where
+        it has none."""
+        kept = {
+            name: model.without(owners) if isinstance(model, StoresPeople) else model
+            for name, model in self.models.items()
+        }
+        if all(kept[name] is model for name, model in self.models.items()):
+            return self
+        return replace(self, models=kept)
 
     def refused(self, events: Sequence[StoredEvent], *, now: datetime) -> Numbers:
         """The items that a person refused and has not taken back (`recsys.feedback`)."""
@@ -138,6 +164,8 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
             beside / "catalog.jsonl",
             b"".join(_encode(item) + b"\n" for item in bundle.catalog.items),
         )
+        if bundle.first_seen is not None:
+            _write_array(beside / "first_seen.npy", bundle.first_seen)
         for name, model in bundle.models.items():
             _write_arrays(beside / "models" / name, model.arrays())
         for name, ranker in bundle.rankers.items():
@@ -152,7 +180,8 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
             for path in sorted(beside.rglob("*"))
             if path.is_file()
         }
-        manifest = msgspec.structs.replace(bundle.manifest, files=files)
+        local = tuple(name for name, m in bundle.models.items() if m.holds_personal_rows)
+        manifest = msgspec.structs.replace(bundle.manifest, files=files, kept_local=local)
         _write(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
         beside.replace(directory)
         _sync_folder(directory.parent)
@@ -171,6 +200,33 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
     manifest = read_manifest(directory)
     if verify:
         verify_files(directory, manifest)
+    return _load(directory, manifest)
+
+
+def load_public_bundle(directory: Path) -> Bundle:
+    """The bundle in a directory that may lack the models of `kept_local`: without those that it
+    lacks, without their weight, and without the rankers that look at them. Every file is verified.
+
+    `Manifest.kept_local` and the models tell what is left out. BundleError as `load_bundle` raises
+    it, and where a placement has no model left.
+    """
+    manifest = read_manifest(directory)
+    there = [name for name in manifest.kept_local if (directory / "models" / name).is_dir()]
+    absent = frozenset(manifest.kept_local) - frozenset(there)
+    local = msgspec.structs.replace(manifest, kept_local=tuple(sorted(absent)))
+    public = {name: digest for name, digest in manifest.files.items() if not local.is_local(name)}
+    verify_files(directory, msgspec.structs.replace(manifest, files=public))
+    return _load(directory, manifest, absent=absent)
+
+
+def public_files(directory: Path) -> Iterator[str]:
+    """The files of a bundle directory that may be shown elsewhere, its manifest among them."""
+    manifest = read_manifest(directory)
+    yield "manifest.json"
+    yield from (name for name in manifest.files if not manifest.is_local(name))
+
+
+def _load(directory: Path, manifest: Manifest, *, absent: frozenset[str] = frozenset()) -> Bundle:
     try:
         settings = msgspec.json.decode((directory / "settings.json").read_bytes(), type=_Settings)
         items = Vocabulary(
@@ -179,14 +235,21 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
         lines = (directory / "catalog.jsonl").read_bytes().splitlines()
         decoder = msgspec.json.Decoder(Item)
         catalog = Catalog.of([decoder.decode(line) for line in lines], items)
-        placements = [Placement.model_validate(fields) for fields in settings.placements]
+        placements = [
+            _without_models(Placement.model_validate(fields), absent, manifest)
+            for fields in settings.placements
+        ]
         weighting = Weighting.model_validate(settings.weighting)
+        first_seen = _mapped_arrays(directory).get("first_seen")
+        if first_seen is not None and first_seen.shape != (len(items),):
+            raise BundleError(f"Bundle {directory}: first_seen.npy is misshapen; train again.")
         models = {
             folder.name: _load_model(folder) for folder in sorted((directory / "models").iterdir())
         }
         rankers = {
             folder.name: _load_ranker(folder, models, len(items))
             for folder in sorted((directory / "rankers").glob("*"))
+            if not absent & _ranked_models(folder)
         }
     except (OSError, ValueError, msgspec.DecodeError) as error:
         raise BundleError(f"Bundle {directory} cannot be read: {error}") from error
@@ -198,6 +261,7 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
         placements={placement.name: placement for placement in placements},
         weighting=weighting,
         rankers=rankers,
+        first_seen=first_seen,
         directory=directory,
     )
 
@@ -222,6 +286,12 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
     present = {
         str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
     } - {"manifest.json"}
+    if any(manifest.is_local(name) for name in set(manifest.files) - present):
+        raise BundleError(
+            f"Bundle {directory} lacks files of {', '.join(manifest.kept_local)}: they store rows "
+            "of customers, which are kept below `published` of the workspace that trained them. "
+            "Take the bundle from there, or train again."
+        )
     if present != set(manifest.files):
         odd = sorted(present ^ set(manifest.files))
         raise BundleError(f"Bundle {directory}: files missing or not in the manifest: {odd[:5]}")
@@ -236,6 +306,25 @@ def _load_model(folder: Path) -> Model:
         raise BundleError(f"Bundle has a model {folder.name!r} that this code does not know.")
     model: Model = family.model.from_arrays(_mapped_arrays(folder))
     return model
+
+
+def _without_models(placement: Placement, absent: frozenset[str], manifest: Manifest) -> Placement:
+    """The placement with the other models' weights as they are."""
+    if not absent:
+        return placement
+    blend = {name: weight for name, weight in placement.blend.items() if name not in absent}
+    strangers = {n: weight for n, weight in placement.stranger_blend.items() if n not in absent}
+    if not any(weight > 0 for weight in blend.values()):
+        raise BundleError(
+            f"Placement {placement.name!r} of bundle {manifest.model_version} is left without a "
+            f"model: {', '.join(sorted(absent))} are kept in the workspace that trained it."
+        )
+    return placement.model_copy(update={"blend": blend, "stranger_blend": strangers})
+
+
+def _ranked_models(folder: Path) -> frozenset[str]:
+    content = (folder / "settings.json").read_bytes()
+    return frozenset(msgspec.json.decode(content, type=_RankerSettings).models)
 
 
 def _load_ranker(folder: Path, models: Mapping[str, Model], n_items: int) -> Ranker:
@@ -269,10 +358,14 @@ def _mapped_arrays(folder: Path) -> Mapping[str, Array]:
 def _write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
     folder.mkdir(parents=True)
     for key, array in arrays.items():
-        with (folder / f"{key}.npy").open("wb") as file:
-            np.save(file, np.asarray(array, order="C"), allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_array(folder / f"{key}.npy", array)
+
+
+def _write_array(path: Path, array: Array) -> None:
+    with path.open("wb") as file:
+        np.save(file, np.asarray(array, order="C"), allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _encode(value: object) -> bytes:

@@ -119,6 +119,10 @@ class Recipe(_Section):
     placements: tuple[Placement, ...] = DEFAULT_PLACEMENTS
     blend_search: BlendSearch = BlendSearch()
     ranker: RankerConfig | None = None
+    customer_rows: bool = False
+    """Whether a published bundle may hold models that store rows of customers or visits (`up_cf`,
+    `tifu_knn`, `session_knn`): a shop says yes to that, nobody else. The rows have no ids, those of
+    erased customers are dropped when the service loads them, and they never enter MLflow."""
 
     @field_validator("models")
     @classmethod

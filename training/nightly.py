@@ -30,7 +30,7 @@ from training.datasets import DataFile, import_files
 from training.datasets.sources import Contents
 from training.gate import Decision, decide
 from training.lock import FileLock
-from training.publish import promote, settle
+from training.publish import promote, settle, stage
 from training.report import log_trial, print_metrics, summary_of
 from training.revision import code_revision
 from training.smoke import smoke_check
@@ -114,6 +114,9 @@ def run(
                     bundle = _refit(source, candidate, provenance, tell=bar.tell)
                     directory = _save(bundle, workspace)
                 with steps.step("register"):
+                    # Rows of customers are not in MLflow: what is registered can be promoted only
+                    # from the published directory.
+                    stage(directory, root=workspace.published)
                     tracked.log_bundle(directory)
                     version = tracking.register(tracked, tags=_tags(recipe))
                     tracking.set_alias("challenger", version)
@@ -143,15 +146,16 @@ def run(
 
 
 def refuse_personal_rows(recipe: Recipe) -> None:
-    """InvalidConfig where a placement uses a model that stores rows of customers: such a bundle may
-    not enter MLflow, and it is better to say so before hours of training."""
+    """InvalidConfig where a placement uses a model that stores rows of customers and the shop has
+    not said yes to that: it is better to say so before hours of training."""
     for name in families_needed(recipe.placements, recipe):
-        if MODELS[name].model.holds_personal_rows:
+        if MODELS[name].model.holds_personal_rows and not recipe.customer_rows:
             raise InvalidConfig(
                 "recipe.placements",
                 name,
-                "this model keeps rows of customers, which may not enter MLflow; take it out of "
-                "the blends (`recsys benchmark` measures it)",
+                "this model stores rows of customers (without ids, dropped when erased, never in "
+                "MLflow); set `recipe.customer_rows: true` to allow that, or take it out of the "
+                "blends",
             )
 
 

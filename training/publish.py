@@ -5,6 +5,9 @@ again finishes the work. Callers hold the workspace's lock, so that two never mo
 
 MLflow's alias `champion` is the decision and the pointer follows it: `promote` and `roll_back` move
 the alias and then the pointer; `settle` lets it catch up where a process died between the two.
+
+A bundle with rows of customers is whole only in the published directory: MLflow has it without
+them. Such a version can be promoted as long as its directory is among those that are kept.
 """
 
 from __future__ import annotations
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from training.tracking import Tracking
 
 CHAMPION: Final = "champion"
+
+
+class RowsGone(BundleError):
+    """A registered version whose rows of customers, kept on this disk alone, were removed."""
+
 
 SmokeCheck = Callable[[Bundle], None]
 """Raises BundleError where a bundle that loads must not serve all the same."""
@@ -146,7 +154,7 @@ def promote(
     The bundle is staged and checked before anything moves, so that the alias never names a bundle
     that cannot serve.
     """
-    stage(tracking.bundle_directory(version), root=root, check=check)
+    stage(_whole_bundle(tracking, version, root=root), root=root, check=check)
     tracking.promote(version)
     return _follow(tracking, root=root, keep=keep)
 
@@ -160,7 +168,7 @@ def roll_back(
     """
     before = tracking.previous_champions()
     if before:
-        stage(tracking.bundle_directory(before[-1]), root=root, check=check)
+        stage(_whole_bundle(tracking, before[-1], root=root), root=root, check=check)
     tracking.rollback()
     return _follow(tracking, root=root, keep=keep)
 
@@ -170,13 +178,17 @@ def settle(
 ) -> str | None:
     """Serves MLflow's champion where the pointer names another version; says what it did.
 
-    None where there was nothing to repair. For the start of a run that holds the lock.
+    None where there was nothing to repair. For the start of a run that holds the lock, which goes
+    on where the champion's rows of customers are gone: it may well find the next one.
     """
     champion = tracking.champion()
     served = served_version(root)
     if champion is None or served == champion.model_version:
         return None
-    stage(tracking.bundle_directory(champion.version), root=root, check=check)
+    try:
+        stage(_whole_bundle(tracking, champion.version, root=root), root=root, check=check)
+    except RowsGone as gone:
+        return f"{gone} What was served before stays."
     _follow(tracking, root=root, keep=keep)
     return (
         f"MLflow's champion is version {champion.version} ({champion.model_version}), but "
@@ -208,6 +220,26 @@ def _follow(tracking: Tracking, *, root: Path, keep: int | None) -> Publication:
     if keep is not None:
         prune(root, keep=keep)
     return publication
+
+
+def _whole_bundle(tracking: Tracking, version: str, *, root: Path) -> Path:
+    """MLflow's copy of a version; of one with rows of customers that of the published directory.
+
+    RowsGone where that is no longer there.
+    """
+    logged = tracking.bundle_directory(version)
+    manifest = read_manifest(logged)
+    if not manifest.kept_local:
+        return logged
+    own = bundle_directory(root, manifest.model_version)
+    if not own.is_dir():
+        raise RowsGone(
+            f"Version {version} ({manifest.model_version}) cannot be served any more: its models "
+            f"{', '.join(manifest.kept_local)} store rows of customers, which are kept in {own} "
+            "alone, and that is gone (`keep_bundles` says how many directories stay). Name a newer "
+            "version, or train again."
+        )
+    return own
 
 
 def _readable(root: Path) -> Publication | None:

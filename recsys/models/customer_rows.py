@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -112,9 +112,9 @@ class CustomerRows:
         shared = self.by_item[asking.numbers][:, near.numbers].toarray() * asking.scores[:, None]
         return np.asarray(shared @ (given / near.scores), np.float64)
 
-    def without(self, persons: Collection[str]) -> CustomerRows:
-        """The rows that belong to none of these person keys; itself where none does."""
-        kept = kept_rows(self.owners, persons)
+    def without(self, owners: Owners) -> CustomerRows:
+        """The rows that belong to none of these owners; itself where none does."""
+        kept = kept_rows(self.owners, owners)
         if kept.all():
             return self
         places = np.flatnonzero(kept)

@@ -6,7 +6,7 @@ The recency-pruned inverted index of VMIS-kNN (Kersbergen, Sprangers, Schelter: 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -72,9 +72,9 @@ class SessionIndex:
         arrays = (starts, items, times, owners, item_starts, item_visits, rarity)
         return cls(*(_read_only(array) for array in arrays))
 
-    def without(self, persons: Collection[str], *, visits_per_item: int) -> SessionIndex:
-        """The index without the visits of these person keys; itself where they have none."""
-        kept = kept_rows(self.owners, persons)
+    def without(self, owners: Owners, *, visits_per_item: int) -> SessionIndex:
+        """The index without the visits of these owners; itself where they have none."""
+        kept = kept_rows(self.owners, owners)
         if kept.all():
             return self
         lengths = np.diff(self.starts)

@@ -6,7 +6,7 @@ VMIS-kNN (Kersbergen, Sprangers, Schelter: Serenade, SIGMOD 2022) with the decay
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,6 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.ids import Numbers
+from recsys.models.owners import Owners
 from recsys.models.saved_arrays import text_array, text_of
 from recsys.models.session_index import SessionIndex, index_sessions
 from recsys.models.session_kernels import (
@@ -102,9 +103,9 @@ class SessionKnnModel:
             contributions=contributions,
         )
 
-    def without(self, persons: Collection[str]) -> SessionKnnModel:
-        """The model without the visits of these person keys."""
-        index = self.index.without(persons, visits_per_item=self.config.visits_per_item)
+    def without(self, owners: Owners) -> SessionKnnModel:
+        """The model without the visits of these owners."""
+        index = self.index.without(owners, visits_per_item=self.config.visits_per_item)
         return self if index is self.index else SessionKnnModel(index, self.config)
 
     def arrays(self) -> Mapping[str, Array]:

@@ -7,7 +7,7 @@ was better on every validation period that we measured.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ from recsys.models.customer_rows import (
     weighted_rows,
 )
 from recsys.models.neighbours import work
+from recsys.models.owners import Owners
 from recsys.models.saved_arrays import text_array, text_of
 from recsys.models.sparse_scores import SparseScorer, largest_first, shares
 from recsys.query import Array, Contributions, Query, ScoredItems, Scorer
@@ -101,9 +102,9 @@ class TifuKnnModel:
         shape = (len(queries), self.rows.values.shape[1])
         return frequencies_of(Purchases.of(users, items, times), self.config, shape)
 
-    def without(self, persons: Collection[str]) -> TifuKnnModel:
-        """The model without the rows of these person keys."""
-        rows = self.rows.without(persons)
+    def without(self, owners: Owners) -> TifuKnnModel:
+        """The model without the rows of these owners."""
+        rows = self.rows.without(owners)
         return self if rows is self.rows else TifuKnnModel(rows, self.config)
 
     def arrays(self) -> Mapping[str, Array]:

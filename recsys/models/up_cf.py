@@ -6,7 +6,7 @@ UMAP 2020. Recency is told in days here, so that what is bought now counts, whoe
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -17,6 +17,7 @@ from scipy.sparse import csr_array
 from recsys.models.customer_rows import CustomerRows, newest_customers, weighted_rows
 from recsys.models.decayed import binary_of
 from recsys.models.neighbours import work
+from recsys.models.owners import Owners
 from recsys.models.saved_arrays import text_array, text_of
 from recsys.models.sparse_scores import SparseScorer, largest_first, shares, stacked
 from recsys.query import Array, Contributions, Query, ScoredItems, Scorer
@@ -83,9 +84,9 @@ class UpCfModel:
         weight = max(len(items), 1) ** -self.config.asymmetry
         return ScoredItems(items, np.full(len(items), weight, np.float32))
 
-    def without(self, persons: Collection[str]) -> UpCfModel:
-        """The model without the rows of these person keys."""
-        rows = self.rows.without(persons)
+    def without(self, owners: Owners) -> UpCfModel:
+        """The model without the rows of these owners."""
+        rows = self.rows.without(owners)
         return self if rows is self.rows else UpCfModel(rows, self.config)
 
     def arrays(self) -> Mapping[str, Array]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from recsys.bundle import Bundle, load_bundle, save_bundle
+from recsys.bundle import (
+    Bundle,
+    load_bundle,
+    load_public_bundle,
+    public_files,
+    read_manifest,
+    save_bundle,
+)
 from recsys.errors import BundleError
 from recsys.events import EVENT_KINDS
+from recsys.models.owners import owner_codes
 from recsys.operations import recommend
 from recsys.shelf import Shelf
 from recsys.store import StoredEvent
@@ -136,3 +146,58 @@ def test_what_was_said_of_an_item_is_no_history_but_hides_it(bundle: Bundle) -> 
     assert len(bundle.history([no, undone], now=now)) == 0
     assert bundle.refused([no], now=now).tolist() == [0]
     assert bundle.refused([no, undone], now=now).tolist() == []
+
+
+PERSONAL = {"session_knn", "tifu_knn", "up_cf"}
+
+
+def test_stored_rows_of_erased_persons_are_left_out(
+    bundle: Bundle, small_data: TrainingData
+) -> None:
+    everybody = owner_codes(small_data.users.ids())
+    left = bundle.without(everybody)
+    changed = {name for name, model in left.models.items() if model is not bundle.models[name]}
+    assert changed == PERSONAL
+    assert all(not len(left.models[name].arrays()["owners"]) for name in PERSONAL)
+    assert left.without(everybody) is left
+    assert bundle.without(owner_codes(["u:nobody"])) is bundle
+
+
+def test_a_bundle_names_what_is_kept_local_and_is_refused_without_it(
+    bundle: Bundle, tmp_path: Path
+) -> None:
+    directory = save_bundle(bundle, tmp_path / "v1")
+    assert set(read_manifest(directory).kept_local) == PERSONAL
+    public = set(public_files(directory))
+    assert not any(name.split("/")[1] in PERSONAL for name in public if name.startswith("models/"))
+    shutil.rmtree(directory / "models" / "up_cf")
+    with pytest.raises(BundleError, match="store rows of customers"):
+        load_bundle(directory)
+
+
+def test_a_public_copy_answers_without_the_models_that_store_customers(
+    bundle: Bundle, small_data: TrainingData, tmp_path: Path
+) -> None:
+    mixed = bundle.placements["for_you"].with_blend({"up_cf": 0.5, "repeat": 0.5})
+    plain = mixed.with_blend({"repeat": 0.5})
+    placements = {**bundle.placements, "for_you": mixed}
+    directory = save_bundle(replace(bundle, placements=placements), tmp_path / "v1")
+    for name in PERSONAL:
+        shutil.rmtree(directory / "models" / name)
+    copy = load_public_bundle(directory)
+    assert PERSONAL & set(copy.models) == set()
+    assert copy.placements["for_you"] == plain
+    expected = replace(bundle, placements={**bundle.placements, "for_you": plain})
+    assert answers(copy, small_data) == answers(expected, small_data)
+    (directory / "items.json").unlink()
+    with pytest.raises(BundleError, match=r"items\.json"):
+        load_public_bundle(directory)
+
+
+def test_a_placement_left_without_a_model_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    alone = {"for_you": bundle.placements["for_you"].with_blend({"up_cf": 1.0})}
+    directory = save_bundle(replace(bundle, placements=alone), tmp_path / "v1")
+    assert load_public_bundle(directory).placements == alone
+    shutil.rmtree(directory / "models" / "up_cf")
+    with pytest.raises(BundleError, match="without a model: up_cf"):
+        load_public_bundle(directory)

@@ -14,24 +14,33 @@ from scipy.sparse import csr_array
 
 from recsys.bundle import Bundle, Manifest, save_bundle
 from recsys.catalog import Catalog, Item
+from recsys.models.customer_rows import CustomerRows
 from recsys.models.neighbours import NeighbourModel
+from recsys.models.owners import owner_codes
 from recsys.models.popularity import PopularityModel
+from recsys.models.up_cf import UpCfConfig, UpCfModel
 from recsys.placements import Placement
+from recsys.query import Model
 from recsys.weighting import Weighting
 from training.tracking import Tracking
 from training.workspace import Workspace
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 ITEMS = ("bag", "camera", "lens", "mug", "plate", "tripod")
+CUSTOMER = "u:stored"
+"""Whom `make_bundle(customers=True)` stores."""
 MakeBundle = Callable[..., Path]
 
 
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> MakeBundle:
     """Writes a bundle of six items and gives its directory: a camera leads to a lens, all else to
-    the mug; `loved` is the most popular item."""
+    the mug; `loved` is the most popular item; with `customers` one of them is stored, who bought a
+    camera and a bag."""
 
-    def make(model_version: str, *, loved: str = "mug", withdrawn: bool = False) -> Path:
+    def make(
+        model_version: str, *, loved: str = "mug", withdrawn: bool = False, customers: bool = False
+    ) -> Path:
         catalog = Catalog.of([Item(item_id=id, title=id, withdrawn=withdrawn) for id in ITEMS])
         number = catalog.vocabulary.number
         popularity = np.linspace(0.1, 0.6, len(ITEMS), dtype=np.float32)
@@ -39,6 +48,17 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         weights = np.zeros((len(ITEMS), len(ITEMS)), np.float32)
         weights[number("camera"), number("lens")] = 1.0
         weights[number("camera"), number("tripod")] = 0.5
+        models: dict[str, Model] = {
+            "random_walk": NeighbourModel(csr_array(weights), binary=True),
+            "popularity": PopularityModel.of(popularity),
+        }
+        blend = {"random_walk": 1.0, "popularity": 0.1}
+        if customers:
+            bought = np.zeros((1, len(ITEMS)), np.float32)
+            bought[0, [number("bag"), number("camera")]] = 1.0
+            rows = CustomerRows.of(csr_array(bought), csr_array(bought), owner_codes([CUSTOMER]))
+            models["up_cf"] = UpCfModel(rows, UpCfConfig())
+            blend["up_cf"] = 5.0
         bundle = Bundle(
             manifest=Manifest(
                 model_version=model_version,
@@ -49,14 +69,11 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
             ),
             items=catalog.vocabulary,
             catalog=catalog,
-            models={
-                "random_walk": NeighbourModel(csr_array(weights), binary=True),
-                "popularity": PopularityModel.of(popularity),
-            },
+            models=models,
             placements={
                 "for_you": Placement(
                     name="for_you",
-                    blend={"random_walk": 1.0, "popularity": 0.1},
+                    blend=blend,
                     fallback=("popularity",),
                     repeats="exclude_history",
                 ),

@@ -186,8 +186,27 @@ def test_a_model_that_stores_customers_is_refused_before_anything_is_done(
 ) -> None:
     blend = [{"name": "for_you", "blend": {"up_cf": 1.0}}]
     settings = config(tmp_path / "ws", models={**MODELS, "up_cf": {}}, placements=blend)
-    with pytest.raises(InvalidConfig, match="rows of customers"):
+    with pytest.raises(InvalidConfig, match="customer_rows: true"):
         run(settings, small_shop.end)
+
+
+def test_where_the_shop_allows_it_a_model_that_stores_customers_is_published_but_not_tracked(
+    tmp_path: Path, files: Path, small_shop
+) -> None:
+    blend = {"up_cf": 0.2, "repeat": 0.5, "random_walk": 0.3, "popularity": 0.1}
+    settings = config(
+        tmp_path / "ws",
+        models={**MODELS, "up_cf": {}},
+        placements=[{"name": "for_you", "blend": blend}, *PLACEMENTS[1:]],
+        blend_search={"sweeps": 0},
+        customer_rows=True,
+    )
+    assert run(settings, small_shop.end, files).promoted
+    workspace = Workspace(tmp_path / "ws")
+    directory = bundle_directory(workspace.published, champion(workspace.root))
+    assert "up_cf" in load_bundle(directory).models
+    (logged,) = workspace.mlflow_artifacts.rglob("bundle/models")
+    assert {path.name for path in logged.iterdir()} == set(MODELS)
 
 
 def test_two_runs_at_once_are_refused(after_first: Path, small_shop) -> None:

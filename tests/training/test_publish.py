@@ -19,7 +19,16 @@ from recsys.publication import (
     read_publication,
     write_publication,
 )
-from training.publish import promote, prune, publish, roll_back, rollback, settle, stage
+from training.publish import (
+    RowsGone,
+    promote,
+    prune,
+    publish,
+    roll_back,
+    rollback,
+    settle,
+    stage,
+)
 from training.tracking import Tracking, TrackingError
 
 MakeBundle = Callable[..., Path]
@@ -291,3 +300,32 @@ def test_settling_after_a_rollback_that_died_does_not_remember_the_bad_champion(
     tracking.rollback()
     settle(tracking, root=root)
     assert served(root) == ("night-2", "night-1")
+
+
+def test_a_version_with_rows_of_customers_is_served_from_the_published_directory_alone(
+    root: Path, tracking: Tracking, make_bundle: MakeBundle
+) -> None:
+    for n in (1, 2):
+        directory = make_bundle(f"night-{n}", customers=True)
+        with tracking.run("nightly", params={}, tags={}) as run:
+            run.log_bundle(directory)
+            number = tracking.register(run, tags={})
+        with pytest.raises(RowsGone, match="up_cf store rows of customers"):
+            promote(tracking, number, root=root)
+        stage(directory, root=root)
+        promote(tracking, number, root=root)
+    assert served(root) == ("night-2", "night-1")
+    assert "up_cf" in load_bundle(bundle_directory(root, "night-2")).models
+    roll_back(tracking, root=root)
+    assert served(root) == ("night-1", None)
+
+
+def test_a_champion_whose_rows_of_customers_are_gone_does_not_stop_the_next_night(
+    root: Path, tracking: Tracking, register: Register
+) -> None:
+    promote(tracking, register("night-1"), root=root)
+    tracking.promote(register("night-2", customers=True))
+    told = settle(tracking, root=root)
+    assert told is not None
+    assert "cannot be served any more" in told
+    assert served(root) == ("night-1", None)

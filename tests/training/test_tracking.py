@@ -15,9 +15,10 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from recsys.bundle import load_bundle, verify_files
+from recsys.bundle import load_bundle, read_manifest, verify_files
 from recsys.errors import BundleError, InvalidInput
 from recsys.models import MODELS, ModelFamily
+from recsys.models.owners import owner_codes
 from recsys.models.popularity import PopularityConfig, PopularityModel, fit_popularity
 from training import plots
 from training.predictor import BundlePredictor
@@ -27,6 +28,7 @@ from training.workspace import Workspace
 Register = Callable[..., str]
 MakeBundle = Callable[..., Path]
 DIGEST = "f" * 64
+CUSTOMER = "u:stored"
 
 HOLDS_A_RUN = """
 import sys, pathlib
@@ -282,7 +284,41 @@ def test_nothing_pickled_enters_mlflow(tracking: Tracking, register: Register) -
     assert not any(line.startswith("recsys") for line in required)
 
 
-def test_a_bundle_with_rows_of_single_customers_stays_out_of_mlflow(
+def test_rows_of_single_customers_stay_out_of_mlflow(
+    tracking: Tracking, make_bundle: MakeBundle, register: Register
+) -> None:
+    directory = make_bundle("whole", customers=True)
+    local = {f"models/up_cf/{path.name}" for path in (directory / "models" / "up_cf").iterdir()}
+    saved = tracking.bundle_directory(register("night-1", customers=True))
+    kept = read_manifest(saved)
+    assert kept.kept_local == ("up_cf",)
+    assert local == set(kept.files) - {
+        str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()
+    }
+    note = json.loads((saved.parent / "kept_local.json").read_text())
+    assert note["models"] == ["up_cf"]
+    assert set(note["files"]) == local
+    assert note["where"] == "published/bundles/night-1 below the workspace"
+    code = owner_codes([CUSTOMER]).tobytes()
+    assert code in (directory / "models" / "up_cf" / "owners.npy").read_bytes()
+    assert not any(code in path.read_bytes() for path in saved.parent.rglob("*") if path.is_file())
+
+
+def test_a_version_without_its_rows_of_customers_answers_from_the_rest_and_says_so(
+    register: Register, as_data_scientist: object
+) -> None:
+    register("night-1", customers=True)
+    with pytest.warns(UserWarning, match="night-1 is without up_cf"):
+        bundle = load_model("models:/recsys/1")
+    assert set(bundle.models) == {"random_walk", "popularity"}
+    assert bundle.placements["for_you"].blend == {"random_walk": 1.0, "popularity": 0.1}
+    with pytest.warns(UserWarning, match="published/bundles/night-1"):
+        predictor = mlflow.pyfunc.load_model("models:/recsys/1")
+    answers = predictor.predict(pd.DataFrame({"history": [["camera"]], "k": [2]}))
+    assert answers["item_ids"][0] == ["lens", "tripod"]
+
+
+def test_a_bundle_that_does_not_name_its_rows_of_customers_is_not_logged(
     tracking: Tracking,
     make_bundle: MakeBundle,
     client: MlflowClient,

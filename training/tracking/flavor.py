@@ -1,7 +1,8 @@
 """The bundle directory as an MLflow model: `save_model`, `log_model`, `load_model`, `_load_pyfunc`.
 
 A saved model is the bundle's own files (arrays and JSON, nothing pickled) beside MLflow's `MLmodel`
-and the versions of the packages that it was made with.
+and the versions of the packages that it was made with. The files of models that store rows of
+customers stay where the service reads them; `kept_local.json` says which.
 """
 
 from __future__ import annotations
@@ -11,15 +12,17 @@ import os
 import re
 import shutil
 import sys
+import warnings
 from pathlib import Path
 from typing import Final
 
 import mlflow.artifacts
 import mlflow.models
+import msgspec
 from mlflow import pyfunc
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
-from recsys.bundle import Bundle, load_bundle, read_manifest
+from recsys.bundle import Bundle, Manifest, load_public_bundle, public_files, read_manifest
 from recsys.errors import BundleError
 from recsys.models import MODELS
 from training.predictor import BundlePredictor
@@ -27,6 +30,8 @@ from training.predictor import BundlePredictor
 FLAVOR: Final = "recsys"
 BUNDLE: Final = "bundle"
 """The folder of the bundle inside a saved model."""
+KEPT_LOCAL: Final = "kept_local.json"
+"""Which of its files a saved model lacks, and why."""
 
 
 def save_model(
@@ -37,14 +42,25 @@ def save_model(
 ) -> None:
     """Writes a bundle directory as an MLflow model into `path`, which must not exist yet.
 
-    BundleError where the bundle is unreadable, or holds rows of single customers: such a bundle
-    stays out of MLflow.
+    Without the files of models that store rows of customers. BundleError where the bundle is
+    unreadable, or its manifest does not name such a model.
     """
     source, target = Path(bundle_directory), Path(path)
     manifest = read_manifest(source)
-    _refuse_personal_rows(source)
+    _refuse_undeclared_rows(source, manifest)
     target.mkdir(parents=True)
-    shutil.copytree(source, target / BUNDLE, copy_function=_link_or_copy)
+    for name in public_files(source):
+        copy = target / BUNDLE / name
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        _link_or_copy(source / name, copy)
+    if manifest.kept_local:
+        note = {
+            "models": manifest.kept_local,
+            "files": [name for name in manifest.files if manifest.is_local(name)],
+            "why": "They store rows of customers, which stay on the shop's own disk.",
+            "where": f"published/bundles/{manifest.model_version} below the workspace",
+        }
+        (target / KEPT_LOCAL).write_bytes(msgspec.json.format(msgspec.json.encode(note)))
     (target / "requirements.txt").write_text("\n".join(_requirements()) + "\n")
     model = mlflow.models.Model() if mlflow_model is None else mlflow_model
     model.signature = _signature()
@@ -53,6 +69,7 @@ def save_model(
         data=BUNDLE,
         schema_version=manifest.schema_version,
         model_version=manifest.model_version,
+        kept_local=list(manifest.kept_local),
     )
     pyfunc.add_to_model(model, loader_module="training.tracking", data=BUNDLE)
     model.save(str(target / "MLmodel"))
@@ -77,22 +94,40 @@ def log_model(
 
 
 def load_model(model_uri: str) -> Bundle:
-    """The bundle behind `models:/recsys@champion`, `runs:/…` or a path; every file verified."""
+    """The bundle behind `models:/recsys@champion`, `runs:/…` or a path; every file verified.
+
+    Warns where models are left out because their rows of customers are not in MLflow.
+    """
     local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model_uri))
-    return load_bundle(local / BUNDLE)
+    return _warned(load_public_bundle(local / BUNDLE))
 
 
 def _load_pyfunc(path: str) -> BundlePredictor:
-    return BundlePredictor.load(Path(path))
+    return BundlePredictor(_warned(load_public_bundle(Path(path))))
 
 
-def _refuse_personal_rows(directory: Path) -> None:
+def _warned(bundle: Bundle) -> Bundle:
+    absent = [name for name in bundle.manifest.kept_local if name not in bundle.models]
+    if absent:
+        warnings.warn(
+            f"Bundle {bundle.model_version} is without {', '.join(absent)}: these models store "
+            "rows of customers, which are not in MLflow. Their weight is left out, and so is a "
+            "ranker that looks at them; the whole bundle is in published/bundles/"
+            f"{bundle.model_version} below the workspace.",
+            stacklevel=3,
+        )
+    return bundle
+
+
+def _refuse_undeclared_rows(directory: Path, manifest: Manifest) -> None:
+    """The last door: a bundle by older or foreign code may not name what it stores."""
     for folder in sorted((directory / "models").glob("*")):
         family = MODELS.get(folder.name)
-        if family is not None and family.model.holds_personal_rows:
+        local = family is not None and family.model.holds_personal_rows
+        if local and folder.name not in manifest.kept_local:
             raise BundleError(
-                f"Model {folder.name!r} holds rows of single customers, which must not enter "
-                "MLflow; leave it out of the recipe or keep the bundle local."
+                f"Model {folder.name!r} holds rows of single customers, but the manifest does not "
+                "keep it local; train again with this code."
             )
 
 
@@ -136,10 +171,9 @@ def _requirements() -> list[str]:
     return [f"{name}=={importlib.metadata.version(name)}" for name in sorted(names)]
 
 
-def _link_or_copy(source: str, target: str) -> str:
+def _link_or_copy(source: Path, target: Path) -> None:
     """A second name for a file that is never rewritten; a copy where the disk has no links."""
     try:
         os.link(source, target)
     except OSError:
         shutil.copy2(source, target)
-    return target

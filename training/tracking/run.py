@@ -122,7 +122,7 @@ class Run:
     def log_bundle(self, directory: Path) -> LoggedBundle:
         """Logs a bundle directory as this run's model and links the run's metrics to it.
 
-        BundleError where the bundle is unreadable or holds rows of single customers.
+        Rows of customers stay out (`save_model`). BundleError where the bundle is unreadable.
         """
         manifest = read_manifest(directory)
         run = self._client.get_run(self.run_id)
@@ -132,7 +132,10 @@ class Run:
             source_run_id=self.run_id,
             model_type=FLAVOR,
             params={name: value[:500] for name, value in run.data.params.items()},
-            tags={"model_version": manifest.model_version},
+            tags={
+                "model_version": manifest.model_version,
+                **({"kept_local": ", ".join(manifest.kept_local)} if manifest.kept_local else {}),
+            },
         )
         staged = self._staging / "model"
         try:
