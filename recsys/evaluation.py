@@ -8,7 +8,7 @@ item by what the customer paid for it in the period.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -269,8 +269,8 @@ def numbered_truth(
 
 def shelf_as_of(bundle: Bundle) -> Shelf:
     """The shelf for a moment in the past: dates count, today's stock and withdrawals do not."""
-    shelf = Shelf.of(bundle.catalog)
-    return Shelf(shelf.catalog, shelf.items, np.ones_like(shelf.offered), shelf.opens, shelf.closes)
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    return replace(shelf, offered=np.ones_like(shelf.offered))
 
 
 def _measured(

@@ -7,6 +7,8 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from recsys.phrases import Tone
+
 Level = Literal["individual", "session", "page", "segment", "everybody"]
 """Where an item came from, from the most to the least personal.
 
@@ -14,7 +16,40 @@ Level = Literal["individual", "session", "page", "segment", "everybody"]
 the page or the cart; `segment`: the country or group; `everybody`: what all customers do.
 """
 
-Repeats = Literal["allow", "exclude_purchased", "exclude_history"]
+Repeats = Literal["allow", "exclude_purchased", "exclude_history", "when_due"]
+"""`when_due`: what was bought comes back when its buyer has a habit of it and it is due again."""
+Shows = Literal["everything", "new", "on_sale"]
+Seeds = Literal["page", "last_purchases"]
+
+
+class Fatigue(BaseModel):
+    """An item that was shown `times` times without a click rests, everywhere, until it has not been
+    shown for `rest_days`; it comes earlier only where nothing else is left."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    times: int = Field(default=5, ge=1, le=100)
+    rest_days: float = Field(default=7.0, gt=0, le=365)
+
+
+class Exploration(BaseModel):
+    """New items get a `share` of the places: at most one place in `every`, never above position
+    `first` (0 is the top), drawn from the `pool` of new items that suit the person best."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    share: float = Field(default=0.05, ge=0, le=0.5)
+    every: int = Field(default=10, ge=2)
+    first: int = Field(default=3, ge=0)
+    new_days: float = Field(default=30.0, gt=0)
+    pool: int = Field(default=20, ge=1, le=1000)
+    models: tuple[str, ...] = ("newcomers", "hybrid", "content")
+    """Which say what suits; the first of them that the bundle has and that has an opinion."""
+
+    @property
+    def chance(self) -> float:
+        """That one of the places is used."""
+        return min(1.0, self.share * self.every)
 
 
 class Placement(BaseModel):
@@ -34,6 +69,22 @@ class Placement(BaseModel):
     """How many items each model may put forward."""
     repeats: Repeats = "allow"
     """Whether items of the person's own history may be shown."""
+    shows: Shows = "everything"
+    """Which items may be shown: `new` ones of the last `new_days`, or those `on_sale`. A list of
+    these holds nothing else, and is short where there are few."""
+    new_days: float = Field(default=30.0, gt=0)
+    seeds: Seeds = "page"
+    """Where the items of the page come from when the request names none."""
+    seed_days: float = Field(default=60.0, gt=0)
+    """How long ago the last purchases may be."""
+    same_category: float = Field(default=1.0, ge=0, le=1)
+    """What a score is multiplied with in the category of one of the items of the page."""
+    returned_like: float = Field(default=0.5, ge=0, le=1)
+    """What a score is multiplied with in the category and brand of what the person gave back."""
+    sale_boost: float = Field(default=0.0, ge=0, le=10)
+    """A score on sale is multiplied with 1 + boost · the person's price sensitivity, 0 to 1."""
+    fatigue: Fatigue | None = None
+    exploration: Exploration | None = None
     engine_weight: float = Field(default=1.0, ge=0)
     """Rerank only: the weight of the search engine's own order."""
     stranger_blend: dict[str, float] = {}
@@ -41,6 +92,9 @@ class Placement(BaseModel):
     those of the others."""
     max_shift: int | None = Field(default=None, ge=0)
     """Rerank only: how many places an item may move from the engine's order; None for any."""
+
+    tone: Tone | None = None
+    """How reasons are said here; None for the shop's own tone."""
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -51,14 +105,23 @@ class Placement(BaseModel):
             if weight > 0 or self.stranger_blend.get(name, 0.0) > 0
         )
 
+    @property
+    def knowledge(self) -> tuple[str, ...]:
+        """The models that it asks for something else than scores, where the bundle has them."""
+        asked = ("refill",) if self.repeats == "when_due" else ()
+        return asked + (() if self.exploration is None else self.exploration.models)
+
     def with_blend(self, blend: Mapping[str, float]) -> Placement:
         """The same placement with other weights."""
         return self.model_copy(update={"blend": dict(blend)})
 
 
+WITH_SEGMENTS: Final = ("popularity_by_segment", "popularity_by_country", "popularity")
+
 DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
     Placement(
         name="for_you",
+        repeats="when_due",
         blend={
             "session": 0.25,
             "repeat": 0.15,
@@ -69,15 +132,50 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
             "trending": 0.05,
             "popularity": 0.05,
         },
+        fallback=WITH_SEGMENTS,
     ),
-    Placement(name="similar", blend={"item_item": 1.0, "content": 0.5}, repeats="allow"),
+    Placement(name="similar", blend={"item_item": 1.0, "content": 0.5}),
     Placement(
         name="bought_together",
         blend={"bought_together": 1.0},
-        fallback=("item_item", "content", "popularity_by_country", "popularity"),
+        fallback=("item_item", "content", *WITH_SEGMENTS),
+    ),
+    Placement(
+        name="complements_after_purchase",
+        blend={"bought_together": 1.0, "item_item": 0.1},
+        fallback=WITH_SEGMENTS,
+        repeats="exclude_purchased",
+        seeds="last_purchases",
+        same_category=0.3,
+    ),
+    Placement(name="buy_again", blend={"refill": 1.0}, fallback=WITH_SEGMENTS, repeats="when_due"),
+    Placement(name="recently_viewed", blend={"recent": 1.0}, fallback=()),
+    Placement(
+        name="continue_shopping",
+        blend={"recent": 1.0, "session": 0.3, "content": 0.1},
+        fallback=("popularity_by_category", *WITH_SEGMENTS),
+        repeats="exclude_purchased",
     ),
     Placement(name="trending", blend={"trending": 1.0}),
-    Placement(name="recently_viewed", blend={"recent": 1.0}, fallback=()),
+    Placement(
+        name="new_for_you",
+        blend={"newcomers": 1.0, "hybrid": 0.5, "content": 0.5, "random_walk": 0.3},
+        fallback=("hybrid", *WITH_SEGMENTS),
+        repeats="exclude_purchased",
+        shows="new",
+    ),
+    Placement(
+        name="on_sale",
+        blend={"session": 0.3, "random_walk": 0.4, "als": 0.3, "content": 0.2},
+        fallback=WITH_SEGMENTS,
+        repeats="when_due",
+        shows="on_sale",
+    ),
+    Placement(
+        name="popular_in_segment",
+        blend={"popularity_by_segment": 1.0},
+        fallback=("popularity_by_country", "popularity"),
+    ),
     Placement(
         name="rerank",
         blend={
@@ -92,3 +190,4 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
         fallback=(),
     ),
 )
+"""Every place of a page that has a name here; a recipe or `configs/placements.yaml` changes it."""
