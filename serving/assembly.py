@@ -52,6 +52,7 @@ class Worker:
                 monitoring=monitoring,
                 history_limit=config.history_limit,
                 session=timedelta(minutes=config.session_minutes),
+                voice=config.reasons.voice,
             ),
             source=source,
             store=store,
@@ -67,6 +68,7 @@ class Worker:
             request_seconds=config.request_seconds,
             clock=utc_now,
             rng=np.random.default_rng(),
+            segment_consent=config.segment_consent.rule,
         )
         source.start()
         return cls(build_app(parts, limits=limits_of(config)), parts)

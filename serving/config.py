@@ -13,7 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from recsys.errors import InvalidConfig
+from recsys.event_adapters import SegmentConsent
 from recsys.events import Tolerance
+from recsys.phrases import Language, Tone
+from recsys.reasons import Voice, sensitive_paths
 
 CONFIG_PATH_VARIABLE: Final = "RECSYS_SERVING_CONFIG"
 """Environment variable with the path of the YAML file, for the worker processes."""
@@ -21,6 +24,48 @@ OVERRIDES_VARIABLE: Final = "RECSYS_SERVING_OVERRIDES"
 """Environment variable with a JSON object of keys that replace those of the file."""
 API_KEY_VARIABLE: Final = "RECSYS_API_KEY"
 """Environment variable with the API key; never a key of the file."""
+
+
+class ReasonsConfig(BaseModel):
+    """How the shop speaks of why an item is shown."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    language: Language = "en"
+    """Where a request does not say."""
+    tone: Tone = "open"
+    """`open` names the evidence ("because you bought …"), `subtle` does not ("matches your taste").
+    A placement may have a tone of its own."""
+    sensitive_categories: tuple[str, ...] = ()
+    """Category paths such as `Health > Intimate`: neither they nor anything in them is named."""
+    min_customers: int = Field(default=5, ge=2)
+    """The least number of distinct customers that a reason counts."""
+
+    @property
+    def voice(self) -> Voice:
+        """The same, as reasons are told."""
+        return Voice(
+            language=self.language,
+            tone=self.tone,
+            sensitive=sensitive_paths(self.sensitive_categories),
+            min_customers=self.min_customers,
+        )
+
+
+class SegmentConsentConfig(BaseModel):
+    """Which categories of a shop's consent banner decide for Segment's messages."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    personalization: tuple[str, ...] = SegmentConsent().personalization
+    """The first of these that a message has; one that has none says nothing."""
+    analytics: tuple[str, ...] = SegmentConsent().analytics
+    """Any of these."""
+
+    @property
+    def rule(self) -> SegmentConsent:
+        """The same, as messages are read."""
+        return SegmentConsent(self.personalization, self.analytics)
 
 
 class ServingConfig(BaseModel):
@@ -71,6 +116,11 @@ class ServingConfig(BaseModel):
     """How long events wait for others to be committed with."""
     answer_log_queue: int = Field(default=10_000, ge=1)
     """Answers waiting to be logged; more are dropped and counted."""
+    reasons: ReasonsConfig = ReasonsConfig()
+    """How answers say why an item is shown."""
+
+    segment_consent: SegmentConsentConfig = SegmentConsentConfig()
+    """How `POST /v1/events/segment` reads consent."""
 
     @property
     def store_path(self) -> Path:

@@ -15,9 +15,10 @@ from numpy.random import Generator
 
 from recsys.ids import NONE, Numbers
 from recsys.operations import Answer, Ranking, Recommendation, recommend, rerank
+from recsys.phrases import Language
 from recsys.placements import Placement
 from recsys.query import Listed, Query
-from recsys.reasons import reasons, source_words
+from recsys.reasons import Voice, reasons, source_words
 from recsys.store import LoggedAnswer, Store
 from serving.answer_record import ranking_level, record_of_list, record_of_ranking
 from serving.bundle_source import RERANK
@@ -46,12 +47,19 @@ class Engine:
     """Answers from a store and whatever `Serving` it is handed; keeps nothing between requests."""
 
     def __init__(
-        self, store: Store, *, monitoring: Monitoring, history_limit: int, session: timedelta
+        self,
+        store: Store,
+        *,
+        monitoring: Monitoring,
+        history_limit: int,
+        session: timedelta,
+        voice: Voice | None = None,
     ) -> None:
         self._store = store
         self._monitoring = monitoring
         self._history_limit = history_limit
         self._session = session
+        self._voice = voice or Voice()
 
     def recommend(
         self, request: RecommendationsRequest, serving: Serving, *, now: datetime, rng: Generator
@@ -84,7 +92,8 @@ class Engine:
                 explain=request.explain,
             )
             taken = np.concatenate([taken, answer.numbers])
-            lists.append(_list(request, asked, answer, here, variant))
+            voice = self._voice_of(request.language, placement)
+            lists.append(_list(request, asked, answer, here, variant, voice))
             logged.append(
                 record_of_list(recommendation_id, asked.placement, answer, permitted, here, variant)
             )
@@ -119,7 +128,7 @@ class Engine:
             raise invalid("placement", RERANK, "the served bundle cannot rerank; train it so")
         (ranking,) = rerank(variant.bundle, [query], placement)
         recommendation_id = new_id(rng)
-        ranked = _ranked(request.items, ranking)
+        ranked = _ranked(request.items, ranking, request.language or self._voice.language)
         self._count(RERANK, variant, ranking_level(query))
         return (
             RerankAnswer(
@@ -148,6 +157,14 @@ class Engine:
         query = query_of(permitted, user, context, variant.bundle, now=now, session=self._session)
         return permitted, variant, query
 
+    def _voice_of(self, language: Language | None, placement: Placement) -> Voice:
+        """The shop's voice, in the language and the tone that are asked for here."""
+        return replace(
+            self._voice,
+            language=language or self._voice.language,
+            tone=placement.tone or self._voice.tone,
+        )
+
     def _count(self, placement: str, variant: ServedVariant, level: str | None) -> None:
         self._monitoring.answers.labels(placement, variant.name, level or "none").inc()
 
@@ -171,12 +188,13 @@ def _list(
     answer: Answer,
     query: Query,
     variant: ServedVariant,
+    voice: Voice,
 ) -> PlacementAnswer:
     return PlacementAnswer(
         placement=asked.placement,
         level=answer.level,
         items=[
-            _item(item, position, request, query, variant)
+            _item(item, position, request, query, variant, voice)
             for position, item in enumerate(answer.items)
         ],
     )
@@ -188,6 +206,7 @@ def _item(
     request: RecommendationsRequest,
     query: Query,
     variant: ServedVariant,
+    voice: Voice,
 ) -> RecommendedItem:
     item = variant.shelf.items[recommended.number]
     fields = request.fields
@@ -195,9 +214,9 @@ def _item(
         item_id=item.item_id,
         score=recommended.score,
         source=recommended.source,
-        source_text=source_words(recommended.source),
+        source_text=source_words(recommended.source, voice.language),
         position=position,
-        reasons=_reasons(recommended, query, variant) if request.explain else UNSET,
+        reasons=_reasons(recommended, query, variant, voice) if request.explain else UNSET,
         title=item.title if "title" in fields else UNSET,
         price=item.price if "price" in fields else UNSET,
         brand=item.brand if "brand" in fields else UNSET,
@@ -206,13 +225,9 @@ def _item(
 
 
 def _reasons(
-    recommended: Recommendation, query: Query, variant: ServedVariant
+    recommended: Recommendation, query: Query, variant: ServedVariant, voice: Voice
 ) -> list[ReasonAnswer]:
     items = variant.shelf.items
-
-    def title(number: int) -> str:
-        return items[number].title or items[number].item_id
-
     return [
         ReasonAnswer(
             code=reason.code,
@@ -220,13 +235,10 @@ def _reasons(
             share=reason.share,
             item_id=UNSET if reason.item is None else items[reason.item].item_id,
             trait=UNSET if reason.trait is None else reason.trait,
+            facts=dict(reason.facts) if reason.facts else UNSET,
         )
         for reason in reasons(
-            recommended.why,
-            item=recommended.number,
-            source=recommended.source,
-            query=query,
-            title=title,
+            recommended, query=query, bundle=variant.bundle, shelf=variant.shelf, voice=voice
         )
     ]
 
@@ -251,7 +263,7 @@ def _listed(items: Sequence[RerankItem], variant: ServedVariant) -> Listed:
     )
 
 
-def _ranked(items: Sequence[RerankItem], ranking: Ranking) -> list[RankedItem]:
+def _ranked(items: Sequence[RerankItem], ranking: Ranking, language: Language) -> list[RankedItem]:
     return [
         RankedItem(
             item_id=items[original].item_id,
@@ -259,7 +271,7 @@ def _ranked(items: Sequence[RerankItem], ranking: Ranking) -> list[RankedItem]:
             original_position=original,
             score=score,
             source=source,
-            source_text=source_words(source),
+            source_text=source_words(source, language),
         )
         for position, (original, score, source) in enumerate(
             zip(ranking.order.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)

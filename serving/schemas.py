@@ -8,6 +8,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from recsys.events import Country, Id, Text, Word
+from recsys.phrases import Language
 
 ItemField = Literal["title", "price", "brand", "category"]
 ItemIds = Annotated[list[Id], Meta(max_length=1000)]
@@ -62,6 +63,7 @@ class RecommendationsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=
     consent: RequestConsent | None = None
     context: RequestContext = RequestContext()
     explain: bool = False
+    language: Language | None = None
     fields: Annotated[list[ItemField], Meta(max_length=4)] = []
 
 
@@ -80,6 +82,7 @@ class RerankRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     query: Text | None = None
     consent: RequestConsent | None = None
     context: RequestContext = RequestContext()
+    language: Language | None = None
 
 
 class EventsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -108,6 +111,7 @@ class ReasonAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     share: float
     item_id: str | UnsetType = UNSET
     trait: str | UnsetType = UNSET
+    facts: dict[str, str | int | float] | UnsetType = UNSET
 
 
 class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -168,7 +172,7 @@ class EventResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What became of one event of the batch, in the batch's order."""
 
     event_id: str | None
-    status: Literal["accepted", "duplicate", "rejected"]
+    status: Literal["accepted", "duplicate", "rejected", "ignored"]
     field: str | UnsetType = UNSET
     reason: str | UnsetType = UNSET
 
@@ -180,6 +184,8 @@ class EventsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     accepted: int
     duplicates: int
     rejected: int
+    ignored: int = 0
+    """Sound messages of other systems that tell nothing an answer could use."""
 
 
 class PutResult(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

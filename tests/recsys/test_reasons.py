@@ -1,35 +1,121 @@
-"""Reasons: codes, words and evidence from a model's contributions."""
+"""Reasons are true of whoever asks, name nobody else, and have words in every language and tone."""
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import string
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import get_args
 
 import numpy as np
 import pytest
 
+from recsys.bundle import Bundle, Manifest
+from recsys.catalog import Catalog, Item
 from recsys.events import KIND_NUMBER
 from recsys.models import MODELS
+from recsys.models.bought_together import BoughtTogetherModel
+from recsys.operations import CATALOG, Recommendation, recommend
+from recsys.phrases import DUTCH_SOURCES, LANGUAGES, PHRASES, SOURCE_CODES, TONES, TRAITS, Language
+from recsys.placements import Level, Placement
 from recsys.profiles import Profile
 from recsys.query import Context, Contribution, History, Query
-from recsys.reasons import MAX_REASONS, Reason, reasons, source_words
+from recsys.reasons import (
+    LEAST_SHARE,
+    MAX_REASONS,
+    NEW_FOR,
+    Reason,
+    Voice,
+    reasons,
+    sensitive_paths,
+    source_words,
+)
+from recsys.shelf import Shelf
+from recsys.training_data import TrainingData
 
+NOW = datetime(2026, 11, 2, tzinfo=UTC)
+DAY = 86_400.0
+CAMERA, LENS, BAG, TRIPOD, STRAP = range(5)
 TITLES = ["Camera", "Lens", "Bag", "Tripod", "Strap"]
+SHELF = Shelf.of(
+    Catalog.of(
+        [
+            Item(item_id=str(number), title=title, category=["Photo", title])
+            for number, title in enumerate(TITLES)
+        ]
+    )
+)
 
 
-def query(*done: tuple[int, str], country: str | None = None) -> Query:
+def history_of(*done: tuple[int, str], days: float = 1.0) -> History:
+    """Events at equal distances, the last one at NOW."""
     items = np.array([item for item, _ in done], np.int32)
     kinds = np.array([KIND_NUMBER[kind] for _, kind in done], np.int8)
-    times = np.arange(len(done), dtype=np.float64)
-    history = History(items, kinds, times, np.ones(len(done), np.float32))
-    return Query(
-        now=datetime(2026, 11, 2, tzinfo=UTC), history=history, context=Context(country=country)
+    times = NOW.timestamp() - np.arange(len(done))[::-1] * days * DAY
+    return History(items, kinds, times, np.ones(len(done), np.float32))
+
+
+def query(*done: tuple[int, str], country: str | None = None, days: float = 1.0) -> Query:
+    return Query(now=NOW, history=history_of(*done, days=days), context=Context(country=country))
+
+
+BLENDS = {
+    "for_you": {"random_walk": 1.0, "als": 1.0, "repeat": 0.5, "session": 0.5, "hybrid": 0.5},
+    "similar": {"item_item": 1.0, "content": 0.5},
+    "bought_together": {"bought_together": 1.0},
+    "buy_again": {"refill": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def bundle(small_data: TrainingData) -> Bundle:
+    """The families whose contributions differ in kind."""
+    names = {
+        "popularity_by_country",
+        "popularity",
+        *(n for blend in BLENDS.values() for n in blend),
+    }
+    return Bundle(
+        manifest=Manifest(
+            model_version="v1",
+            as_of=small_data.as_of,
+            window_from=small_data.as_of - timedelta(days=50),
+            config_digest="c",
+            code_revision="r",
+        ),
+        items=small_data.items,
+        catalog=small_data.catalog,
+        models={
+            name: MODELS[name].fit(small_data, MODELS[name].config(), rng=np.random.default_rng(3))
+            for name in sorted(names)
+        },
+        placements={name: Placement(name=name, blend=blend) for name, blend in BLENDS.items()},
+        weighting=small_data.weighting,
     )
 
 
-def told(
-    *why: Contribution, source: str = "random_walk", asked: Query | None = None, item: int = 4
-) -> tuple[Reason, ...]:
-    return reasons(why, item=item, source=source, query=asked or query(), title=TITLES.__getitem__)
+@pytest.fixture
+def told(bundle: Bundle):  # type: ignore[no-untyped-def]
+    """Tells the reasons of the strap (or another item) from what made its score."""
+
+    def tell(
+        *why: Contribution,
+        source: str = "random_walk",
+        asked: Query | None = None,
+        item: int = STRAP,
+        voice: Voice | None = None,
+        shelf: Shelf = SHELF,
+    ) -> tuple[Reason, ...]:
+        level: Level = "individual"
+        return reasons(
+            Recommendation(item, 1.0, source, level, why),
+            query=asked or query(),
+            bundle=bundle,
+            shelf=shelf,
+            voice=voice or Voice(),
+        )
+
+    return tell
 
 
 @pytest.mark.parametrize(
@@ -38,56 +124,219 @@ def told(
         ("purchase", "bought", "because you bought Camera"),
         ("add_to_cart", "in_cart", "because you put Camera into your cart"),
         ("add_to_wishlist", "on_wishlist", "because you saved Camera"),
+        ("rate", "rated", "because you rated Camera"),
         ("view_item", "viewed", "because you looked at Camera"),
         ("custom", "viewed", "because you looked at Camera"),
     ],
 )
-def test_a_history_item_is_named_with_what_was_done_with_it(
-    kind: str, code: str, text: str
-) -> None:
-    (reason,) = told(Contribution("history", 1.0, item=0), asked=query((0, kind)))
-    assert reason == Reason(code, text, 1.0, item=0)
+def test_a_history_item_is_named_with_what_was_done_with_it(told, kind, code, text) -> None:
+    (reason,) = told(Contribution("history", 1.0, item=CAMERA), asked=query((CAMERA, kind)))
+    assert reason == Reason(code, text, 1.0, item=CAMERA)
 
 
-def test_the_most_telling_thing_that_was_done_is_named() -> None:
-    asked = query((0, "view_item"), (0, "purchase"), (0, "view_item"))
-    assert told(Contribution("history", 1.0, item=0), asked=asked)[0].code == "bought"
+def test_the_most_telling_thing_that_was_done_is_named(told) -> None:
+    asked = query((CAMERA, "view_item"), (CAMERA, "purchase"), (CAMERA, "view_item"))
+    assert told(Contribution("history", 1.0, item=CAMERA), asked=asked)[0].code == "bought"
 
 
-def test_an_item_that_speaks_for_itself_was_bought_before() -> None:
-    (reason,) = told(Contribution("history", 1.0, item=0), asked=query((0, "purchase")), item=0)
+def test_nothing_is_claimed_of_an_item_that_is_not_in_the_history(told) -> None:
+    foreign = Contribution("history", 1.0, item=CAMERA)
+    listed = query((CAMERA, "view_item_list"), (LENS, "purchase"))
+    for asked in (query(), query((LENS, "purchase")), listed):
+        assert [reason.code for reason in told(foreign, asked=asked)] == ["taste"]
+    seed = Contribution("seed", 1.0, item=CAMERA)
+    assert [reason.item for reason in told(seed, asked=replace(query(), seeds=np.array([1])))] == [
+        None
+    ]
+
+
+def test_an_item_that_speaks_for_itself_was_bought_before(told) -> None:
+    asked = query((STRAP, "purchase"))
+    (reason,) = told(Contribution("history", 1.0, item=STRAP), asked=asked)
     assert (reason.code, reason.text) == ("bought_before", "you bought it before")
 
 
-def test_the_page_speaks_as_company_or_as_likeness() -> None:
-    seed = Contribution("seed", 1.0, item=1)
-    assert told(seed, source="bought_together")[0].text == "often bought with Lens"
-    assert told(seed, source="content")[0].text == "similar to Lens"
+def test_what_was_looked_at_in_this_visit_is_called_so(told) -> None:
+    asked = query((CAMERA, "view_item"))
+    asked = replace(asked, session=asked.history)
+    (reason,) = told(Contribution("history", 1.0, item=CAMERA), asked=asked)
+    assert (reason.code, reason.text) == ("visit", "because you just looked at Camera")
 
 
-def test_a_country_is_named_and_another_trait_too() -> None:
+def test_a_rhythm_is_told_in_days_from_three_purchases_on(told) -> None:
+    why = Contribution("history", 1.0, item=STRAP)
+    buys = [(STRAP, "purchase")] * 3
+    (due,) = told(why, source="refill", asked=query(*buys, days=30))
+    assert (due.code, due.facts) == ("due", {"days": 30})
+    assert due.text == "you buy it about every 30 days"
+    (twice,) = told(why, source="refill", asked=query(*buys[:2], days=30))
+    assert twice.code == "bought_before"
+
+
+def test_what_a_company_chose_is_not_said_to_be_the_persons_own(told) -> None:
+    asked = replace(query((LENS, "view_item")), account=history_of((CAMERA, "purchase")))
+    why = Contribution("history", 1.0, item=CAMERA)
+    (reason,) = told(why, asked=asked)
+    assert (reason.code, reason.text) == ("account", "because your company chose Camera")
+    assert told(why, asked=asked, item=CAMERA)[0].code == "account_before"
+
+
+def test_the_page_speaks_as_likeness(told) -> None:
+    asked = replace(query(), seeds=np.array([LENS]))
+    (reason,) = told(Contribution("seed", 1.0, item=LENS), source="content", asked=asked)
+    assert (reason.code, reason.text, reason.item) == ("similar_to", "similar to Lens", LENS)
+
+
+def test_a_pair_is_often_bought_together_only_where_enough_customers_did(bundle: Bundle) -> None:
+    model = bundle.models["bought_together"]
+    assert isinstance(model, BoughtTogetherModel)
+    place = int(np.argmax(model.customers))
+    seed = int(np.searchsorted(model.strength.indptr, place, side="right")) - 1
+    item, customers = int(model.strength.indices[place]), int(model.customers[place])
+    asked = replace(query(), seeds=np.array([seed]))
+    shown = Recommendation(
+        item, 1.0, "bought_together", "page", (Contribution("seed", 1.0, item=seed),)
+    )
+    for least, code, facts in (
+        (customers, "bought_with", {"customers": customers}),
+        (customers + 1, "goes_with", {}),
+    ):
+        (reason, *_) = reasons(
+            shown,
+            query=asked,
+            bundle=bundle,
+            shelf=Shelf.of(bundle.catalog),
+            voice=Voice(min_customers=least),
+        )
+        assert reason.code == code
+        assert {k: v for k, v in reason.facts.items() if k == "customers"} == facts
+        if facts:
+            assert float(reason.facts["lift"]) > 1
+
+
+def test_a_country_is_named_and_another_trait_too(told) -> None:
     country = Contribution("trait", 1.0, trait="country")
-    assert told(country, asked=query(country="NL"))[0].text == "popular in NL"
-    declared = Query(now=datetime(2026, 11, 2, tzinfo=UTC), profile=Profile(country="GB"))
+    (reason,) = told(country, asked=query(country="NL"))
+    assert (reason.text, reason.facts) == ("popular in NL", {"country": "NL"})
+    declared = Query(now=NOW, profile=Profile(country="GB"))
     assert told(country, asked=declared)[0].text == "popular in GB"
-    group = Contribution("trait", 1.0, trait="customer_group")
+    group = Contribution("trait", 1.0, trait="customer_group=trade")
     assert told(group)[0].text == "liked by customers with the same customer group"
+    assert "trade" not in str(told(group))
 
 
-def test_the_weightiest_come_first_and_trifles_and_repeats_are_left_out() -> None:
-    why = [Contribution("seed", share, item=n) for n, share in enumerate((0.4, 0.3, 0.2, 0.06))]
-    given = told(*why, Contribution("seed", 0.04, item=4))
+def test_a_new_item_is_called_new_for_a_month(told) -> None:
+    opened = Item(item_id="4", title="Strap", available_from=NOW - timedelta(days=3))
+    shelf = SHELF.with_changes([opened], revision=1)
+    asked = query((CAMERA, "purchase"))
+    why = Contribution("history", 1.0, item=CAMERA)
+    assert [reason.code for reason in told(why, asked=asked, shelf=shelf)] == ["bought", "new"]
+    later = replace(asked, now=NOW - timedelta(days=3) + NEW_FOR)
+    assert [reason.code for reason in told(why, asked=later, shelf=shelf)] == ["bought"]
+
+
+def test_the_weightiest_come_first_and_trifles_and_repeats_are_left_out(told) -> None:
+    asked = query(*((item, "purchase") for item in range(5)))
+    why = [Contribution("history", share, item=n) for n, share in enumerate((0.4, 0.3, 0.2, 0.06))]
+    given = told(*why, Contribution("history", LEAST_SHARE / 2, item=STRAP), asked=asked)
     assert [reason.item for reason in given] == [0, 1, 2]
     assert len(given) == MAX_REASONS
-    twice = Contribution("seed", 0.5, item=0)
-    assert len(told(twice, twice)) == 1
+    twice = Contribution("history", 0.5, item=CAMERA)
+    assert len(told(twice, twice, asked=asked)) == 1
 
 
-def test_without_contributions_the_source_itself_is_the_reason() -> None:
-    assert told(source="popularity") == (Reason("popularity", "popular with everybody", 1.0),)
+def test_without_contributions_the_source_itself_is_the_reason(told) -> None:
+    assert told(source="popularity") == (Reason("popular", "popular with everybody", 1.0),)
 
 
-def test_every_source_has_words() -> None:
-    for source in (*MODELS, "engine", "catalog"):
-        assert source_words(source)
-        assert "_" not in source_words(source)
+def test_the_subtle_tone_names_no_evidence(told) -> None:
+    asked = query((CAMERA, "purchase"))
+    (reason,) = told(
+        Contribution("history", 1.0, item=CAMERA), asked=asked, voice=Voice(tone="subtle")
+    )
+    assert (reason.code, reason.text) == ("bought", "matches your taste")
+
+
+def test_dutch_is_spoken_where_it_is_asked_for(told) -> None:
+    asked = query((CAMERA, "purchase"))
+    why = Contribution("history", 1.0, item=CAMERA)
+    (reason,) = told(why, asked=asked, voice=Voice(language="nl"))
+    assert reason.text == "omdat je Camera hebt gekocht"
+
+
+@pytest.mark.parametrize("path", ["Photo", "photo > CAMERA", "Photo > Camera"])
+def test_nothing_in_a_sensitive_category_is_named(told, path: str) -> None:
+    voice = Voice(sensitive=sensitive_paths([path]))
+    asked = query((CAMERA, "purchase"))
+    why = Contribution("history", 1.0, item=CAMERA)
+    shown = Item(item_id="4", title="Strap", category=["Straps"])
+    shelf = SHELF.with_changes([shown], revision=1)
+    (reason,) = told(why, asked=asked, voice=voice, shelf=shelf)
+    assert (reason.text, reason.item, reason.facts) == ("matches your taste", None, {})
+    (itself,) = told(why, asked=asked, item=CAMERA, voice=voice, shelf=shelf)
+    assert (itself.code, itself.item) == ("taste", None)
+    other = Voice(sensitive=sensitive_paths(["Photo > Lens"]))
+    assert told(why, asked=asked, voice=other)[0].item == CAMERA
+
+
+@pytest.mark.parametrize("code", PHRASES)
+def test_every_code_has_words_in_every_language_and_tone(code: str) -> None:
+    assert set(PHRASES[code]) == set(LANGUAGES)
+    for phrase in PHRASES[code].values():
+        for tone in TONES:
+            assert phrase.said(tone).strip()
+    named = {language: _fields(phrase.open) for language, phrase in PHRASES[code].items()}
+    assert named["en"] == named["nl"]
+    assert all(not _fields(phrase.subtle) for phrase in PHRASES[code].values())
+
+
+def test_every_source_and_trait_has_words_in_every_language() -> None:
+    sources = (*MODELS, "engine", CATALOG)
+    assert set(DUTCH_SOURCES) == set(sources)
+    assert set(SOURCE_CODES) <= set(sources)
+    assert set(SOURCE_CODES.values()) <= set(PHRASES)
+    for language in get_args(Language):
+        for source in sources:
+            assert source_words(source, language)
+            assert "_" not in source_words(source, language)
+        assert all(words[language] for words in TRAITS.values())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_reasons_of_real_answers_rest_on_the_persons_own_history(
+    bundle: Bundle, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    chosen = rng.choice(len(bundle.items), size=6, replace=False)
+    kinds = rng.choice(["view_item", "purchase", "add_to_cart"], size=6)
+    asked = replace(
+        query(*zip(chosen.tolist(), kinds.tolist(), strict=True)),
+        now=bundle.manifest.as_of,
+        seeds=rng.choice(len(bundle.items), size=2, replace=False).astype(np.int32),
+        known=True,
+    )
+    shelf = Shelf.of(bundle.catalog)
+    told = 0
+    for placement in bundle.placements.values():
+        (answer,) = recommend(bundle, [asked], placement, shelf, 8, explain=True)
+        for item in answer.items:
+            for language in LANGUAGES:
+                voice = Voice(language=language)
+                for reason in reasons(item, query=asked, bundle=bundle, shelf=shelf, voice=voice):
+                    told += 1
+                    assert reason.code in PHRASES
+                    assert "{" not in reason.text
+                    if reason.item is None:
+                        continue
+                    if reason.code in ("similar_to", "goes_with", "bought_with"):
+                        assert reason.item in asked.seeds
+                    else:
+                        assert reason.item in asked.history.items
+                        assert shelf.items[reason.item].title in reason.text or (
+                            reason.item == item.number
+                        )
+    assert told > 20
+
+
+def _fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
