@@ -1,0 +1,321 @@
+"""`ItemColumns`: the attributes of items as columns over row numbers, and masks of what fulfils a
+condition (`recsys.rules`).
+
+Columns are made when they are first asked for and patched where items change; a mask is kept until
+then, so that a repeated condition costs a look-up.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Final
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.catalog import Item
+from recsys.ids import Numbers, Vocabulary
+from recsys.query import Mask
+from recsys.rules import (
+    ATTRIBUTE,
+    AmountTest,
+    Condition,
+    NameTest,
+    PathTest,
+    ValueTest,
+    Where,
+)
+
+Codes = NDArray[np.int32]
+"""Per item the number of its value, −1 where it has none."""
+Scalar = str | float | bool
+Value = Scalar | tuple[str, ...] | None
+Test = Scalar | NameTest | PathTest | ValueTest
+
+PREPARED_ATTRIBUTES: Final = 30
+MASK_BYTES: Final = 32 * 1024 * 1024
+"""How much the kept masks may take; the oldest go first."""
+
+
+@dataclass(slots=True)
+class _Column:
+    """Distinct values and each item's code among them; `having` says which codes hold a word."""
+
+    codes: Codes
+    code_of: dict[object, int] = field(default_factory=dict)
+    having: dict[object, list[int]] = field(default_factory=dict)
+    amounts: list[float] = field(default_factory=list)
+
+    def put(self, numbers: Sequence[int], values: Iterable[Value]) -> None:
+        for number, value in zip(numbers, values, strict=True):
+            self.codes[number] = -1 if value is None or value == () else self._code(value)
+
+    def copy(self) -> _Column:
+        having = {part: list(codes) for part, codes in self.having.items()}
+        return _Column(self.codes.copy(), dict(self.code_of), having, list(self.amounts))
+
+    def matching(self, test: Test) -> Mask:
+        """One bool per item."""
+        # One entry more than there are codes: the code −1 reads the last.
+        verdict = np.zeros(len(self.code_of) + 1, np.bool_)
+        if isinstance(test, str | float | bool):
+            verdict[self._codes([test])] = True
+            return verdict[self.codes]
+        verdict[:] = True
+        if test.in_ is not None:
+            verdict[:] = False
+            verdict[self._codes(test.in_)] = True
+        if isinstance(test, ValueTest) and not (test.min is None and test.max is None):
+            verdict &= _between(np.array([*self.amounts, np.nan]), test.min, test.max)
+        if test.not_in is not None:
+            verdict[self._codes(test.not_in)] = False
+        if test.exists is not None:
+            verdict &= (np.arange(len(verdict)) < len(verdict) - 1) == test.exists
+        return verdict[self.codes]
+
+    def _code(self, value: Scalar | tuple[str, ...]) -> int:
+        key = _key(value)
+        code = self.code_of.setdefault(key, len(self.code_of))
+        if code == len(self.amounts):
+            is_amount = isinstance(value, float) and not isinstance(value, bool)
+            self.amounts.append(float(value) if is_amount else np.nan)  # type: ignore[arg-type]
+            for part in value if isinstance(value, tuple) else (value,):
+                self.having.setdefault(_key(part), []).append(code)
+        return code
+
+    def _codes(self, values: Sequence[Scalar]) -> list[int]:
+        return [code for value in values for code in self.having.get(_key(value), ())]
+
+
+class ItemColumns:
+    """The columns of one state of the catalogue; reading them from several threads is safe."""
+
+    def __init__(self, items: Sequence[Item], vocabulary: Vocabulary) -> None:
+        self._items = items
+        self._vocabulary = vocabulary
+        self._columns: dict[str, _Column] = {}
+        self._amounts: dict[str, NDArray[np.float64]] = {}
+        self._masks: dict[bytes, Mask] = {}
+        self._families: _Families | None = None
+
+    def prepare(self) -> None:
+        """Makes the columns that rules are most likely to ask for, so that no request waits."""
+        for name in ("category", "brand", "kind"):
+            self._column(name)
+        for name in ("price", "stock"):
+            self._amount_column(name)
+        attributes = Counter(name for item in self._items for name in item.attributes)
+        for name, _ in attributes.most_common(PREPARED_ATTRIBUTES):
+            self._column(ATTRIBUTE + name)
+        self._variants()
+
+    def mask(self, where: Where) -> Mask:
+        """Which items fulfil the condition; read-only."""
+        text = _encoder.encode(where)
+        found = self._masks.get(text)
+        if found is None:
+            found = self._evaluated(where)
+            found.setflags(write=False)
+            while self._masks and len(self._masks) * len(found) > MASK_BYTES:
+                self._masks.pop(next(iter(self._masks)))
+            self._masks[text] = found
+        return found
+
+    def codes(self, attribute: str, *, depth: int | None = None) -> Codes:
+        """Each item's value of `category`, `brand`, `kind` or `attributes.<name>` as a number; of a
+        category path the first `depth` levels."""
+        return self._column(attribute, depth).codes
+
+    def with_variants(self, numbers: Numbers) -> Numbers:
+        """These items and all other variants of the same products."""
+        families = self._variants()
+        if not families.members or not len(numbers):
+            return numbers
+        of_these = {families.of[number] for number in numbers[numbers >= 0].tolist()}
+        found = [families.members[family] for family in of_these if family in families.members]
+        return np.concatenate([numbers, *found]) if found else numbers
+
+    @property
+    def families(self) -> Codes | None:
+        """Per item the number of its product, the same for all its variants; None where no item has
+        a variant."""
+        families = self._variants()
+        return families.of if families.members else None
+
+    def with_changes(self, items: Sequence[Item], changed: Sequence[int]) -> ItemColumns:
+        """The columns after the items at these row numbers were replaced; `items` are all items."""
+        after = ItemColumns(items, self._vocabulary)
+        for name, column in dict(self._columns).items():
+            patched = column.copy()
+            patched.put(changed, map(_reader(name), (items[number] for number in changed)))
+            after._columns[name] = patched
+        for name, amounts in dict(self._amounts).items():
+            patched_amounts = amounts.copy()
+            patched_amounts[list(changed)] = [
+                _amount(getattr(items[number], name)) for number in changed
+            ]
+            after._amounts[name] = patched_amounts
+        if all(items[n].variant_of == self._items[n].variant_of for n in changed):
+            after._families = self._families
+        return after
+
+    def _evaluated(self, where: Where) -> Mask:
+        found = self._fulfilling(where)
+        if where.any is not None:
+            one = np.zeros(len(found), np.bool_)
+            for part in where.any:
+                one |= self._fulfilling(part)
+            found &= one
+        for part in where.none or ():
+            found &= ~self._fulfilling(part)
+        return found
+
+    def _fulfilling(self, condition: Condition) -> Mask:
+        found = np.ones(len(self._items), np.bool_)
+        if condition.item_id is not None:
+            found &= self._named(condition.item_id)
+        for name, amount in (("price", condition.price), ("stock", condition.stock)):
+            if amount is not None:
+                found &= _amount_matching(self._amount_column(name), amount)
+        tests: dict[str, Test | None] = {
+            "kind": condition.kind,
+            "category": condition.category,
+            "brand": condition.brand,
+        }
+        for name, value in condition.attributes.items():
+            tests[ATTRIBUTE + name] = value
+        for name, test in tests.items():
+            if test is not None:
+                found &= self._column(name).matching(test)
+        return found
+
+    def _named(self, test: str | NameTest) -> Mask:
+        if isinstance(test, str):
+            test = NameTest(in_=[test])
+        found = np.ones(len(self._items), np.bool_)
+        if test.in_ is not None:
+            found[:] = False
+            found[self._vocabulary.known(test.in_)] = True
+        if test.not_in is not None:
+            found[self._vocabulary.known(test.not_in)] = False
+        if test.exists is False:
+            found[:] = False
+        return found
+
+    def _column(self, attribute: str, depth: int | None = None) -> _Column:
+        name = attribute if depth is None else f"{attribute}:{depth}"
+        column = self._columns.get(name)
+        if column is None:
+            column = _Column(np.full(len(self._items), -1, np.int32))
+            column.put(range(len(self._items)), map(_reader(name), self._items))
+            self._columns[name] = column
+        return column
+
+    def _amount_column(self, name: str) -> NDArray[np.float64]:
+        amounts = self._amounts.get(name)
+        if amounts is None:
+            amounts = np.array([_amount(getattr(item, name)) for item in self._items], np.float64)
+            self._amounts[name] = amounts
+        return amounts
+
+    def _variants(self) -> _Families:
+        if self._families is None:
+            self._families = _families(self._items, self._vocabulary)
+        return self._families
+
+
+@dataclass(frozen=True, slots=True)
+class _Families:
+    """Product of each item, and of the products with several variants their items."""
+
+    of: Codes
+    members: Mapping[int, Numbers]
+
+
+def _families(items: Sequence[Item], vocabulary: Vocabulary) -> _Families:
+    """A product is the row number of the item that the others are variants of, or a number beyond
+    all rows where that item is not known."""
+    of = np.arange(len(items), dtype=np.int32)
+    unknown: dict[str, int] = {}
+    found: dict[int, set[int]] = {}
+    for number, item in enumerate(items):
+        if item.variant_of is None:
+            continue
+        known = vocabulary.number(item.variant_of)
+        if known is None:
+            known = unknown.setdefault(item.variant_of, len(items) + len(unknown))
+        of[number] = known
+        found.setdefault(known, {known} if known < len(items) else set()).add(number)
+    return _Families(
+        of,
+        {
+            family: np.array(sorted(numbers), np.int32)
+            for family, numbers in found.items()
+            if len(numbers) > 1
+        },
+    )
+
+
+def _reader(name: str) -> Callable[[Item], Value]:
+    """How a column's value is read from an item; a category gives every path that it lies in."""
+    if name.startswith(ATTRIBUTE):
+        key = name.removeprefix(ATTRIBUTE)
+
+        def attribute(item: Item) -> Value:
+            value = item.attributes.get(key)
+            return tuple(value) if isinstance(value, list) else value
+
+        return attribute
+    if name == "category":
+        paths: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+        def category(item: Item) -> Value:
+            levels = tuple(item.category)
+            if levels not in paths:
+                paths[levels] = tuple(accumulate(levels, "{} > {}".format))
+            return paths[levels]
+
+        return category
+    if name.startswith("category:"):
+        depth = int(name.removeprefix("category:"))
+        return lambda item: " > ".join(item.category[:depth]) or None
+    if name == "brand":
+        return lambda item: item.brand
+    return lambda item: item.kind
+
+
+def _key(value: object) -> object:
+    # True and 1.0 are one key of a dict, and are not one value of an attribute.
+    return (bool, value) if isinstance(value, bool) else value
+
+
+def _amount(value: float | None) -> float:
+    return np.nan if value is None else value
+
+
+def _amount_matching(amounts: NDArray[np.float64], test: float | AmountTest) -> Mask:
+    if isinstance(test, AmountTest):
+        found = np.ones(len(amounts), np.bool_)
+        if not (test.min is None and test.max is None):
+            found &= _between(amounts, test.min, test.max)
+        if test.exists is not None:
+            found &= np.isfinite(amounts) == test.exists
+        return found
+    return np.asarray(amounts == test)
+
+
+def _between(amounts: NDArray[np.float64], low: float | None, high: float | None) -> Mask:
+    """NaN lies in no range."""
+    found = np.isfinite(amounts)
+    if low is not None:
+        found &= amounts >= low
+    if high is not None:
+        found &= amounts <= high
+    return found
+
+
+_encoder: Final = msgspec.json.Encoder()
