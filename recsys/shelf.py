@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.catalog import Catalog, Item
+from recsys.item_columns import ItemColumns
 from recsys.query import Mask
 
 
@@ -32,7 +33,12 @@ class Shelf:
     on_sale: Mask
     born: NDArray[np.float64]
     price_ranks: NDArray[np.float32]
+    columns: ItemColumns
     revision: int = 0
+    _eligible: dict[str, tuple[float, float, Mask]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """The newest mask of `eligible`, and from when until when it holds."""
 
     @classmethod
     def of(
@@ -56,6 +62,7 @@ class Shelf:
             on_sale=np.fromiter((item.on_sale for item in items), np.bool_, len(items)),
             born=np.where(np.isfinite(opens), opens, np.nan_to_num(first_seen, nan=np.inf)),
             price_ranks=price_ranks(catalog),
+            columns=ItemColumns(items, catalog.vocabulary),
             revision=revision,
         )
 
@@ -85,13 +92,24 @@ class Shelf:
             closes=closes,
             on_sale=on_sale,
             born=born,
+            columns=self.columns.with_changes(newest, [number for number, _ in known]),
             revision=revision,
         )
 
     def eligible(self, now: datetime) -> Mask:
-        """Mask over row numbers: what may be shown at `now`."""
+        """Mask over row numbers: what may be shown at `now`; read-only."""
         moment = now.timestamp()
-        return self.offered & (self.opens <= moment) & (moment < self.closes)
+        since, until, mask = self._eligible.get("newest", (np.inf, -np.inf, self.offered))
+        if since <= moment < until:
+            return mask
+        mask = self.offered & (self.opens <= moment) & (moment < self.closes)
+        mask.setflags(write=False)
+        # Nothing changes between one date of any item and the next.
+        dates = np.concatenate([self.opens, self.closes])
+        since = dates[dates <= moment].max(initial=-np.inf)
+        until = dates[dates > moment].min(initial=np.inf)
+        self._eligible["newest"] = (float(since), float(until), mask)
+        return mask
 
     def new_since(self, time: float) -> Mask:
         """Mask over row numbers: what came into the shop after a time in epoch seconds."""
