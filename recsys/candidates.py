@@ -17,7 +17,9 @@ from recsys.ids import NONE, Numbers
 from recsys.query import Mask, Query, Scorer, Scores
 from recsys.ranker import Ranker
 
-SEGMENT_MODELS = frozenset({"popularity_by_country", "popularity_by_category"})
+SEGMENT_MODELS = frozenset(
+    {"popularity_by_country", "popularity_by_category", "popularity_by_segment"}
+)
 EVERYBODY_MODELS = frozenset({"popularity", "trending"})
 
 
@@ -37,15 +39,19 @@ def gather(
 ) -> list[Candidates]:
     """The union of each scorer's n best per row without the hidden items, scored by all of them.
 
-    Each model's scores are divided by the Euclidean norm of what it retrieved for the row, hidden
-    items included, so that models of any scale can be added. Also what a blend's weights are
-    chosen on: the same candidates and scales as in serving.
+    Each model's scores are divided by the Euclidean norm of its n best for the row, hidden items
+    included, so that models of any scale can be added. What a row gets depends on nothing that is
+    hidden for others, and its scales not even on what is hidden for itself: a blend's weights are
+    chosen, and a ranker is taught, on the same candidates and scales as in serving.
     """
     n_fetch = n + max((len(numbers) for numbers in hidden), default=0)
     retrieved = [scorer.retrieve(n_fetch, eligible) for scorer in scorers.values()]
     unions = []
     for row, numbers_hidden in enumerate(hidden):
-        union = np.unique(np.concatenate([NONE, *(by_row[row].numbers for by_row in retrieved)]))
+        n_own = n + len(numbers_hidden)
+        union = np.unique(
+            np.concatenate([NONE, *(by_row[row].numbers[:n_own] for by_row in retrieved)])
+        )
         if len(numbers_hidden):
             union = union[~np.isin(union, numbers_hidden)]
         unions.append(union)
@@ -54,7 +60,7 @@ def gather(
     for row, union in enumerate(unions):
         parts = np.zeros((len(scorers), len(union)), np.float32)
         for index, (by_row, found) in enumerate(zip(scores, retrieved, strict=True)):
-            norm = float(np.linalg.norm(np.maximum(found[row].scores, 0.0)))
+            norm = float(np.linalg.norm(np.maximum(found[row].scores[:n], 0.0)))
             if norm > 0:
                 parts[index] = np.maximum(np.nan_to_num(by_row[row], nan=0.0), 0.0) / norm
         gathered.append(Candidates(union, parts))

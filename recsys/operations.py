@@ -23,6 +23,7 @@ from recsys.candidates import (
 )
 from recsys.errors import InvalidQuery
 from recsys.ids import NONE, Numbers
+from recsys.journey import Factors, journey, seeded, shown_mask
 from recsys.list_order import ENGINE, engine_part, engine_ranks, order_within, scaled, weighted
 from recsys.placements import Level, Placement
 from recsys.query import Contributions, Listed, Mask, Query, ScoredItems, Scorer, Scores
@@ -89,12 +90,21 @@ def recommend(
     """
     if n < 1:
         raise InvalidQuery(f"n is {n}; ask for at least 1 item.")
-    eligible = shelf.eligible(queries[0].now) if queries else np.empty(0, np.bool_)
-    hidden = [
-        _hidden(query, placement, NONE if exclude is None else exclude[row])
-        for row, query in enumerate(queries)
+    eligible = _eligible(shelf, placement, queries)
+    asked = [seeded(query, placement) for query in queries]
+    journeys = [
+        journey(
+            query,
+            placement,
+            shelf,
+            bundle.models,
+            exclude=NONE if exclude is None else exclude[row],
+        )
+        for row, query in enumerate(asked)
     ]
-    blended = blend(bundle, queries, placement, eligible, hidden, n)
+    hidden = [np.union1d(one.hidden, one.resting) for one in journeys]
+    factors = [one.factors for one in journeys]
+    blended = blend(bundle, asked, placement, eligible, hidden, n, factors)
     answers = [
         _answer(query, row, scored, chief, blended.scorers, explain=explain)
         for row, (query, scored, chief) in enumerate(
@@ -102,7 +112,10 @@ def recommend(
         )
     ]
     if placement.fallback:
-        answers = _fill(bundle, queries, placement, eligible, hidden, n, answers)
+        filling = Filling(bundle, queries, asked, placement, eligible, n)
+        answers = filling.lengthened(answers, hidden, factors)
+        if any(len(one.resting) for one in journeys):
+            answers = filling.lengthened(answers, [one.hidden for one in journeys], factors)
     return answers
 
 
@@ -180,8 +193,10 @@ def blend(
     eligible: Mask,
     hidden: Sequence[Numbers],
     n: int,
+    factors: Sequence[Factors | None],
 ) -> Blended:
-    """The weighted sum over the candidates, put in order by the placement's ranker, cut at n.
+    """The weighted sum over the candidates, put in order by the placement's ranker, times the
+    factors of each row, cut at n.
 
     Where none of a placement's personal models has an opinion, its blend has none either: weights
     that are right beside a history are not those for a stranger, who is left to the fallback. A
@@ -201,8 +216,11 @@ def blend(
         found = ranked(ranker, queries, found, weights)
     best: list[ScoredItems] = []
     chiefs: list[list[str]] = []
-    for row in found:
-        scored = top_n_of(row.candidates.numbers, row.scores, n)
+    for row, favoured in zip(found, factors, strict=True):
+        scores = row.scores
+        if favoured is not None:
+            scores = scores * favoured.of(row.candidates.numbers)
+        scored = top_n_of(row.candidates.numbers, scores, n)
         places = np.searchsorted(row.candidates.numbers, scored.numbers)
         best.append(scored)
         heaviest = (weights[:, None] * row.candidates.parts[:, places]).argmax(axis=0)
@@ -210,14 +228,12 @@ def blend(
     return Blended(best, chiefs, scorers)
 
 
-def _hidden(query: Query, placement: Placement, exclude: Numbers) -> Numbers:
-    parts = [query.seeds, query.refused, exclude]
-    if placement.repeats == "exclude_history":
-        parts.append(query.history.items)
-    elif placement.repeats == "exclude_purchased":
-        parts.append(query.history.purchases().items)
-    hidden = np.unique(np.concatenate(parts))
-    return hidden[hidden >= 0]
+def _eligible(shelf: Shelf, placement: Placement, queries: Sequence[Query]) -> Mask:
+    if not queries:
+        return np.empty(0, np.bool_)
+    now = queries[0].now
+    shown = shown_mask(placement, shelf, now=now.timestamp())
+    return shelf.eligible(now) if shown is None else shelf.eligible(now) & shown
 
 
 def _answer(
@@ -255,36 +271,55 @@ def _level(source: str, query: Query) -> Level:
     return "individual" if query.known else "session"
 
 
-def _fill(
-    bundle: Bundle,
-    queries: Sequence[Query],
-    placement: Placement,
-    eligible: Mask,
-    hidden: Sequence[Numbers],
-    n: int,
-    answers: list[Answer],
-) -> list[Answer]:
-    """Lengthens short answers from the fallback models in their order, then from the catalogue."""
-    filled = list(answers)
-    for name in (*placement.fallback, CATALOG):
-        short = [row for row, answer in enumerate(filled) if len(answer.items) < n]
-        if not short:
-            return filled
-        if name != CATALOG and name not in bundle.models:
-            continue
-        taken = [np.union1d(hidden[row], filled[row].numbers) for row in short]
-        n_fetch = n + max(len(numbers) for numbers in taken)
-        chosen = [queries[row] for row in short]
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """How short answers of a batch are lengthened: from the fallback models in their order, then
+    from the catalogue. `asked` are the queries as the models see them."""
+
+    bundle: Bundle
+    queries: Sequence[Query]
+    asked: Sequence[Query]
+    placement: Placement
+    eligible: Mask
+    n: int
+
+    def lengthened(
+        self,
+        answers: Sequence[Answer],
+        hidden: Sequence[Numbers],
+        factors: Sequence[Factors | None],
+    ) -> list[Answer]:
+        """The answers with n items each, as far as there is anything that is not hidden."""
+        filled = list(answers)
+        for name in (*self.placement.fallback, CATALOG):
+            short = [row for row, answer in enumerate(filled) if len(answer.items) < self.n]
+            if not short:
+                break
+            if name != CATALOG and name not in self.bundle.models:
+                continue
+            taken = [np.union1d(hidden[row], filled[row].numbers) for row in short]
+            retrieved = self._retrieved(name, short, self.n + max(map(len, taken)))
+            for row, scored, numbers_taken in zip(short, retrieved, taken, strict=True):
+                free = _favoured(scored, ~np.isin(scored.numbers, numbers_taken), factors[row])
+                more = [
+                    Recommendation(number, 0.0, name, _level(name, self.queries[row]))
+                    for number in free.tolist()[: self.n - len(filled[row].items)]
+                ]
+                filled[row] = Answer((*filled[row].items, *more))
+        return filled
+
+    def _retrieved(self, name: str, rows: Sequence[int], n: int) -> list[ScoredItems]:
         if name == CATALOG:
-            sellable = np.flatnonzero(eligible)[:n_fetch].astype(np.int32)
-            retrieved = [ScoredItems(sellable, np.zeros(len(sellable), np.float32))] * len(short)
-        else:
-            retrieved = bundle.models[name].condition(chosen).retrieve(n_fetch, eligible)
-        for row, scored, numbers_taken in zip(short, retrieved, taken, strict=True):
-            free = ~np.isin(scored.numbers, numbers_taken)
-            more = [
-                Recommendation(number, 0.0, name, _level(name, queries[row]))
-                for number in scored.numbers[free].tolist()[: n - len(filled[row].items)]
-            ]
-            filled[row] = Answer((*filled[row].items, *more))
-    return filled
+            sellable = np.flatnonzero(self.eligible)[:n].astype(np.int32)
+            return [ScoredItems(sellable, np.zeros(len(sellable), np.float32))] * len(rows)
+        scorer = self.bundle.models[name].condition([self.asked[row] for row in rows])
+        return scorer.retrieve(n, self.eligible)
+
+
+def _favoured(scored: ScoredItems, free: Mask, factors: Factors | None) -> Numbers:
+    """The free ones of the items, in the order of score times factor."""
+    numbers = scored.numbers[free]
+    if factors is None:
+        return numbers
+    scores = scored.scores[free] * factors.of(numbers)
+    return numbers[np.argsort(-scores, kind="stable")]

@@ -104,6 +104,9 @@ class Shown:
     newest: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
 
 
+NO_SHOWN = Shown()
+
+
 @dataclass(frozen=True, slots=True)
 class Context:
     """The moment and the place; None where the shop did not say. `weekday` 0 is Monday."""
@@ -128,7 +131,7 @@ class Query:
     account: History | None = None
     seeds: Numbers = field(default_factory=lambda: NONE)
     listed: Listed | None = None
-    shown: Shown = field(default_factory=Shown)
+    shown: Shown = NO_SHOWN
     refused: Numbers = field(default_factory=lambda: NONE)
     """Items that the person does not want to see (`recsys.feedback`)."""
     profile: Profile = UNKNOWN

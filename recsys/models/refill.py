@@ -28,6 +28,10 @@ from recsys.weighting import SECONDS_PER_DAY
 
 COUNTS: Final = 5
 """Own purchases 1, 2, … and `COUNTS or more` have chances of their own."""
+EARLY: Final = 0.8
+"""A thing is due when this share of its usual interval has passed."""
+HABIT: Final = 0.3
+"""A thing that was bought once is a habit where so many of its buyers buy it again."""
 LEAST_SPREAD: Final = 0.2
 """The least standard deviation of ln(days): nobody is punctual to the hour."""
 
@@ -206,6 +210,31 @@ def fit_refill(
         config.horizon_days,
         config.own_prior,
     )
+
+
+def due_again(
+    history: History, now: float, model: RefillModel | None
+) -> tuple[Numbers, NDArray[np.bool_]]:
+    """Distinct items that the person bought (ascending), and which of them are due again.
+
+    Due is what is bought by habit (on two days or more, or by at least HABIT of its buyers again)
+    and was bought last at least EARLY of its usual interval ago: exp(μ) of the model, moved towards
+    the person's own. Without a model only the person's own intervals are known.
+    """
+    bought = history.purchases()
+    if not len(bought):
+        return NONE, np.empty(0, np.bool_)
+    days = PurchaseDays.of(np.zeros(len(bought), np.int32), bought.items, bought.times)
+    items, counts = days.items[days.firsts], days.counts()
+    own = np.add.reduceat(np.nan_to_num(days.log_gaps()), days.firsts)
+    habit = counts >= 2
+    if model is None:
+        means = own / np.maximum(counts - 1, 1)
+    else:
+        means = (own + model.own_prior * model.means[items]) / (counts - 1 + model.own_prior)
+        habit |= model.chances[items, np.minimum(counts, COUNTS) - 1] >= HABIT
+    ages = now / SECONDS_PER_DAY - days.days[days.lasts()]
+    return items, habit & (ages >= EARLY * np.exp(means))
 
 
 def distribution(
