@@ -16,6 +16,7 @@ from recsys.events import Id, Price, Text, Timestamp, Word, invalid_event
 from recsys.ids import Vocabulary
 
 ItemKind = Literal["product", "article", "banner", "offer"]
+Stock = Annotated[float, msgspec.Meta(ge=0, le=1e12)]
 
 
 class Item(
@@ -34,7 +35,7 @@ class Item(
     brand: Word | None = None
     price: Price | None = None
     list_price: Price | None = None
-    stock: Annotated[float, msgspec.Meta(ge=0, le=1e12)] | None = None
+    stock: Stock | None = None
     withdrawn: bool = False
     available_from: Timestamp | None = None
     available_until: Timestamp | None = None
@@ -45,8 +46,10 @@ class Item(
     @property
     def on_sale(self) -> bool:
         """Whether it costs less than its list price."""
-        return self.price is not None and self.list_price is not None and (
-            self.price < self.list_price
+        return (
+            self.price is not None
+            and self.list_price is not None
+            and (self.price < self.list_price)
         )
 
     def sellable(self, now: datetime) -> bool:
@@ -57,6 +60,32 @@ class Item(
             and (self.available_from is None or self.available_from <= now)
             and (self.available_until is None or now < self.available_until)
         )
+
+
+class ItemChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A new stock or price of an item; what it leaves out stays as it is, null forgets it."""
+
+    item_id: Id
+    stock: Stock | msgspec.UnsetType | None = msgspec.UNSET
+    price: Price | msgspec.UnsetType | None = msgspec.UNSET
+    list_price: Price | msgspec.UnsetType | None = msgspec.UNSET
+
+    def applied(self, item: Item) -> Item:
+        """The item with this change."""
+        named = {name: getattr(self, name) for name in ("stock", "price", "list_price")}
+        told = {name: value for name, value in named.items() if value is not msgspec.UNSET}
+        return msgspec.structs.replace(item, **told)
+
+
+def parse_item_change(raw: bytes | msgspec.Raw) -> ItemChange:
+    """The change in `raw` (JSON text); InvalidInput names field, value and remedy."""
+    try:
+        return _change_decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        told = invalid_event(str(error), raw)
+        raise InvalidInput(told.field, told.value, told.remedy) from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidInput("item", str(error), "send one JSON object in UTF-8") from error
 
 
 def parse_item(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Item:
@@ -75,6 +104,7 @@ def parse_item(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Item:
 
 
 _decoder: Final = msgspec.json.Decoder(Item)
+_change_decoder: Final = msgspec.json.Decoder(ItemChange)
 _encoder: Final = msgspec.json.Encoder()
 
 

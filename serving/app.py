@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -21,16 +21,25 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from recsys.catalog import parse_item
-from recsys.errors import InvalidInput, InvalidQuery, StoreUnavailable
-from recsys.events import Tolerance, parse_event
+from recsys.catalog import parse_item, parse_item_change
+from recsys.errors import InvalidQuery, StoreUnavailable
+from recsys.event_adapters import SegmentConsent
+from recsys.events import Tolerance
 from recsys.profiles import parse_profile
 from recsys.store import Store
 from serving.answer_log import AnswerLog
-from serving.bodies import id_of, put_answer, read_body, read_entry, reason_text, sort_out
+from serving.bodies import put_answer, read_body, sort_out, without_unknown
 from serving.bundle_source import BundleSource
 from serving.engine import Engine
+from serving.event_intake import canonical_entries, ga4_entries, segment_entries, take
 from serving.event_writer import EventWriter
+from serving.foreign_bodies import (
+    EngineRequest,
+    GA4Request,
+    SegmentRequest,
+    read_response,
+    rerank_request,
+)
 from serving.monitoring import CONTENT_TYPE, Monitoring
 from serving.openapi import OPENAPI_JSON
 from serving.problems import (
@@ -40,15 +49,15 @@ from serving.problems import (
     unavailable,
 )
 from serving.schemas import (
-    EventResult,
-    EventsAnswer,
     EventsRequest,
     Health,
     ItemsRequest,
     ProfilesRequest,
     RecommendationsRequest,
     RerankRequest,
+    StockRequest,
 )
+from serving.search_hits import reordered
 from serving.security import Guard, Limits
 from serving.variants import Serving
 
@@ -69,6 +78,7 @@ class Parts:
     request_seconds: float
     clock: Callable[[], datetime]
     rng: Generator
+    segment_consent: SegmentConsent = field(default_factory=SegmentConsent)
 
 
 Handler = Callable[[Parts, bytes], Awaitable[Response]]
@@ -116,42 +126,43 @@ async def post_rerank(parts: Parts, body: bytes) -> Response:
     return _json(answer)
 
 
+async def post_rerank_elasticsearch(parts: Parts, body: bytes) -> Response:
+    """The body of an Elasticsearch or OpenSearch answer, its hits in the person's own order."""
+    request = read_body(_ENGINE, body)
+    response = read_response(request.response)
+    asked = rerank_request(request, response)
+    if asked is None:
+        return _body({**response, "_recsys": None})
+    answer, logged = parts.engine.rerank(asked, _serving(parts), now=parts.clock(), rng=parts.rng)
+    parts.answers.add(logged)
+    ids = [item.item_id for item in answer.items]
+    ordered = reordered(response, ids, id_field=request.id_field)
+    return _body({**ordered, "_recsys": answer})
+
+
 async def post_events(parts: Parts, body: bytes) -> Response:
     """A batch of events: each accepted, known already, or rejected with field and reason."""
-    envelope = read_body(_EVENTS, body)
-    now = parts.clock()
-    parse = partial(parse_event, now=now, tolerance=parts.tolerance)
-    results: dict[int, EventResult] = {}
-    events = {}
-    for place, raw in enumerate(envelope.events):
-        try:
-            events[place] = read_entry(parse, raw, kind="event")
-        except InvalidInput as error:
-            results[place] = EventResult(
-                event_id=id_of(raw, "event_id"),
-                status="rejected",
-                field=error.field,
-                reason=reason_text(error),
-            )
-    stored = await parts.writer.append(list(events.values())) if events else []
-    for (place, event), new in zip(events.items(), stored, strict=True):
-        results[place] = EventResult(
-            event_id=event.event_id, status="accepted" if new else "duplicate"
-        )
-    ordered = [results[place] for place in range(len(envelope.events))]
-    counts = dict.fromkeys(("accepted", "duplicate", "rejected"), 0)
-    for result in ordered:
-        counts[result.status] += 1
-    for status, count in counts.items():
-        parts.monitoring.events.labels(status).inc(count)
-    return _json(
-        EventsAnswer(
-            results=ordered,
-            accepted=counts["accepted"],
-            duplicates=counts["duplicate"],
-            rejected=counts["rejected"],
-        )
+    request = read_body(_EVENTS, body)
+    entries = canonical_entries(request, now=parts.clock(), tolerance=parts.tolerance)
+    return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
+
+
+async def post_ga4_events(parts: Parts, body: bytes) -> Response:
+    """A GA4 Measurement Protocol body as it is."""
+    request = read_body(_GA4, body)
+    entries = ga4_entries(request, now=parts.clock(), tolerance=parts.tolerance)
+    return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
+
+
+async def post_segment_events(parts: Parts, body: bytes) -> Response:
+    """A Segment message or batch as it is."""
+    entries = segment_entries(
+        read_body(_SEGMENT, body),
+        consent=parts.segment_consent,
+        now=parts.clock(),
+        tolerance=parts.tolerance,
     )
+    return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
 
 
 async def put_items(parts: Parts, body: bytes) -> Response:
@@ -166,6 +177,22 @@ async def put_items(parts: Parts, body: bytes) -> Response:
     if items:
         await asyncio.to_thread(put)
     return _json(put_answer(results))
+
+
+async def post_stock(parts: Parts, body: bytes) -> Response:
+    """New stock and prices of items, in force like the items themselves."""
+    envelope = read_body(_STOCK, body)
+    results, changes = sort_out(envelope.items, parse_item_change, kind="item", id_field="item_id")
+    serving = parts.source.current
+    known = {} if serving is None else serving.described([change.item_id for change in changes])
+
+    def put() -> list[bool]:
+        found = parts.store.put_stock(changes, known=known, received_at=parts.clock())
+        parts.source.follow_catalog()
+        return found
+
+    found = await asyncio.to_thread(put) if changes else []
+    return _json(put_answer(without_unknown(results, found)))
 
 
 async def put_profiles(parts: Parts, body: bytes) -> Response:
@@ -204,8 +231,12 @@ async def get_openapi(_parts: Parts, _body: bytes) -> Response:
 ROUTES: Final[dict[str, tuple[str, Handler]]] = {
     "/v1/recommendations": ("POST", post_recommendations),
     "/v1/rerank": ("POST", post_rerank),
+    "/v1/rerank/elasticsearch": ("POST", post_rerank_elasticsearch),
     "/v1/events": ("POST", post_events),
+    "/v1/events/ga4": ("POST", post_ga4_events),
+    "/v1/events/segment": ("POST", post_segment_events),
     "/v1/catalog/items": ("PUT", put_items),
+    "/v1/catalog/stock": ("POST", post_stock),
     "/v1/profiles": ("PUT", put_profiles),
     "/livez": ("GET", get_livez),
     "/readyz": ("GET", get_readyz),
@@ -215,8 +246,12 @@ ROUTES: Final[dict[str, tuple[str, Handler]]] = {
 
 _RECOMMENDATIONS: Final = msgspec.json.Decoder(RecommendationsRequest)
 _RERANK: Final = msgspec.json.Decoder(RerankRequest)
+_ENGINE: Final = msgspec.json.Decoder(EngineRequest)
 _EVENTS: Final = msgspec.json.Decoder(EventsRequest)
+_GA4: Final = msgspec.json.Decoder(GA4Request, strict=False)
+_SEGMENT: Final = msgspec.json.Decoder(SegmentRequest, strict=False)
 _ITEMS: Final = msgspec.json.Decoder(ItemsRequest)
+_STOCK: Final = msgspec.json.Decoder(StockRequest)
 _PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)
 
 
@@ -259,6 +294,10 @@ def _serving(parts: Parts) -> Serving:
 
 
 def _json(answer: msgspec.Struct) -> Response:
+    return _body(answer)
+
+
+def _body(answer: msgspec.Struct | Mapping[str, object]) -> Response:
     return Response(msgspec.json.encode(answer), media_type="application/json")
 
 

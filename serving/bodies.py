@@ -62,6 +62,22 @@ def sort_out(
     return results, taken
 
 
+def without_unknown(results: Sequence[PutResult], found: Sequence[bool]) -> list[PutResult]:
+    """The results, those that were accepted rejected where their item was not found."""
+    there = iter(found)
+    return [
+        PutResult(
+            id=result.id,
+            status="rejected",
+            field="item_id",
+            reason="item_id is not in the catalogue; put the item first",
+        )
+        if result.status == "accepted" and not next(there)
+        else result
+        for result in results
+    ]
+
+
 def put_answer(results: list[PutResult]) -> PutAnswer:
     """The results with their counts."""
     accepted = sum(result.status == "accepted" for result in results)

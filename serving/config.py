@@ -57,9 +57,9 @@ class SegmentConsentConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    personalization: tuple[str, ...] = SegmentConsent().personalization
+    personalization: tuple[str, ...] = tuple(SegmentConsent().personalization)
     """The first of these that a message has; one that has none says nothing."""
-    analytics: tuple[str, ...] = SegmentConsent().analytics
+    analytics: tuple[str, ...] = tuple(SegmentConsent().analytics)
     """Any of these."""
 
     @property

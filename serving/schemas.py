@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated, Final, Literal
 
 import msgspec
@@ -64,6 +65,7 @@ class RecommendationsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=
     context: RequestContext = RequestContext()
     explain: bool = False
     language: Language | None = None
+    social_proof: bool = False
     fields: Annotated[list[ItemField], Meta(max_length=4)] = []
 
 
@@ -97,6 +99,12 @@ class ItemsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     items: Annotated[list[Raw], Meta(min_length=1, max_length=MAX_ITEMS)]
 
 
+class StockRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """New stock and prices; what an entry leaves out stays as it is."""
+
+    items: Annotated[list[Raw], Meta(min_length=1, max_length=MAX_ITEMS)]
+
+
 class ProfilesRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Profiles to declare; what a profile leaves out stays as it is."""
 
@@ -114,6 +122,17 @@ class ReasonAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     facts: dict[str, str | int | float] | UnsetType = UNSET
 
 
+class SocialProofAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How many distinct customers bought an item in the last `days` before `as_of`, and how it was
+    rated; what too few did or said is left out."""
+
+    as_of: datetime
+    customers: int | UnsetType = UNSET
+    days: int | UnsetType = UNSET
+    rating: float | UnsetType = UNSET
+    ratings: int | UnsetType = UNSET
+
+
 class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One item of an answer; `position` counts from 0, `source` is the model that weighed most."""
 
@@ -123,6 +142,7 @@ class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     source_text: str
     position: int
     reasons: list[ReasonAnswer] | UnsetType = UNSET
+    social_proof: SocialProofAnswer | UnsetType = UNSET
     title: str | UnsetType = UNSET
     price: float | UnsetType | None = UNSET
     brand: str | UnsetType | None = UNSET

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 from numpy.random import Generator
 
 from recsys.bundle import Bundle
+from recsys.catalog import Item
 from recsys.shelf import Shelf
 
 
@@ -38,6 +39,12 @@ class Serving:
     def model_versions(self) -> Mapping[str, str]:
         """Variant name → model version."""
         return {variant.name: variant.bundle.model_version for variant in self.variants}
+
+    def described(self, item_ids: Sequence[str]) -> dict[str, Item]:
+        """Id → item as it is served, of those that the first version knows."""
+        variant = self.variants[0]
+        found = {id: variant.bundle.items.number(id) for id in item_ids}
+        return {id: variant.shelf.items[n] for id, n in found.items() if n is not None}
 
     def variant_of(self, person_key: str | None, *, rng: Generator) -> ServedVariant:
         """The person's variant: always the same one, in every worker, while the split lasts.

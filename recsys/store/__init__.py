@@ -9,24 +9,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
-from recsys.catalog import Item
+from recsys.catalog import Item, ItemChange
 from recsys.event_log import EventLog
 from recsys.events import Consent, Event, Person
+from recsys.owner_codes import Owners
+from recsys.preferences import NO_PREFERENCES, Preferences
 from recsys.profiles import UNKNOWN, Profile
 
-LISTED_LIMIT: Final = 100
+LISTED_LIMIT: Final = 300
 """How many items of lists that were merely seen a history holds at most."""
 FEEDBACK_LIMIT: Final = 1000
 """How many things said of items (`feedback`) a history holds at most."""
+CUSTOM_LIMIT: Final = 200
+"""How many of the shop's own events (`custom`) a history holds at most."""
+ACCOUNT_LIMIT: Final = 300
+"""How many events an account's history holds at most."""
 
 
 class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """One row of a person's history: an item and what was done with it.
 
+    `item_id` is empty for a custom event without items and for feedback on a brand or a category.
     A struct, since an answer makes hundreds of them: a frozen dataclass takes six times as long.
     """
 
@@ -36,7 +43,14 @@ class StoredEvent(msgspec.Struct, frozen=True, gc=False):
     """Epoch seconds."""
     session_id: str | None = None
     action: str | None = None
-    """What a `feedback` event said of the item (`not_interested`, …)."""
+    """What a `feedback` event said of the item, brand or category (`not_interested`, …)."""
+    name: str | None = None
+    """The shop's name of a `custom` event."""
+    brand: str | None = None
+    category: str | None = None
+    """A path as one text (`Home > Kitchen`): what feedback was about."""
+    days: float | None = None
+    """How long a `snooze` lasts; None for the usual time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +58,10 @@ class KnownPerson:
     """What the store knows about a person: empty for a stranger and after a refusal.
 
     `key` is that of the customer where a visitor has logged in. `history` is oldest first and
-    holds the newest `limit` rows; lists that were merely seen (`view_item_list`) and what was said
-    of items (`feedback`) are counted apart, the newest LISTED_LIMIT and FEEDBACK_LIMIT of them, so
-    that a list never pushes out what the person did, nor that a "no".
+    holds the newest `limit` rows; lists that were merely seen (`view_item_list`), what was said
+    (`feedback`) and the shop's own events (`custom`) are counted apart, the newest LISTED_LIMIT,
+    FEEDBACK_LIMIT and CUSTOM_LIMIT of them, so that a list never pushes out what the person did,
+    nor that a "no". `account` is what members of the person's account did, the person included.
     """
 
     key: str | None = None
@@ -54,6 +69,8 @@ class KnownPerson:
     profile: Profile = UNKNOWN
     consent: Consent | None = None
     """The latest consent on record; None where there is none."""
+    preferences: Preferences = NO_PREFERENCES
+    account: Sequence[StoredEvent] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +101,44 @@ class CatalogChanges:
     items: Sequence[Item]
 
 
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Whose stored rows must not be used any more: of the erased and of those who refuse.
+
+    `revision` changes whenever `owners` may have.
+    """
+
+    revision: int
+    owners: Owners
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows an erasure removed, place by place; `answers` stay without their person."""
+
+    history: int = 0
+    account: int = 0
+    waiting: int = 0
+    profiles: int = 0
+    identities: int = 0
+    answers: int = 0
+    rejected_lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The receipt of an erasure. `log_time` is None until the event log was cleared as well."""
+
+    receipt: str
+    time: float
+    removed: Removed
+    log_time: float | None = None
+    log_rows: int | None = None
+
+
+PLACES: Final = ("person", "history", "waiting", "answers")
+"""Where the store keeps what is about a person, in the order of an export."""
+
+
 class Store(Protocol):
     """Durable on return: what a call has acknowledged survives a power cut.
 
@@ -91,16 +146,22 @@ class Store(Protocol):
     full or gone. One object may be used by several threads.
     """
 
-    def append(self, events: Sequence[Event], *, received_at: datetime) -> list[bool]:
+    def append(
+        self, events: Sequence[Event], *, received_at: datetime, lasting: bool = False
+    ) -> list[bool]:
         """Stores the events in one transaction; True where stored, False for a duplicate id.
 
         Also repeats within the batch are duplicates. An event with consent records that consent;
-        `identify` moves the visitor's history to the customer.
+        `identify` moves the visitor's history to the customer. The ids of `lasting` events are
+        known for ever (an import may come again after years), the others until `prune`.
         """
         ...
 
-    def person(self, person: Person, *, limit: int = 500) -> KnownPerson:
-        """One read of all that an answer needs about a person.
+    def person(
+        self, person: Person, *, limit: int = 500, account_id: str | None = None
+    ) -> KnownPerson:
+        """One read of all that an answer needs about a person; `account_id` names the account,
+        None means that of the profile.
 
         With both ids, the visitor's own rows are joined to the customer's for this answer.
         Without consent on record the history is there (see `KnownPerson.consent`): whether it may
@@ -110,6 +171,54 @@ class Store(Protocol):
 
     def put_profiles(self, profiles: Sequence[Profile], *, received_at: datetime) -> None:
         """Declares profiles; a field that a profile leaves out keeps its value."""
+        ...
+
+    def put_preferences(
+        self, preferences: Sequence[Preferences], *, received_at: datetime
+    ) -> list[bool]:
+        """Takes preferences in; False where nothing may be kept, since consent is missing.
+
+        Switching personalisation off always works, and holds until the person switches it on.
+        """
+        ...
+
+    def preferences(self, person: Person) -> Preferences:
+        """What the person has asked for, the switch and the consent on record among it."""
+        ...
+
+    def export(self, person: Person, *, place: str, offset: int, limit: int) -> list[Any]:
+        """A page of what is kept about a person in one of PLACES, oldest first; for the person's
+        eyes, whatever their consent."""
+        ...
+
+    def visitors(self, person: Person) -> list[Person]:
+        """The person as the event log may name them: the customer, and each of their visitors."""
+        ...
+
+    def erase(
+        self, person: Person, *, receipt: str, at: datetime, rejected_lines: int = 0
+    ) -> Erasure:
+        """Removes everything that is tied to a person, the visitors who logged in as them
+        included, and leaves no copy in the store's files. The event log is cleared by `clear_log`.
+
+        What happened before and arrives later is nobody's. Erasing somebody of whom nothing is
+        left gives the receipt of the last time.
+        """
+        ...
+
+    def clear_log(self, log: EventLog, *, at: datetime) -> int:
+        """Removes the rows of everybody erased since the last time from the log; their number."""
+        ...
+
+    def forgotten(self, *, since: int = -1) -> Forgotten | None:
+        """Whose stored rows must not be used; None where that is as at revision `since`."""
+        ...
+
+    def prune(self, *, event_ids_before: datetime, answers_before: datetime) -> tuple[int, int]:
+        """Forgets ids of events received, and answers given, before these moments; how many.
+
+        In small bites, so that nobody waits for it.
+        """
         ...
 
     def profiles(self) -> dict[str, Profile]:
@@ -122,6 +231,16 @@ class Store(Protocol):
 
     def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
         """Replaces or adds catalogue items in one transaction; gives the new revision."""
+        ...
+
+    def put_stock(
+        self, changes: Sequence[ItemChange], *, known: Mapping[str, Item], received_at: datetime
+    ) -> list[bool]:
+        """Changes stock and prices of items in one transaction, each as it is then.
+
+        True where the item is there; one that is not is taken from `known` (what is served of
+        it), and where it is not in there either, nothing is stored of it.
+        """
         ...
 
     def items(self) -> list[Item]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -13,7 +13,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from recsys.catalog import Item
+from recsys.catalog import Item, ItemChange
 from recsys.errors import StoreUnavailable
 from recsys.event_log import EventLog, rows
 from recsys.events import Event, Person
@@ -126,6 +126,29 @@ class SQLiteStore:
                 [(item.item_id, _json.encode(item), revision, received) for item in items],
             )
         return revision
+
+    def put_stock(
+        self, changes: Sequence[ItemChange], *, known: Mapping[str, Item], received_at: datetime
+    ) -> list[bool]:
+        """Changes stock and prices of items in one transaction; True where the item is there."""
+        with self._writing(self._writer) as connection:
+            revision = _meta(connection, "revision") + 1
+            changed: dict[str, Item] = {}
+            for change in changes:
+                item = changed.get(change.item_id) or _stored_item(connection, change.item_id)
+                item = item or known.get(change.item_id)
+                if item is not None:
+                    changed[change.item_id] = change.applied(item)
+            if changed:
+                _set_meta(connection, "revision", revision)
+                connection.executemany(
+                    "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)",
+                    [
+                        (id, _json.encode(item), revision, received_at.timestamp())
+                        for id, item in changed.items()
+                    ],
+                )
+        return [change.item_id in changed for change in changes]
 
     def items(self) -> list[Item]:
         """The whole catalogue as it is now, by id."""
@@ -278,6 +301,11 @@ def _meta(connection: apsw.Connection, name: str) -> int:
 
 def _set_meta(connection: apsw.Connection, name: str, value: int) -> None:
     connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+
+
+def _stored_item(connection: apsw.Connection, item_id: str) -> Item | None:
+    found = connection.execute("SELECT body FROM items WHERE item_id = ?", (item_id,)).fetchone()
+    return None if found is None else _items.decode(found[0])
 
 
 _json = msgspec.json.Encoder()
