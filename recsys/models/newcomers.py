@@ -12,10 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array, eye_array
 
 from recsys.models.content import ContentConfig, description_vectors
+from recsys.models.nearest_described import nearest_described
 from recsys.models.neighbours import NeighbourModel, neighbours, product_spans
 from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
-from recsys.models.sparse_scores import stacked
-from recsys.top_n import EMPTY, top_n_of
+from recsys.query import Mask
 from recsys.training_data import TrainingData
 
 
@@ -59,20 +59,9 @@ def fit_newcomers(
     return NeighbourModel(weights, walk.binary)
 
 
-def _nearest(data: TrainingData, known: np.ndarray, config: NewcomersConfig) -> csr_array:
+def _nearest(data: TrainingData, known: Mask, config: NewcomersConfig) -> csr_array:
     """Known items × new items: how alike they are described, for the nearest of each new item."""
     vectors = description_vectors(data.catalog.items, config.description).vectors
-    n_items = len(known)
-    new = np.flatnonzero(~known)
-    wanted, postings = csr_array(vectors[new]), csr_array(vectors.T.tocsr())
-    rows = [(EMPTY.numbers, EMPTY.scores)] * n_items
-    for first, last in product_spans(wanted, postings):
-        near = csr_array(wanted[first:last] @ postings)
-        for row, item in enumerate(new[first:last].tolist()):
-            span = slice(near.indptr[row], near.indptr[row + 1])
-            items, cosines = near.indices[span], near.data[span]
-            kept = known[items]
-            best = top_n_of(items[kept], cosines[kept], config.nearest)
-            order = np.argsort(best.numbers)
-            rows[item] = (best.numbers[order], best.scores[order] ** np.float32(config.sharpness))
-    return csr_array(stacked(rows, n_columns=n_items).T.tocsr())
+    near = nearest_described(vectors, wanted=~known, allowed=known, n=config.nearest)
+    near.data **= np.float32(config.sharpness)
+    return csr_array(near.T.tocsr())

@@ -15,7 +15,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-BENCHMARKS = ("models", "ranker", "storage", "serving")
+BENCHMARKS = ("models", "retrieval", "ranker", "storage", "serving")
 RESULT = Path("build/bench.json")
 
 
