@@ -6,6 +6,7 @@
   items.json               item ids in row order
   catalog.jsonl            one item a line, in row order
   first_seen.npy           when each item was first touched, where that is known
+  social_proof/<array>.npy how many customers bought and rated each item
   models/<name>/<array>.npy
   rankers/<placement>/     settings.json, model_<n>.txt (LightGBM's text), <array>.npy
 
@@ -39,6 +40,7 @@ from recsys.models.owners import Owners, StoresPeople
 from recsys.placements import Placement
 from recsys.query import Array, History, Model
 from recsys.ranker import Ranker
+from recsys.social_proof import SocialProof
 from recsys.store import StoredEvent
 from recsys.weighting import Weighting
 
@@ -79,6 +81,8 @@ class Bundle:
     weighting: Weighting
     rankers: Mapping[str, Ranker] = field(default_factory=dict)
     """Placement name → the ranker of its candidates; a placement without one keeps its blend."""
+    social_proof: SocialProof | None = field(default=None, compare=False)
+    """What may be said to everybody of each item; None in a bundle that was not asked to count."""
     first_seen: NDArray[np.float64] | None = field(default=None, compare=False)
     """Per item when anybody first touched it, epoch seconds: NaN where nobody has, −inf where the
     log begins too late to tell. None in a bundle that does not know."""
@@ -164,6 +168,8 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
             beside / "catalog.jsonl",
             b"".join(_encode(item) + b"\n" for item in bundle.catalog.items),
         )
+        if bundle.social_proof is not None:
+            _write_arrays(beside / "social_proof", bundle.social_proof.arrays())
         if bundle.first_seen is not None:
             _write_array(beside / "first_seen.npy", bundle.first_seen)
         for name, model in bundle.models.items():
@@ -243,6 +249,8 @@ def _load(directory: Path, manifest: Manifest, *, absent: frozenset[str] = froze
         first_seen = _mapped_arrays(directory).get("first_seen")
         if first_seen is not None and first_seen.shape != (len(items),):
             raise BundleError(f"Bundle {directory}: first_seen.npy is misshapen; train again.")
+        counted = _mapped_arrays(directory / "social_proof")
+        social_proof = SocialProof.from_arrays(counted, n_items=len(items)) if counted else None
         models = {
             folder.name: _load_model(folder) for folder in sorted((directory / "models").iterdir())
         }
@@ -261,6 +269,7 @@ def _load(directory: Path, manifest: Manifest, *, absent: frozenset[str] = froze
         placements={placement.name: placement for placement in placements},
         weighting=weighting,
         rankers=rankers,
+        social_proof=social_proof,
         first_seen=first_seen,
         directory=directory,
     )

@@ -133,6 +133,10 @@ PHRASES: Final[Mapping[str, Mapping[Language, Phrase]]] = {
         ("popular in the categories that you look at", _TASTE[0]),
         ("populair in de categorieën die je bekijkt", _TASTE[1]),
     ),
+    "popular_in_segment": _both(
+        ("popular with customers like you", _LIKED[0]),
+        ("populair bij klanten zoals jij", _LIKED[1]),
+    ),
     "trending": _both(("on the rise", "on the rise"), ("in opkomst", "in opkomst")),
     # What the item is.
     "new": _both(("new", "new"), ("nieuw", "nieuw")),
@@ -151,6 +155,7 @@ SOURCE_CODES: Final[Mapping[str, str]] = {
     "popularity": "popular",
     "popularity_by_country": "popular_here",
     "popularity_by_category": "popular_in_categories",
+    "popularity_by_segment": "popular_in_segment",
     "trending": "trending",
     "session": "goes_with_visit",
     "session_knn": "goes_with_visit",
@@ -165,6 +170,7 @@ DUTCH_SOURCES: Final[Mapping[str, str]] = {
     "popularity": "populair bij iedereen",
     "popularity_by_country": "populair in jouw land",
     "popularity_by_category": "populair in de categorieën die je bekijkt",
+    "popularity_by_segment": "populair bij klanten zoals jij",
     "trending": "in opkomst",
     "repeat": "eerder gekocht",
     "rebuy": "eerder gekocht, zoals velen opnieuw doen",

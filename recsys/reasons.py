@@ -29,7 +29,7 @@ MAX_REASONS: Final = 3
 LEAST_SHARE: Final = 0.05
 """A reason that made less of the score than this is not worth a sentence."""
 NEW_FOR: Final = timedelta(days=30)
-"""How long after `available_from` an item is called new."""
+"""How long after it came into the shop an item is called new."""
 
 Fact = str | int | float
 
@@ -136,7 +136,7 @@ class _Teller:
             if contribution.share >= LEAST_SHARE
             and (reason := self._of_contribution(contribution)) is not None
         ]
-        return [*(found or [self._of_source()]), *self._of_item(item)]
+        return [*(found or [self._of_source()]), *self._of_item()]
 
     def _of_contribution(self, contribution: Contribution) -> Reason | None:
         """None where what contributed is not known of whoever asks: then nothing is claimed."""
@@ -192,10 +192,14 @@ class _Teller:
         code = SOURCE_CODES.get(self.recommended.source, "taste")
         return self._say(code, 1.0)
 
-    def _of_item(self, item: Item) -> list[Reason]:
-        opened = item.available_from
-        is_new = opened is not None and opened <= self.query.now < opened + NEW_FOR
-        return [self._say("new", 0.0)] if is_new else []
+    def _of_item(self) -> list[Reason]:
+        number = self.recommended.number
+        born = self.shelf.born[number]
+        holds = {
+            "on_sale": self.shelf.on_sale[number],
+            "new": 0 <= self.query.now.timestamp() - born < NEW_FOR.total_seconds(),
+        }
+        return [self._say(code, 0.0) for code, true in holds.items() if true]
 
     def _say(
         self,

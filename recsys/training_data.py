@@ -23,6 +23,7 @@ from recsys.events import EVENT_KINDS
 from recsys.ids import Numbers, Vocabulary
 from recsys.profiles import UNKNOWN, Profile
 from recsys.query import NO_HISTORY, Context, History, Query
+from recsys.ratings import Ratings, no_ratings, read_ratings
 from recsys.shown_lists import Lists, no_lists, read_lists
 from recsys.weighting import Weighting
 
@@ -97,6 +98,7 @@ class TrainingData:
     profiles: tuple[Profile, ...]
     weighting: Weighting
     lists: Lists = field(default_factory=no_lists)
+    ratings: Ratings = field(default_factory=no_ratings)
 
     def history(self, user: int, *, now: datetime) -> History:
         """One user's history as it is weighed at `now`."""
@@ -160,6 +162,7 @@ def read_training_data(
         popularity = _columns(connection, POPULARITY_SQL)
         countries = _strings(connection, "SELECT country FROM countries ORDER BY number")
         lists = read_lists(connection, gap=SESSION_GAP)
+        ratings = read_ratings(connection)
     by_person = profiles or {}
     return TrainingData(
         as_of=as_of,
@@ -173,6 +176,7 @@ def read_training_data(
         profiles=tuple(by_person.get(person, UNKNOWN) for person in users),
         weighting=weighting,
         lists=lists,
+        ratings=ratings,
     )
 
 
@@ -379,7 +383,10 @@ def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 def _source(files: Sequence[Path]) -> str:
     names = [str(path) for path in files]
-    return f"read_parquet({names!r}, hive_partitioning = false)" if names else "no_rows"
+    if not names:
+        return "no_rows"
+    # Files of an earlier version lack the newest columns.
+    return f"read_parquet({names!r}, hive_partitioning = false, union_by_name = true)"
 
 
 def _literal(moment: datetime) -> str:

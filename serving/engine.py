@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
-from msgspec import UNSET
+from msgspec import UNSET, UnsetType
 from numpy.random import Generator
 
 from recsys.ids import NONE, Numbers
@@ -38,6 +38,7 @@ from serving.schemas import (
     RerankAnswer,
     RerankItem,
     RerankRequest,
+    SocialProofAnswer,
     User,
 )
 from serving.variants import ServedVariant, Serving
@@ -217,6 +218,7 @@ def _item(
         source_text=source_words(recommended.source, voice.language),
         position=position,
         reasons=_reasons(recommended, query, variant, voice) if request.explain else UNSET,
+        social_proof=_social_proof(recommended, variant) if request.social_proof else UNSET,
         title=item.title if "title" in fields else UNSET,
         price=item.price if "price" in fields else UNSET,
         brand=item.brand if "brand" in fields else UNSET,
@@ -241,6 +243,22 @@ def _reasons(
             recommended, query=query, bundle=variant.bundle, shelf=variant.shelf, voice=voice
         )
     ]
+
+
+def _social_proof(
+    recommended: Recommendation, variant: ServedVariant
+) -> SocialProofAnswer | UnsetType:
+    counted = variant.bundle.social_proof
+    proof = None if counted is None else counted.of(recommended.number)
+    if proof is None:
+        return UNSET
+    return SocialProofAnswer(
+        as_of=proof.as_of,
+        customers=UNSET if proof.customers is None else proof.customers,
+        days=UNSET if proof.customers is None else proof.days,
+        rating=UNSET if proof.rating is None else proof.rating,
+        ratings=UNSET if proof.ratings is None else proof.ratings,
+    )
 
 
 def _refuse_repeats(items: Sequence[RerankItem]) -> None:

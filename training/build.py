@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from recsys.bundle import Bundle, Manifest
@@ -14,8 +15,13 @@ from recsys.models import MODELS
 from recsys.placements import Placement
 from recsys.query import Model
 from recsys.ranker import Ranker
+from recsys.social_proof import social_proof
 from recsys.training_data import TrainingData
+from recsys.weighting import SECONDS_PER_DAY
 from training.config import Recipe
+
+SETTLING_DAYS = 14.0
+"""After so many days a log knows what the shop has had all along."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +73,23 @@ def build(
         models=models,
         placements={placement.name: placement for placement in chosen},
         weighting=recipe.weighting,
+        first_seen=first_seen(data),
+        social_proof=social_proof(data, recipe.social_proof),
         rankers={name: replace(ranker, facts=facts) for name, ranker in rankers.items()},
     )
+
+
+def first_seen(data: TrainingData) -> NDArray[np.float64]:
+    """When anybody first touched each item, epoch seconds; NaN where nobody has.
+
+    −inf for what was touched in the first SETTLING_DAYS of the log, which cannot tell what was old
+    by then.
+    """
+    touched = np.full(len(data.items), np.inf)
+    days = data.popularity.days
+    np.minimum.at(touched, data.popularity.items, days)
+    touched[touched < days.min(initial=np.inf) + SETTLING_DAYS * SECONDS_PER_DAY] = -np.inf
+    return np.where(touched == np.inf, np.nan, touched)
 
 
 def fit(name: str, data: TrainingData, recipe: Recipe) -> Model:
@@ -85,11 +106,15 @@ def families_needed(
 ) -> list[str]:
     """The models that some placement or ranker uses, in the order of the registry.
 
-    A fallback that the recipe does not list is left out: falling back is never a reason to fail.
+    A fallback or piece of knowledge that the recipe does not list is left out: neither is a reason
+    to fail.
     """
     used = {name for placement in placements for name in placement.models}
     used |= {
-        name for placement in placements for name in placement.fallback if name in recipe.models
+        name
+        for placement in placements
+        for name in (*placement.fallback, *placement.knowledge)
+        if name in recipe.models
     }
     used |= {name for ranker in (rankers or {}).values() for name in ranker.models}
     return [name for name in MODELS if name in used]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -16,7 +17,8 @@ from recsys.errors import InvalidConfig
 from recsys.evaluation import EvaluationRules
 from recsys.models import MODELS
 from recsys.objectives import Objective, primary_measure
-from recsys.placements import DEFAULT_PLACEMENTS, Placement
+from recsys.placements import DEFAULT_PLACEMENTS, Placement, served_by
+from recsys.social_proof import SocialProofConfig
 from recsys.weighting import Weighting
 from training.datasets import ImportOptions
 from training.gate import GateRules
@@ -119,10 +121,23 @@ class Recipe(_Section):
     placements: tuple[Placement, ...] = DEFAULT_PLACEMENTS
     blend_search: BlendSearch = BlendSearch()
     ranker: RankerConfig | None = None
+    social_proof: SocialProofConfig = SocialProofConfig()
+    """What a bundle counts of each item, to be said to everybody."""
     customer_rows: bool = False
     """Whether a published bundle may hold models that store rows of customers or visits (`up_cf`,
     `tifu_knn`, `session_knn`): a shop says yes to that, nobody else. The rows have no ids, those of
     erased customers are dropped when the service loads them, and they never enter MLflow."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _default_placements_of(cls, told: Any) -> Any:
+        """Where a recipe names no placements, those of the default that its models can serve."""
+        if not isinstance(told, Mapping) or "placements" in told:
+            return told
+        models = told.get("models", MODELS)
+        if not isinstance(models, Mapping):
+            return told
+        return {**told, "placements": tuple(served_by(DEFAULT_PLACEMENTS, models))}
 
     @field_validator("models")
     @classmethod
