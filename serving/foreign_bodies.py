@@ -53,9 +53,15 @@ class EngineRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
 
 
 class EngineHits(msgspec.Struct, frozen=True):
-    """The engine's `hits`, in the person's order; all else in it as it was."""
+    """The engine's `hits`; an answer has them in the person's order."""
 
-    hits: Annotated[list[dict[str, object]], Meta(max_length=MAX_ITEMS)]
+    hits: Annotated[list[dict[str, Any]], Meta(max_length=MAX_ITEMS)]
+
+
+class EngineResponse(msgspec.Struct, frozen=True):
+    """The part of an engine's body that is read; the rest comes back as it was."""
+
+    hits: EngineHits
 
 
 class EngineAnswer(msgspec.Struct, frozen=True):

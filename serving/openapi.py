@@ -6,9 +6,18 @@ from typing import Any, Final
 
 import msgspec
 
-from recsys.catalog import Item
+from recsys.catalog import Item, ItemChange
+from recsys.event_adapters import GA4Event, SegmentMessage
 from recsys.events import Event
 from recsys.profiles import Profile
+from serving.examples import ANSWERS, PROBLEM, REQUESTS
+from serving.foreign_bodies import (
+    EngineAnswer,
+    EngineRequest,
+    EngineResponse,
+    GA4Request,
+    SegmentRequest,
+)
 from serving.schemas import (
     EventsAnswer,
     EventsRequest,
@@ -21,54 +30,8 @@ from serving.schemas import (
     RecommendationsRequest,
     RerankAnswer,
     RerankRequest,
+    StockRequest,
 )
-
-EXAMPLES: Final[dict[str, dict[str, Any]]] = {
-    "/v1/recommendations": {
-        "user": {"user_id": "u-17", "session_id": "s-3"},
-        "consent": {"personalization": True},
-        "placements": [
-            {"placement": "for_you", "k": 8},
-            {"placement": "bought_together", "k": 4, "items": ["sku-1"]},
-        ],
-        "context": {"country": "NL", "device": "mobile"},
-        "explain": True,
-        "fields": ["title", "price"],
-    },
-    "/v1/rerank": {
-        "user": {"user_id": "u-17"},
-        "query": "coffee",
-        "items": [{"item_id": "sku-1", "score": 9.1}, {"item_id": "sku-2", "score": 8.7}],
-    },
-    "/v1/events": {
-        "events": [
-            {
-                "event_id": "c0ffee-1",
-                "event": "view_item",
-                "timestamp": "2026-11-21T20:15:00Z",
-                "user_id": "u-17",
-                "session_id": "s-3",
-                "items": [{"item_id": "sku-1"}],
-                "consent": {"personalization": True},
-            }
-        ]
-    },
-    "/v1/catalog/items": {
-        "items": [
-            {
-                "item_id": "sku-1",
-                "title": "Coffee mug",
-                "category": ["Home", "Kitchen", "Mugs"],
-                "price": 9.95,
-                "stock": 12,
-            }
-        ]
-    },
-    "/v1/profiles": {
-        "profiles": [{"user_id": "u-17", "country": "NL", "consent": {"personalization": True}}]
-    },
-}
-"""Path → a body that the route accepts."""
 
 _BODIES: Final[dict[str, tuple[str, str, type, type]]] = {
     "/v1/recommendations": (
@@ -83,11 +46,35 @@ _BODIES: Final[dict[str, tuple[str, str, type, type]]] = {
         RerankRequest,
         RerankAnswer,
     ),
+    "/v1/rerank/elasticsearch": (
+        "post",
+        "The body of an Elasticsearch or OpenSearch answer, its hits in the person's own order.",
+        EngineRequest,
+        EngineAnswer,
+    ),
     "/v1/events": ("post", "What visitors did; a result per event.", EventsRequest, EventsAnswer),
+    "/v1/events/ga4": (
+        "post",
+        "A GA4 Measurement Protocol body as it is; a result per event.",
+        GA4Request,
+        EventsAnswer,
+    ),
+    "/v1/events/segment": (
+        "post",
+        "A Segment message or batch as it is; a result per message.",
+        SegmentRequest,
+        EventsAnswer,
+    ),
     "/v1/catalog/items": (
         "put",
         "Catalogue items; in force within a second.",
         ItemsRequest,
+        PutAnswer,
+    ),
+    "/v1/catalog/stock": (
+        "post",
+        "New stock and prices of items; in force within a second.",
+        StockRequest,
         PutAnswer,
     ),
     "/v1/profiles": (
@@ -103,6 +90,8 @@ _READS: Final[dict[str, str]] = {
     "/metrics": "Prometheus text.",
     "/openapi.json": "This description.",
 }
+_ANSWERED: Final[dict[str, type]] = {}
+"""Path read → the type of its answer, where it is not Health."""
 _PROBLEMS: Final[dict[str, str]] = {
     "400": "The body cannot be read.",
     "401": "The API key is missing or wrong.",
@@ -111,11 +100,15 @@ _PROBLEMS: Final[dict[str, str]] = {
     "415": "The body is not JSON.",
     "422": "A field breaks a documented rule.",
     "503": "The store or the model is unavailable; see Retry-After.",
+    "default": "Any other refusal: another host (421), another method (405).",
 }
 _REF: Final = "#/components/schemas/{name}"
 _ENTRIES: Final = (
     ("EventsRequest", "events", Event),
+    ("GA4Request", "events", GA4Event),
+    ("SegmentRequest", "batch", SegmentMessage),
     ("ItemsRequest", "items", Item),
+    ("StockRequest", "items", ItemChange),
     ("ProfilesRequest", "profiles", Profile),
 )
 """Bodies whose entries are read one by one, so that their own type says nothing of them."""
@@ -123,10 +116,17 @@ _ENTRIES: Final = (
 
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 description."""
-    types = [*(t for _, _, *pair in _BODIES.values() for t in pair), Event, Item, Profile]
-    _, components = msgspec.json.schema_components([*types, Problem, Health], ref_template=_REF)
+    types = [
+        *(t for _, _, *pair in _BODIES.values() for t in pair),
+        *(entry for _, _, entry in _ENTRIES),
+        EngineResponse,
+        Problem,
+        Health,
+    ]
+    _, components = msgspec.json.schema_components(types, ref_template=_REF)
     for body, field, entry in _ENTRIES:
         components[body]["properties"][field]["items"] = _ref(entry)
+    components["EngineRequest"]["properties"]["response"] = _ref(EngineResponse)
     paths: dict[str, Any] = {
         path: {method: _operation(path, method, summary, asked, answered)}
         for path, (method, summary, asked, answered) in _BODIES.items()
@@ -153,43 +153,54 @@ def document() -> dict[str, Any]:
 
 
 def _operation(path: str, method: str, summary: str, asked: type, answered: type) -> dict[str, Any]:
-    problem = {"application/problem+json": {"schema": _ref(Problem)}}
     return {
         "operationId": method + path.replace("/", "_"),
         "summary": summary,
         "requestBody": {
             "required": True,
-            "content": {
-                "application/json": {"schema": _ref(asked), "example": EXAMPLES[path]},
-            },
+            "content": {"application/json": {"schema": _ref(asked), "example": REQUESTS[path]}},
         },
         "responses": {
-            "200": {
-                "description": "The answer.",
-                "content": {"application/json": {"schema": _ref(answered)}},
-            },
-            **{
-                status: {"description": text, "content": problem}
-                for status, text in _PROBLEMS.items()
-            },
+            "200": _response("The answer.", _json(answered, ANSWERS[path])),
+            **{status: _response(text, _PROBLEM) for status, text in _PROBLEMS.items()},
         },
     }
 
 
 def _reading(path: str, summary: str) -> dict[str, Any]:
-    content: dict[str, Any] = {"text/plain": {}} if path == "/metrics" else {"application/json": {}}
-    operation: dict[str, Any] = {
+    content: dict[str, Any]
+    match path:
+        case "/metrics":
+            content = {"text/plain": {"schema": {"type": "string"}}}
+        case "/openapi.json":
+            content = {"application/json": {"schema": {"type": "object"}}}
+        case _:
+            content = _json(_ANSWERED.get(path, Health), ANSWERS[path])
+    statuses = {
+        status: text for status, text in _PROBLEMS.items() if status in ("401", "503", "default")
+    }
+    return {
         "operationId": "get" + path.replace("/", "_").replace(".", "_"),
         "summary": summary,
-        "responses": {"200": {"description": "The answer.", "content": content}},
+        "responses": {
+            "200": _response("The answer.", content),
+            **{status: _response(text, _PROBLEM) for status, text in statuses.items()},
+        },
     }
-    if path == "/readyz":
-        operation["responses"]["503"] = {"description": "No model is in service yet."}
-    return operation
+
+
+def _response(text: str, content: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": content}
+
+
+def _json(type_: type, example: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": _ref(type_), "example": example}}
 
 
 def _ref(type_: type) -> dict[str, str]:
     return {"$ref": _REF.format(name=type_.__name__)}
 
+
+_PROBLEM: Final = {"application/problem+json": {"schema": _ref(Problem), "example": PROBLEM}}
 
 OPENAPI_JSON: Final = msgspec.json.format(msgspec.json.encode(document()), indent=1)

@@ -18,7 +18,8 @@ from recsys.store.sqlite import SQLiteStore
 from serving.app import ROUTES
 from serving.assembly import Worker
 from serving.config import ServingConfig
-from serving.openapi import EXAMPLES, document
+from serving.examples import REQUESTS as EXAMPLES
+from serving.openapi import document
 from serving.problems import MEDIA_TYPE
 
 YES = {"personalization": True}

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 from serving.assembly import Worker
 from serving.config import ServingConfig
-from serving.openapi import EXAMPLES, document
+from serving.examples import REQUESTS as EXAMPLES
+from serving.openapi import document
 
 Send = Callable[[str, str, bytes], httpx.Response]
 

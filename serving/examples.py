@@ -1,0 +1,232 @@
+"""An example of what each route is asked and answers, as /openapi.json shows them.
+
+A test holds every one of them against its schema, and sends the requests to a running service.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+Body = dict[str, Any]
+
+_ANSWER: Final[Body] = {
+    "recommendation_id": "r-5a1c0e7f9b3d2468ace01357",
+    "model_version": "20261121T0315-1f3a",
+    "variant": "champion",
+    "degraded": False,
+}
+_TWO_ACCEPTED: Final[Body] = {
+    "results": [
+        {"id": "sku-1", "status": "accepted"},
+        {
+            "id": "sku-2",
+            "status": "rejected",
+            "field": "price",
+            "reason": "price is '9,95'; expected float, got str",
+        },
+    ],
+    "accepted": 1,
+    "rejected": 1,
+}
+_ONE_ACCEPTED: Final[Body] = {
+    "results": [{"event_id": "c0ffee-1", "status": "accepted"}],
+    "accepted": 1,
+    "duplicates": 0,
+    "rejected": 0,
+    "ignored": 0,
+}
+
+REQUESTS: Final[dict[str, Body]] = {
+    "/v1/recommendations": {
+        "user": {"user_id": "u-17", "session_id": "s-3"},
+        "consent": {"personalization": True},
+        "placements": [
+            {"placement": "for_you", "k": 8},
+            {"placement": "bought_together", "k": 4, "items": ["sku-1"]},
+        ],
+        "context": {"country": "NL", "device": "mobile"},
+        "explain": True,
+        "fields": ["title", "price"],
+    },
+    "/v1/rerank": {
+        "user": {"user_id": "u-17"},
+        "query": "coffee",
+        "items": [{"item_id": "sku-1", "score": 9.1}, {"item_id": "sku-2", "score": 8.7}],
+    },
+    "/v1/rerank/elasticsearch": {
+        "user": {"user_id": "u-17"},
+        "query": "coffee",
+        "response": {
+            "took": 3,
+            "timed_out": False,
+            "hits": {
+                "total": {"value": 2, "relation": "eq"},
+                "max_score": 9.1,
+                "hits": [
+                    {"_index": "products", "_id": "sku-1", "_score": 9.1},
+                    {"_index": "products", "_id": "sku-2", "_score": 8.7},
+                ],
+            },
+        },
+    },
+    "/v1/events": {
+        "events": [
+            {
+                "event_id": "c0ffee-1",
+                "event": "view_item",
+                "timestamp": "2026-11-21T20:15:00Z",
+                "user_id": "u-17",
+                "session_id": "s-3",
+                "items": [{"item_id": "sku-1"}],
+                "consent": {"personalization": True},
+            }
+        ]
+    },
+    "/v1/events/ga4": {
+        "client_id": "1826873915.1795291200",
+        "user_id": "u-17",
+        "consent": {"ad_user_data": "GRANTED", "ad_personalization": "GRANTED"},
+        "events": [
+            {
+                "name": "add_to_cart",
+                "params": {
+                    "session_id": "1795291200",
+                    "currency": "EUR",
+                    "items": [{"item_id": "sku-1", "price": 9.95, "quantity": 1}],
+                },
+            }
+        ],
+    },
+    "/v1/events/segment": {
+        "batch": [
+            {
+                "type": "track",
+                "event": "Product Viewed",
+                "messageId": "ajs-022bb90c",
+                "userId": "u-17",
+                "anonymousId": "a-9",
+                "properties": {"product_id": "sku-1", "price": 9.95},
+                "context": {"consent": {"categoryPreferences": {"Personalization": True}}},
+            }
+        ]
+    },
+    "/v1/catalog/items": {
+        "items": [
+            {
+                "item_id": "sku-1",
+                "title": "Coffee mug",
+                "category": ["Home", "Kitchen", "Mugs"],
+                "price": 9.95,
+                "stock": 12,
+            }
+        ]
+    },
+    "/v1/catalog/stock": {
+        "items": [{"item_id": "sku-1", "stock": 0}, {"item_id": "sku-2", "price": 8.5}]
+    },
+    "/v1/profiles": {
+        "profiles": [{"user_id": "u-17", "country": "NL", "consent": {"personalization": True}}]
+    },
+}
+"""Path → a body that the route accepts."""
+
+_ORDER: Final[Body] = {
+    **_ANSWER,
+    "items": [
+        {
+            "item_id": "sku-2",
+            "position": 0,
+            "original_position": 1,
+            "score": 0.82,
+            "source": "als",
+            "source_text": "Fits what you looked at",
+        },
+        {
+            "item_id": "sku-1",
+            "position": 1,
+            "original_position": 0,
+            "score": 0.54,
+            "source": "popularity",
+            "source_text": "Popular now",
+        },
+    ],
+}
+
+ANSWERS: Final[dict[str, Body]] = {
+    "/v1/recommendations": {
+        **_ANSWER,
+        "placements": [
+            {
+                "placement": "for_you",
+                "level": "individual",
+                "items": [
+                    {
+                        "item_id": "sku-4",
+                        "score": 0.91,
+                        "source": "als",
+                        "source_text": "Fits what you looked at",
+                        "position": 0,
+                        "reasons": [
+                            {
+                                "code": "history",
+                                "text": "Because you viewed Coffee mug",
+                                "share": 0.7,
+                                "item_id": "sku-1",
+                            }
+                        ],
+                        "title": "Coffee beans 500 g",
+                        "price": 8.5,
+                    }
+                ],
+            },
+            {"placement": "bought_together", "level": None, "items": []},
+        ],
+    },
+    "/v1/rerank": _ORDER,
+    "/v1/rerank/elasticsearch": {
+        "took": 3,
+        "timed_out": False,
+        "hits": {
+            "total": {"value": 2, "relation": "eq"},
+            "max_score": 9.1,
+            "hits": [
+                {"_index": "products", "_id": "sku-2", "_score": 8.7},
+                {"_index": "products", "_id": "sku-1", "_score": 9.1},
+            ],
+        },
+        "_recsys": _ORDER,
+    },
+    "/v1/events": _ONE_ACCEPTED,
+    "/v1/events/ga4": _ONE_ACCEPTED,
+    "/v1/events/segment": _ONE_ACCEPTED,
+    "/v1/catalog/items": _TWO_ACCEPTED,
+    "/v1/catalog/stock": {
+        "results": [
+            {"id": "sku-1", "status": "accepted"},
+            {
+                "id": "sku-2",
+                "status": "rejected",
+                "field": "item_id",
+                "reason": "item_id is not in the catalogue; put the item first",
+            },
+        ],
+        "accepted": 1,
+        "rejected": 1,
+    },
+    "/v1/profiles": {
+        "results": [{"id": "u-17", "status": "accepted"}],
+        "accepted": 1,
+        "rejected": 0,
+    },
+    "/livez": {"status": "alive"},
+    "/readyz": {"status": "ready", "model_versions": {"champion": "20261121T0315-1f3a"}},
+}
+"""Path → an answer of the route."""
+
+PROBLEM: Final[Body] = {
+    "type": "urn:recsys:problem:invalid-request",
+    "title": "The request breaks a documented rule",
+    "status": 422,
+    "detail": "placements[0].k: expected `int` >= 1",
+    "errors": [{"field": "placements[0].k", "value": "0", "remedy": "expected int >= 1"}],
+}
