@@ -21,6 +21,7 @@ from recsys.bundle import Bundle
 from recsys.errors import InsufficientData
 from recsys.ids import NONE, Numbers, Vocabulary
 from recsys.intervals import Estimate, Values, estimates
+from recsys.journey import no_repeats
 from recsys.metrics import (
     catalogue_coverage,
     gain_ndcg_at_k,
@@ -138,21 +139,27 @@ def evaluate(
     shelf = shelf_as_of(bundle)
     eligible = shelf.eligible(held_out.cut)
     history = [query.history.distinct() for query in questions]
+    hidden = [no_repeats(query, placement, bundle.models) for query in questions]
 
-    lists: list[Numbers] = []
-    lists_unseen: list[Numbers] = []
+    lists: list[Numbers] = [NONE] * len(persons)
+    lists_unseen: list[Numbers] = [NONE] * len(persons)
+    # Asked together are those with histories of like size: as much is hidden for each of them.
+    by_size = np.argsort([len(items) for items in history], kind="stable")
     for span in _chunks(len(persons)):
-        some = questions[span]
-        lists += [a.numbers for a in recommend(bundle, some, placement, shelf, rules.n)]
-        lists_unseen += [a.numbers for a in recommend(bundle, some, unseen, shelf, rules.n)]
+        rows = by_size[span].tolist()
+        some = [questions[row] for row in rows]
+        for found, asked in ((lists, placement), (lists_unseen, unseen)):
+            answers = recommend(bundle, some, asked, shelf, rules.n)
+            for row, answer in zip(rows, answers, strict=True):
+                found[row] = answer.numbers
         if progress is not None:
-            progress(len(lists), len(persons))
+            progress(min(span.stop, len(persons)), len(persons))
 
     slices = Slices.of(data, questions, truth, revenues, history)
     per_person = slices.measure(lists, lists_unseen, rules.cutoffs)
     baselines = {
         name: slices.measure(
-            *_baseline_lists(name, data, persons, questions, placement, rules.n, eligible, history),
+            *_baseline_lists(name, data, persons, hidden, rules.n, eligible, history),
             rules.cutoffs,
         )
         for name in BASELINES
@@ -285,19 +292,12 @@ def _baseline_lists(
     name: str,
     data: TrainingData,
     persons: Sequence[str],
-    questions: Sequence[Query],
-    placement: Placement,
+    hidden: Sequence[Numbers],
     n: int,
     eligible: Mask,
     history: Sequence[Numbers],
 ) -> tuple[list[Numbers], list[Numbers]]:
     baseline = BASELINES[name]
-    if placement.repeats == "allow":
-        hidden: Sequence[Numbers] = [NONE] * len(persons)
-    elif placement.repeats == "exclude_purchased":
-        hidden = [query.history.purchases().distinct() for query in questions]
-    else:
-        hidden = history
     return (
         baseline(data, persons, n, eligible=eligible, hidden=hidden),
         baseline(data, persons, n, eligible=eligible, hidden=history),

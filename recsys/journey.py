@@ -79,25 +79,33 @@ def journey(
     exclude: Numbers = NONE,
 ) -> Journey:
     """Where the person of a query stands at a placement; `exclude` is hidden too."""
-    history, moment = query.history, query.now.timestamp()
     hidden = [query.seeds, query.refused, exclude]
     resting: list[Numbers] = []
-    if placement.repeats == "exclude_history":
-        hidden.append(history.items)
-    elif placement.repeats == "exclude_purchased":
-        hidden.append(history.purchases().items)
-    elif placement.repeats == "when_due":
-        resting.append(not_due(history, now=moment, models=models))
+    repeated = resting if placement.repeats == "when_due" else hidden
+    repeated.append(no_repeats(query, placement, models))
     if placement.fatigue is not None and len(query.shown.items):
-        resting.append(tired(query.shown, placement.fatigue, now=moment))
-    returned = given_back(history)
-    if len(returned):
-        resting.append(returned)
+        resting.append(tired(query.shown, placement.fatigue, now=query.now.timestamp()))
+    returned = NONE if placement.returned_like is None else given_back(query.history)
+    resting.append(returned)
     return Journey(
         hidden=_distinct(hidden),
-        resting=_distinct(resting) if resting else NONE,
+        resting=_distinct(resting),
         factors=_factors(query, placement, shelf, returned),
     )
+
+
+def no_repeats(query: Query, placement: Placement, models: Mapping[str, Model]) -> Numbers:
+    """What of the person's own items a placement does not show now, by its `repeats`.
+
+    `models` are those of the bundle; of `refill` the intervals are asked.
+    """
+    if placement.repeats == "exclude_history":
+        return query.history.items
+    if placement.repeats == "exclude_purchased":
+        return query.history.purchases().items
+    if placement.repeats == "when_due":
+        return not_due(query.history, now=query.now.timestamp(), models=models)
+    return NONE
 
 
 def seeded(query: Query, placement: Placement) -> Query:
@@ -195,11 +203,10 @@ def _factors(query: Query, placement: Placement, shelf: Shelf, returned: Numbers
     seeds = NONE
     if placement.same_category < 1.0:
         seeds = query.seeds
-    like = returned if placement.returned_like < 1.0 else NONE
-    if boost == 1.0 and not len(seeds) and not len(like):
+    if boost == 1.0 and not len(seeds) and not len(returned):
         return None
     categories = np.unique(catalog.categories[seeds])
-    pairs = np.stack([catalog.categories[like], catalog.brands[like]], axis=1)
+    pairs = np.stack([catalog.categories[returned], catalog.brands[returned]], axis=1)
     return Factors(
         shelf=shelf,
         seed_categories=categories[categories >= 0],
@@ -209,7 +216,7 @@ def _factors(query: Query, placement: Placement, shelf: Shelf, returned: Numbers
             for category, brand in np.unique(pairs, axis=0).tolist()
             if category >= 0
         ),
-        returned_like=placement.returned_like,
+        returned_like=1.0 if placement.returned_like is None else placement.returned_like,
         on_sale=boost,
     )
 

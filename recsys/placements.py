@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -79,8 +79,9 @@ class Placement(BaseModel):
     """How long ago the last purchases may be."""
     same_category: float = Field(default=1.0, ge=0, le=1)
     """What a score is multiplied with in the category of one of the items of the page."""
-    returned_like: float = Field(default=0.5, ge=0, le=1)
-    """What a score is multiplied with in the category and brand of what the person gave back."""
+    returned_like: float | None = Field(default=None, ge=0, le=1)
+    """What the person sent back rests, and a score in its category and brand is multiplied with
+    this; None looks at no returns."""
     sale_boost: float = Field(default=0.0, ge=0, le=10)
     """A score on sale is multiplied with 1 + boost · the person's price sensitivity, 0 to 1."""
     fatigue: Fatigue | None = None
@@ -122,6 +123,8 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
     Placement(
         name="for_you",
         repeats="when_due",
+        returned_like=0.5,
+        sale_boost=0.5,
         blend={
             "session": 0.25,
             "repeat": 0.15,
@@ -162,6 +165,7 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
         blend={"newcomers": 1.0, "hybrid": 0.5, "content": 0.5, "random_walk": 0.3},
         fallback=("hybrid", *WITH_SEGMENTS),
         repeats="exclude_purchased",
+        returned_like=0.5,
         shows="new",
     ),
     Placement(
@@ -169,6 +173,7 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
         blend={"session": 0.3, "random_walk": 0.4, "als": 0.3, "content": 0.2},
         fallback=WITH_SEGMENTS,
         repeats="when_due",
+        returned_like=0.5,
         shows="on_sale",
     ),
     Placement(
@@ -191,3 +196,11 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
     ),
 )
 """Every place of a page that has a name here; a recipe or `configs/placements.yaml` changes it."""
+
+
+def served_by(placements: Iterable[Placement], models: Container[str]) -> Iterator[Placement]:
+    """The placements without the models that are not there; those that have none left are out."""
+    for placement in placements:
+        blend = {name: weight for name, weight in placement.blend.items() if name in models}
+        if any(weight > 0 for weight in blend.values()):
+            yield placement.with_blend(blend)

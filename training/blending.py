@@ -56,6 +56,7 @@ def choose_blend(
             sample=search.sample,
             n=n,
             rng=rng,
+            knowledge=period.bundle.models,
         )
         for period in periods
     ]

@@ -16,9 +16,10 @@ from recsys.bundle import Bundle
 from recsys.candidates import Candidates, gather
 from recsys.evaluation import CHUNK, numbered_truth
 from recsys.ids import NONE, Numbers
+from recsys.journey import no_repeats
 from recsys.objectives import Objective, counts, gains
 from recsys.placements import Placement
-from recsys.query import History, Mask, Model, Query
+from recsys.query import Mask, Model, Query
 from recsys.splitting import HeldOut, check_no_leak
 from recsys.training_data import TrainingData
 
@@ -99,13 +100,15 @@ def tabulate(
     sample: int,
     n: int,
     rng: Generator,
+    knowledge: Mapping[str, Model] | None = None,
 ) -> tuple[CandidateTable, NDArray[np.float32]]:
     """The table of a period over the union of the models' candidates, and each model's part of it:
-    models × customers × candidates.
+    models × customers × candidates. `knowledge` are the models of `Placement.knowledge`.
 
     Only customers with a history are in it. Raises LeakFromFuture where the data overlap.
     """
     check_no_leak(data, held_out)
+    knowledge = knowledge or {}
     known = [
         index
         for index, person in enumerate(held_out.persons)
@@ -133,7 +136,7 @@ def tabulate(
             numbers[row, :size] = candidates.numbers
             parts[:, row, :size] = candidates.parts
             seen[row, :size] = np.isin(candidates.numbers, query.history.items)
-            hidden[row, :size] = hidden_by(placement, candidates.numbers, query.history)
+            hidden[row, :size] = hidden_by(placement, candidates.numbers, query, knowledge)
             if not counts(objective, query):
                 continue
             truth, places = taken[row]
@@ -181,13 +184,11 @@ def part_of(
     return part
 
 
-def hidden_by(placement: Placement, numbers: Numbers, history: History) -> NDArray[np.bool_]:
-    """Which of the items a placement does not show to a person with this history."""
-    if placement.repeats == "allow":
-        return np.zeros(len(numbers), np.bool_)
-    if placement.repeats == "exclude_purchased":
-        return np.isin(numbers, history.purchases().items)
-    return np.isin(numbers, history.items)
+def hidden_by(
+    placement: Placement, numbers: Numbers, query: Query, models: Mapping[str, Model]
+) -> NDArray[np.bool_]:
+    """Which of the items a placement does not show to whoever asks, for having had them."""
+    return np.isin(numbers, no_repeats(query, placement, models))
 
 
 def _narrowed(candidates: Candidates) -> Candidates:

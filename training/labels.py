@@ -181,7 +181,7 @@ def _candidates(
     ):
         found = blended(candidates, weights, models)
         numbers = found.candidates.numbers
-        shown = ~hidden_by(placement, numbers, query.history)
+        shown = ~hidden_by(placement, numbers, query, bundle.models)
         new = ~np.isin(numbers, query.history.items)
         kept = np.union1d(
             best_of(found.where(shown), n).candidates.numbers,
