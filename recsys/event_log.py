@@ -9,14 +9,16 @@ import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
-from recsys.events import Event, EventItem
+from recsys.events import CATEGORY_SEPARATOR, Event, EventItem, Person
+from recsys.owner_codes import owner_codes
 
 SCHEMA = pa.schema(
     [
@@ -43,9 +45,15 @@ SCHEMA = pa.schema(
         ("channel", pa.string()),
         ("device", pa.string()),
         ("referrer", pa.string()),
+        ("brand", pa.string()),
+        ("category", pa.string()),
+        ("days", pa.float64()),
     ]
 )
-"""One row per item of an event (`position` from 0); an event without items is one row without."""
+"""One row per item of an event (`position` from 0); an event without items is one row without.
+
+The last three columns are what feedback was about beside items; older files lack them.
+"""
 
 
 ITEM_FIELDS: Final = {
@@ -78,6 +86,8 @@ def rows(events: Iterable[Event]) -> pa.Table:
             values = [event.event for event in told]
         elif name in CONTEXT_FIELDS:
             values = [event.context and getattr(event.context, name) for event in told]
+        elif name == "category":
+            values = [event.category and CATEGORY_SEPARATOR.join(event.category) for event in told]
         else:
             values = [getattr(event, name) for event in told]
         columns[name] = pa.array(values, SCHEMA.field(name).type).take(row_event)
@@ -127,6 +137,61 @@ class EventLog:
                 erased += count
                 _write_durably(table.filter(pc.invert(theirs)), path)
         return erased
+
+    def erase_owners(self, owners: Sequence[NDArray[np.int64]]) -> list[int]:
+        """Removes every row of some sets of persons, who are given as codes (`owner_codes`, seen as
+        int64), and gives the number of rows for each set.
+
+        A row is its customer's, or its visitor's where it names no customer.
+        """
+        sets = np.concatenate([np.full(len(codes), n) for n, codes in enumerate(owners)])
+        wanted = np.concatenate(owners) if len(owners) else np.empty(0, np.int64)
+        order = np.argsort(wanted, kind="stable")
+        wanted, sets = wanted[order], sets[order]
+        erased = np.zeros(len(owners), np.int64)
+        for path in self.files():
+            persons = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
+            named, place = np.unique(persons.astype(object), return_inverse=True)
+            codes = owner_codes([str(name) for name in named]).view(np.int64)
+            found = np.minimum(np.searchsorted(wanted, codes), max(len(wanted) - 1, 0))
+            theirs = (wanted[found] == codes) & (named != "")
+            rows_of = np.where(theirs, sets[found], -1)[place]
+            if (rows_of >= 0).any():
+                erased += np.bincount(rows_of[rows_of >= 0], minlength=len(owners))
+                table = pq.read_table(path, schema=SCHEMA)
+                _write_durably(table.filter(pa.array(rows_of < 0)), path)
+        return erased.tolist()
+
+    def rows_of(
+        self, persons: Sequence[Person], *, offset: int, limit: int
+    ) -> list[dict[str, Any]]:
+        """A page of the rows of these persons, oldest day first: the values that are there."""
+        users = pa.array([p.user_id for p in persons if p.user_id is not None], pa.string())
+        visitors = [p.anonymous_id for p in persons if p.user_id is None]
+        theirs = pc.field("user_id").isin(users) | (
+            pc.field("user_id").is_null()
+            & pc.field("anonymous_id").isin(pa.array(visitors, pa.string()))
+        )
+        found: list[dict[str, Any]] = []
+        for path in self.files():
+            table = pq.read_table(path, schema=SCHEMA, filters=theirs)
+            if table.num_rows <= offset:
+                offset -= table.num_rows
+                continue
+            page = table.slice(offset, limit - len(found))
+            offset = 0
+            found += page.to_pylist()
+            if len(found) >= limit:
+                break
+        return [{name: value for name, value in row.items() if value is not None} for row in found]
+
+
+def _persons(table: pa.Table) -> NDArray[np.object_]:
+    """The person key of each row, empty for nobody's."""
+    users = pc.binary_join_element_wise("u:", table["user_id"], "")
+    visitors = pc.binary_join_element_wise("a:", table["anonymous_id"], "")
+    keys = pc.fill_null(pc.coalesce(users, visitors), "")
+    return np.asarray(keys.to_numpy(zero_copy_only=False), object)
 
 
 def _write_durably(table: pa.Table, path: Path) -> None:

@@ -52,6 +52,11 @@ Quantity = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 Country = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROL_CHARACTERS)]
 Currency = Annotated[str, msgspec.Meta(pattern=THREE_CAPITALS)]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+CategoryPath = Annotated[list[Word], msgspec.Meta(min_length=1, max_length=10)]
+"""A category from the widest to the narrowest name; it stands for everything below it."""
+CATEGORY_SEPARATOR: Final = " > "
+"""Between the names of a category path that is written as one text."""
+Days = Annotated[float, msgspec.Meta(gt=0, le=3650)]
 
 
 class EventItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -84,7 +89,11 @@ class EventContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit
 class Event(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
-    """One canonical event. Idempotent by `event_id`; times are UTC with a zone."""
+    """One canonical event. Idempotent by `event_id`; times are UTC with a zone.
+
+    `brand` and `category` are what `feedback` is about, beside its items; `days` is how long a
+    `snooze` lasts.
+    """
 
     event_id: Id
     event: EventKind
@@ -101,6 +110,9 @@ class Event(
     rating: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
     action: FeedbackAction | None = None
     name: Word | None = None
+    brand: Word | None = None
+    category: CategoryPath | None = None
+    days: Days | None = None
     consent: Consent | None = None
     context: EventContext | None = None
 

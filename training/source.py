@@ -104,7 +104,8 @@ def read_source(store: Store, log: EventLog, *, now: datetime) -> Source:
     with duckdb.connect() as connection:
         row = connection.execute(
             "SELECT epoch(min(timestamp)), epoch(max(timestamp)), count(DISTINCT event_id) "
-            f"FROM read_parquet({files!r}, hive_partitioning = false) WHERE epoch(timestamp) <= ?",
+            f"FROM read_parquet({files!r}, hive_partitioning = false, union_by_name = true) "
+            "WHERE epoch(timestamp) <= ?",
             [now.timestamp()],
         ).fetchone()
     if row is None or row[0] is None:

@@ -12,15 +12,27 @@ from typing import Any, Final
 
 import apsw
 import msgspec
+import numpy as np
 
 from recsys.catalog import Item, ItemChange
 from recsys.errors import StoreUnavailable
 from recsys.event_log import EventLog, rows
 from recsys.events import Event, Person
+from recsys.owner_codes import owner_codes
+from recsys.preferences import Preferences
 from recsys.profiles import Profile
-from recsys.store import CatalogChanges, KnownPerson, LoggedAnswer
-from recsys.store.sqlite_history import known_person, note_ids, take
-from recsys.store.sqlite_people import People, named, read_profile
+from recsys.store import CatalogChanges, Erasure, Forgotten, KnownPerson, LoggedAnswer
+from recsys.store.reserve import Reserve
+from recsys.store.sqlite_history import asked_for, known_person, note_ids, take
+from recsys.store.sqlite_people import People, named, read_profile, was_erased
+from recsys.store.sqlite_privacy import (
+    export_page,
+    nobodys,
+    prune_answers,
+    prune_ids,
+    remove,
+    subject_of,
+)
 from recsys.store.sqlite_schema import (
     check_library,
     connect,
@@ -29,6 +41,15 @@ from recsys.store.sqlite_schema import (
     refusal,
     wait_when_busy,
 )
+
+DENIED_SQL: Final = """
+WITH refusing AS (
+    SELECT person FROM profiles WHERE personalization = 0
+    UNION SELECT person FROM profiles WHERE objected = 1
+)
+SELECT person FROM refusing UNION SELECT 'a:' || anonymous_id FROM refusing JOIN identities
+ON user_id = substr(person, 3) WHERE person GLOB 'u:*'
+"""
 
 PART_SQL: Final = """
 SELECT max(seq) FROM (
@@ -41,20 +62,30 @@ SELECT max(seq) FROM (
 class SQLiteStore:
     """The `Store` protocol on one file in WAL mode; several processes may open the same file.
 
-    `busy_timeout` is how many seconds a call waits for another writer before StoreUnavailable;
-    `part_bytes` how much one part of the archive takes out at most. StoreError where the file is
-    damaged, of another program or of another schema version.
+    `busy_timeout` is how many seconds a call waits for another writer before StoreUnavailable,
+    `read_timeout` how many a reading call waits where the whole file is locked (None: as long);
+    `part_bytes` how much one part of the archive takes out at most. With `reserve_bytes` a file of
+    that size is kept beside the store, to be given up when a full disk stands in the way of an
+    erasure. StoreError where the file is damaged, of another program or of another schema version.
 
     Of the consent rules of the protocol: an event without consent, or of a person whose latest
     statement refuses, is stored `anonymised`; `identify` needs consent to join.
     """
 
     def __init__(
-        self, path: Path, *, busy_timeout: float = 5.0, part_bytes: int = 32 << 20
+        self,
+        path: Path,
+        *,
+        busy_timeout: float = 5.0,
+        read_timeout: float | None = None,
+        part_bytes: int = 32 << 20,
+        reserve_bytes: int = 0,
     ) -> None:
         check_library()
         self.path = Path(path)
         self._busy_timeout = busy_timeout
+        self._read_timeout = busy_timeout if read_timeout is None else read_timeout
+        self._reserve = Reserve(Path(f"{path}.reserve"), reserve_bytes)
         self._part_bytes = part_bytes
         self._lock = threading.Lock()
         self._reading = threading.local()
@@ -65,6 +96,7 @@ class SQLiteStore:
             self._writer = connect(self.path, busy_timeout=busy_timeout)
             create_tables(self._writer, self.path)
             self._answers = connect(self.path, busy_timeout=busy_timeout, durable=False)
+            self._reserve.lay_by()
         except apsw.Error as error:
             raise refusal(error, self.path) from error
         except OSError as error:
@@ -73,22 +105,26 @@ class SQLiteStore:
                 "that this user may write."
             ) from error
 
-    def append(self, events: Sequence[Event], *, received_at: datetime) -> list[bool]:
+    def append(
+        self, events: Sequence[Event], *, received_at: datetime, lasting: bool = False
+    ) -> list[bool]:
         """Stores the events in one transaction; True where stored, False for a duplicate id."""
         if not events:
             return []
         with self._writing(self._writer) as connection:
-            stored = note_ids(connection, events, received_at)
+            stored = note_ids(connection, events, received_at, lasting=lasting)
             fresh = [event for event, new in zip(events, stored, strict=True) if new]
             last_seq = _meta(connection, "last_seq")
             take(connection, fresh, first_seq=last_seq + 1)
             _set_meta(connection, "last_seq", last_seq + len(fresh))
         return stored
 
-    def person(self, person: Person, *, limit: int = 500) -> KnownPerson:
+    def person(
+        self, person: Person, *, limit: int = 500, account_id: str | None = None
+    ) -> KnownPerson:
         """One read, in one snapshot, of all that an answer needs about a person."""
         with self._snapshot() as connection:
-            return known_person(connection, person, limit)
+            return known_person(connection, person, limit, account_id)
 
     def put_profiles(self, profiles: Sequence[Profile], *, received_at: datetime) -> None:
         """Declares profiles; a field that a profile leaves out keeps its value."""
@@ -98,22 +134,32 @@ class SQLiteStore:
                 people.declare(profile, received_at.timestamp())
             people.save()
 
+    def put_preferences(
+        self, preferences: Sequence[Preferences], *, received_at: datetime
+    ) -> list[bool]:
+        """Takes preferences in; False where nothing may be kept, since consent is missing."""
+        with self._writing(self._writer) as connection:
+            people = People(connection)
+            taken = [people.prefer(wished, received_at.timestamp()) for wished in preferences]
+            people.save()
+        return taken
+
+    def preferences(self, person: Person) -> Preferences:
+        """What the person has asked for, the switch and the consent on record among it."""
+        with self._snapshot() as connection:
+            return asked_for(connection, person)
+
     def profiles(self) -> dict[str, Profile]:
         """Person key → profile, of everybody who has not refused."""
         found = self._read(
-            "SELECT person, body FROM profiles "
-            "WHERE body IS NOT NULL AND personalization IS NOT 0 ORDER BY person"
+            "SELECT person, body FROM profiles WHERE body IS NOT NULL "
+            "AND personalization IS NOT 0 AND objected IS NOT 1 ORDER BY person"
         )
         return {key: named(read_profile(body), key) for key, body in found}
 
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""
-        found = self._read(
-            "SELECT person FROM profiles WHERE personalization = 0 "
-            "UNION SELECT 'a:' || anonymous_id FROM profiles JOIN identities "
-            "ON user_id = substr(person, 3) WHERE personalization = 0 AND person GLOB 'u:*'"
-        )
-        return {key for (key,) in found}
+        return {key for (key,) in self._read(DENIED_SQL)}
 
     def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
         """Replaces or adds catalogue items in one transaction; gives the new revision."""
@@ -170,9 +216,22 @@ class SQLiteStore:
     def log_answers(self, answers: Sequence[LoggedAnswer]) -> None:
         """Appends answers; a power cut may lose the newest."""
         with self._writing(self._answers) as connection:
+            anybody_erased = connection.execute("SELECT 1 FROM erasures LIMIT 1").fetchone()
+            if anybody_erased is not None:
+                # They were given before, and waited here, while somebody was erased.
+                answers = [
+                    nobodys(answer)
+                    if answer.person is not None
+                    and was_erased(connection, answer.person, answer.time)
+                    else answer
+                    for answer in answers
+                ]
             connection.executemany(
-                "INSERT INTO answers (time, body) VALUES (?, ?)",
-                [(answer.time, msgspec.msgpack.encode(answer)) for answer in answers],
+                "INSERT INTO answers (time, body, person) VALUES (?, ?, ?)",
+                [
+                    (answer.time, msgspec.msgpack.encode(answer), answer.person)
+                    for answer in answers
+                ],
             )
 
     def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
@@ -208,12 +267,121 @@ class SQLiteStore:
                 archived += len(events)
         return archived
 
+    def export(self, person: Person, *, place: str, offset: int, limit: int) -> list[Any]:
+        """A page of what is kept about a person in one of PLACES, oldest first."""
+        with self._snapshot() as connection:
+            return export_page(connection, person, place=place, offset=offset, limit=limit)
+
+    def visitors(self, person: Person) -> list[Person]:
+        """The person as the event log may name them."""
+        with self._snapshot() as connection:
+            subject = subject_of(connection, person)
+        customer = [] if subject.user_id is None else [Person(subject.user_id)]
+        return [*customer, *(Person(anonymous_id=visitor) for visitor in subject.visitors)]
+
+    def erase(
+        self, person: Person, *, receipt: str, at: datetime, rejected_lines: int = 0
+    ) -> Erasure:
+        """Removes everything that is tied to a person, on a full disk from the reserve.
+
+        The free pages are overwritten (secure_delete) and the write-ahead log is emptied, so that
+        no copy stays behind. StoreUnavailable where a reader is in the way of that for longer than
+        `busy_timeout`: the rows are gone then, and asking again finishes it.
+        """
+        try:
+            erasure = self._erase(person, receipt, at, rejected_lines)
+        except StoreUnavailable:
+            if not self._reserve.give_up():
+                raise
+            erasure = self._erase(person, receipt, at, rejected_lines)
+        self._empty_wal()
+        self._reserve.lay_by()
+        return erasure
+
+    def clear_log(self, log: EventLog, *, at: datetime) -> int:
+        """Removes the rows of everybody erased since the last time from the log; their number.
+
+        No archive is under way meanwhile, which might bring rows that it read before the erasure.
+        """
+        with self._archiving():
+            found = self._read(
+                "SELECT receipt, code FROM receipts JOIN erasures USING (receipt) "
+                "WHERE log_time IS NULL ORDER BY receipt"
+            )
+            pending = sorted({receipt for receipt, _ in found})
+            if not pending:
+                return 0
+            erased = log.erase_owners(
+                [
+                    np.array([code for receipt, code in found if receipt == one], np.int64)
+                    for one in pending
+                ]
+            )
+            with self._writing(self._writer) as connection:
+                connection.executemany(
+                    "UPDATE receipts SET log_time = ?, log_rows = ? WHERE receipt = ?",
+                    [
+                        (at.timestamp(), count, name)
+                        for name, count in zip(pending, erased, strict=True)
+                    ],
+                )
+        return sum(erased)
+
+    def forgotten(self, *, since: int = -1) -> Forgotten | None:
+        """Whose stored rows must not be used; None where that is as at revision `since`."""
+        with self._snapshot() as connection:
+            revision = _meta(connection, "forgotten")
+            if revision == since:
+                return None
+            erased: list[Any] = connection.execute("SELECT DISTINCT code FROM erasures").fetchall()
+            refusing: list[Any] = connection.execute(DENIED_SQL).fetchall()
+        codes = np.array([code for (code,) in erased], np.int64).view(np.uint64)
+        return Forgotten(
+            revision, np.unique(np.concatenate([codes, owner_codes([key for (key,) in refusing])]))
+        )
+
+    def prune(self, *, event_ids_before: datetime, answers_before: datetime) -> tuple[int, int]:
+        """Forgets ids of events received, and answers given, before these moments; how many."""
+        ids = answers = 0
+        last: str | None = ""
+        while last is not None:
+            with self._writing(self._writer) as connection:
+                last, count = prune_ids(connection, last, event_ids_before.timestamp())
+            ids += count
+        while True:
+            with self._writing(self._writer) as connection:
+                count = prune_answers(connection, answers_before.timestamp())
+            answers += count
+            if not count:
+                return ids, answers
+
     def close(self) -> None:
         """Releases the connections; the object cannot be used afterwards."""
         with self._lock:
             self._closed = True
             for connection in (self._writer, self._answers, *self._readers):
                 connection.close()
+
+    def _erase(self, person: Person, receipt: str, at: datetime, rejected_lines: int) -> Erasure:
+        with self._writing(self._writer) as connection:
+            return remove(
+                connection,
+                subject_of(connection, person),
+                time=at.timestamp(),
+                receipt=receipt,
+                rejected_lines=rejected_lines,
+            )
+
+    def _empty_wal(self) -> None:
+        try:
+            with self._lock:
+                blocked, _, _ = next(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
+        except apsw.Error as error:
+            raise refusal(error, self.path) from error
+        if blocked:
+            raise StoreUnavailable(
+                f"A reader of event store {self.path} keeps old pages; erase again when it is done."
+            )
 
     def _plan_part(self, newest: int) -> tuple[int, int] | None:
         archived, planned = self._meta("archived"), self._meta("planned")
@@ -281,7 +449,7 @@ class SQLiteStore:
         if connection is None:
             if self._closed:
                 raise StoreUnavailable(f"Event store {self.path} was closed; open it anew.")
-            connection = connect_reading(self.path, busy_timeout=self._busy_timeout)
+            connection = connect_reading(self.path, busy_timeout=self._read_timeout)
             self._reading.connection = connection
             self._readers.add(connection)
         return connection

@@ -10,25 +10,63 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from recsys.events import Event, Person, anonymised
-from recsys.store import FEEDBACK_LIMIT, LISTED_LIMIT, KnownPerson, StoredEvent
-from recsys.store.sqlite_people import People, declared_over, latest_statement, named, read_record
-
-LANES: Final = {"view_item_list": 1, "feedback": 2}
-"""Kinds that are stored apart from what a person did (lane 0): lists merely seen, and what was said
-of items."""
-
-HISTORY_SQL: Final = (
-    "SELECT item_id, kind, time, session_id, action FROM interactions "
-    "WHERE person = ? AND lane = ? ORDER BY time DESC, seq DESC, position DESC LIMIT ?"
+from recsys.events import CATEGORY_SEPARATOR, Consent, Event, Person, anonymised
+from recsys.preferences import NO_PREFERENCES, Preferences, preferred_over
+from recsys.store import (
+    ACCOUNT_LIMIT,
+    CUSTOM_LIMIT,
+    FEEDBACK_LIMIT,
+    LISTED_LIMIT,
+    KnownPerson,
+    StoredEvent,
 )
+from recsys.store.sqlite_people import (
+    People,
+    declared_over,
+    latest_statement,
+    named,
+    read_record,
+)
+
+DONE, LISTED, SAID, CUSTOM = range(4)
+LANES: Final = {"view_item_list": LISTED, "feedback": SAID, "custom": CUSTOM}
+"""Kinds that are stored apart from what a person did: lists merely seen, what was said of items,
+brands and categories, and the shop's own events."""
+
+_NEWEST: Final = (
+    "FROM interactions WHERE person = ? AND lane = ? "
+    "ORDER BY time DESC, seq DESC, position DESC LIMIT ?"
+)
+LANE_SQL: Final = {
+    DONE: f"SELECT item_id, kind, time, session_id {_NEWEST}",
+    LISTED: f"SELECT item_id, kind, time, session_id {_NEWEST}",
+    SAID: f"SELECT item_id, kind, time, session_id, action, name, brand, category, days {_NEWEST}",
+    CUSTOM: f"SELECT item_id, kind, time, session_id, action, name {_NEWEST}",
+}
+"""Lane → its newest rows as the fields of StoredEvent."""
+ACCOUNT_SQL: Final = """
+SELECT item_id, kind, time FROM interactions WHERE person = ? AND lane = 0 AND NOT EXISTS (
+    SELECT 1 FROM profiles
+    WHERE profiles.person = member AND (personalization = 0 OR objected = 1)
+) ORDER BY time DESC, seq DESC, position DESC LIMIT ?
+"""
+INSERT_SQL: Final = """
+INSERT INTO interactions (
+    person, lane, time, seq, position, item_id, kind, session_id, action, visitor,
+    name, brand, category, days, member
+) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+"""
+
+LASTING: Final = 1e18
+"""Instead of the time at which an id was received: it is never pruned."""
 
 
 def note_ids(
-    connection: apsw.Connection, events: Sequence[Event], received_at: datetime
+    connection: apsw.Connection, events: Sequence[Event], received_at: datetime, *, lasting: bool
 ) -> list[bool]:
-    """True where an event's id is new, also within the batch; the ids are known from then on."""
-    received = received_at.timestamp()
+    """True where an event's id is new, also within the batch; the ids are known from then on, and
+    never pruned where they are `lasting`."""
+    received = LASTING if lasting else received_at.timestamp()
     noted = connection.executemany(
         "INSERT INTO event_ids VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING event_id",
         [(id, received) for id in sorted({event.event_id for event in events})],
@@ -44,8 +82,8 @@ def note_ids(
 def take(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int) -> None:
     """Stores events under consecutive numbers: for the log, and for their persons where they may.
 
-    An event is tied to a person when it carries consent and the person's latest statement, which
-    may be newer than the event, does not refuse.
+    An event is tied to a person when it carries consent, the person's latest statement, which may
+    be newer than the event, does not refuse, and the person was not erased since.
     """
     people = People(connection)
     waiting: list[tuple[int, bytes]] = []
@@ -55,8 +93,11 @@ def take(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int
         subjects = people.subjects(event, time)
         if event.consent is not None:
             for key in subjects:
-                people.state(key, event.consent, time)
-        if not event.personalization or any(people.refuses(key) for key in subjects):
+                if not people.erased_after(key, time):
+                    people.state(key, event.consent, time)
+        if not event.personalization or any(
+            people.refuses(key) or people.erased_after(key, time) for key in subjects
+        ):
             waiting.append((seq, _encoder.encode(anonymised(event))))
             continue
         waiting.append((seq, _encoder.encode(event)))
@@ -66,26 +107,61 @@ def take(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int
             history.clear()
             people.join(event.anonymous_id, event.user_id, time)
         if subjects:
-            history.extend(_rows(event, subjects[0], time, seq))
+            key = subjects[0]
+            history.extend(_rows(event, key, time, seq))
+            account = event.account_id or people.account(key)
+            if account is not None and event.event not in LANES:
+                history.extend(_rows(event, f"account:{account}", time, seq, member=key))
     _write(connection, history)
     connection.executemany("INSERT INTO waiting VALUES (?, ?)", waiting)
     people.save()
 
 
-def known_person(connection: apsw.Connection, person: Person, limit: int) -> KnownPerson:
+def known_person(
+    connection: apsw.Connection, person: Person, limit: int, account_id: str | None
+) -> KnownPerson:
     """What is on record about a person; of a visitor and a customer given together, of both."""
     keys = _keys(connection, person)
     records = {key: record for key in keys if (record := read_record(connection, key)) is not None}
     if not records:
-        return KnownPerson()
+        return KnownPerson(account=_account(connection, account_id))
     consent = latest_statement(list(records.values())).consent
+    if any(record.objects for record in records.values()):
+        analytics = consent is not None and consent.analytics
+        return KnownPerson(consent=Consent(personalization=False, analytics=analytics))
     if consent is not None and not consent.personalization:
         return KnownPerson(consent=consent)
-    profile, *visitors = [record.profile for record in records.values()]
+    first, *visitors = records.values()
+    profile, preferences = first.profile, first.preferences
     for visitor in visitors:
-        profile = declared_over(visitor, profile)
+        profile = declared_over(visitor.profile, profile)
+        preferences = preferred_over(visitor.preferences, preferences)
     return KnownPerson(
-        keys[0], _history(connection, list(records), limit), named(profile, keys[0]), consent
+        keys[0],
+        _history(connection, list(records), limit),
+        named(profile, keys[0]),
+        consent,
+        preferences,
+        _account(connection, account_id or profile.account_id),
+    )
+
+
+def asked_for(connection: apsw.Connection, person: Person) -> Preferences:
+    """What a person has asked for, the customer's above the visitor's."""
+    records = [
+        record
+        for key in _keys(connection, person)
+        if (record := read_record(connection, key)) is not None
+    ]
+    wishes = NO_PREFERENCES
+    for record in reversed(records):
+        wishes = preferred_over(wishes, record.preferences)
+    if not records:
+        return wishes
+    return msgspec.structs.replace(
+        wishes,
+        personalization=False if any(record.objects for record in records) else None,
+        consent=latest_statement(records).consent,
     )
 
 
@@ -109,10 +185,15 @@ def _keys(connection: apsw.Connection, person: Person) -> list[str]:
 def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> list[StoredEvent]:
     newest_first: list[StoredEvent] = []
     runs = 0
-    for lane, most in ((0, limit), (1, LISTED_LIMIT), (2, FEEDBACK_LIMIT)):
+    for lane, most in (
+        (DONE, limit),
+        (LISTED, LISTED_LIMIT),
+        (SAID, FEEDBACK_LIMIT),
+        (CUSTOM, CUSTOM_LIMIT),
+    ):
         found: list[StoredEvent] = []
         for key in keys:
-            rows: list[Any] = connection.execute(HISTORY_SQL, (key, lane, most)).fetchall()
+            rows: list[Any] = connection.execute(LANE_SQL[lane], (key, lane, most)).fetchall()
             found += [StoredEvent(*row) for row in rows]
             runs += bool(rows)
         if len(found) > most:
@@ -124,20 +205,41 @@ def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> li
     return newest_first
 
 
-def _rows(event: Event, key: str, time: float, seq: int) -> list[tuple[Any, ...]]:
-    lane = LANES.get(event.event, 0)
+def _account(connection: apsw.Connection, account_id: str | None) -> Sequence[StoredEvent]:
+    """What the members of an account did, oldest first, but for those who refuse."""
+    if account_id is None:
+        return ()
+    found: list[Any] = connection.execute(
+        ACCOUNT_SQL, (f"account:{account_id}", ACCOUNT_LIMIT)
+    ).fetchall()
+    return [StoredEvent(*row) for row in reversed(found)]
+
+
+def _rows(
+    event: Event, key: str, time: float, seq: int, *, member: str | None = None
+) -> list[tuple[Any, ...]]:
+    lane = LANES.get(event.event, DONE)
     visitor = event.anonymous_id if event.user_id is None else None
-    about = (event.event, event.session_id, event.action, visitor)
+    about = (event.event, event.session_id, event.action, visitor, event.name)
+    items: list[tuple[str, str | None, str | None]] = [
+        (item.item_id, None, None) for item in event.items
+    ]
+    if event.event == "feedback":
+        # A brand and a category are rows of their own, beside those of the items.
+        if event.brand is not None:
+            items.append(("", event.brand, None))
+        if event.category is not None:
+            items.append(("", None, CATEGORY_SEPARATOR.join(event.category)))
+    elif event.event == "custom" and not items:
+        items.append(("", None, None))
     return [
-        (key, lane, time, seq, position, item.item_id, *about)
-        for position, item in enumerate(event.items)
+        (key, lane, time, seq, position, item_id, *about, brand, category, event.days, member)
+        for position, (item_id, brand, category) in enumerate(items)
     ]
 
 
 def _write(connection: apsw.Connection, history: Sequence[tuple[Any, ...]]) -> None:
-    connection.executemany(
-        "INSERT INTO interactions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", history
-    )
+    connection.executemany(INSERT_SQL, history)
 
 
 _encoder = msgspec.json.Encoder()

@@ -8,8 +8,11 @@ from typing import Final
 
 import apsw
 import msgspec
+import numpy as np
 
 from recsys.events import Consent, Event
+from recsys.owner_codes import owner_codes
+from recsys.preferences import NO_PREFERENCES, Preferences, preferred_over
 from recsys.profiles import UNKNOWN, Profile
 
 KEPT_APART: Final = frozenset({"user_id", "anonymous_id", "consent", "traits"})
@@ -18,19 +21,22 @@ KEPT_APART: Final = frozenset({"user_id", "anonymous_id", "consent", "traits"})
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One person's row: what was declared, and the latest statement of consent with its time.
+    """One person's row: what was declared and wished, and the latest statement of consent.
 
-    The profile has no ids: those are the row's key.
+    Profile and preferences have no ids: those are the row's key. `objects`: the person has switched
+    personalisation off, which no statement of consent outweighs.
     """
 
     profile: Profile = UNKNOWN
     consent: Consent | None = None
     consent_time: float = float("-inf")
+    objects: bool = False
+    preferences: Preferences = NO_PREFERENCES
 
     @property
     def refuses(self) -> bool:
-        """Whether the latest statement denies personalisation."""
-        return self.consent is not None and not self.consent.personalization
+        """Whether the person objects, or the latest statement denies personalisation."""
+        return self.objects or (self.consent is not None and not self.consent.personalization)
 
 
 class People:
@@ -44,6 +50,8 @@ class People:
         self._records: dict[str, Record | None] = {}
         self._changed: set[str] = set()
         self._identities: dict[str, list[tuple[float, str]]] = {}
+        self._refused_before: dict[str, bool] = {}
+        self._anybody_erased: bool | None = None
 
     def owner(self, anonymous_id: str, time: float) -> str:
         """The key that a visitor's event at `time` belongs to.
@@ -80,17 +88,49 @@ class People:
             self._put(key, replace(record, consent=consent, consent_time=time))
 
     def refuses(self, key: str) -> bool:
-        """Whether this person's latest statement denies personalisation."""
+        """Whether this person objects, or their latest statement denies personalisation."""
         record = self._record(key)
         return record is not None and record.refuses
 
+    def erased_after(self, key: str, time: float) -> bool:
+        """Whether this person was erased at or after `time`: what happened by then is nobody's."""
+        if self._anybody_erased is None:
+            found = self._connection.execute("SELECT 1 FROM erasures LIMIT 1").fetchone()
+            self._anybody_erased = found is not None
+        return self._anybody_erased and was_erased(self._connection, key, time)
+
+    def account(self, key: str) -> str | None:
+        """The account that a person's profile names."""
+        record = self._record(key)
+        return None if record is None else record.profile.account_id
+
+    def prefer(self, preferences: Preferences, time: float) -> bool:
+        """Takes preferences in; False where nothing may be kept of this person.
+
+        Switching personalisation off always works, also for somebody of whom nothing is known: an
+        objection that is not remembered could not be honoured. Wishes need consent.
+        """
+        key = self._key(preferences.user_id, preferences.anonymous_id, time)
+        record = self._record(key) or Record()
+        if preferences.personalization is False:
+            self._put(key, replace(record, objects=True))
+            return True
+        if preferences.personalization:
+            analytics = record.consent is not None and record.consent.analytics
+            self._put(key, replace(record, objects=False))
+            self.state(key, Consent(personalization=True, analytics=analytics), time)
+        if preferences.consent is not None:
+            self.state(key, preferences.consent, time)
+        record = self._record(key) or Record()
+        if record.refuses or record.consent is None:
+            return False
+        wishes = preferred_over(record.preferences, preferences)
+        self._put(key, replace(record, preferences=wishes))
+        return True
+
     def declare(self, profile: Profile, time: float) -> None:
         """Takes a declared profile in; nothing of it where the person refuses."""
-        if profile.user_id is not None:
-            key = f"u:{profile.user_id}"
-        else:
-            assert profile.anonymous_id is not None
-            key = self.owner(profile.anonymous_id, time)
+        key = self._key(profile.user_id, profile.anonymous_id, time)
         if profile.consent is not None:
             self.state(key, profile.consent, time)
             if not profile.consent.personalization:
@@ -106,9 +146,13 @@ class People:
         since = time if any(earlier <= time for earlier, _ in identities) else float("-inf")
         # The rows of [since, until) have had one owner so far: `owner` of any moment in it.
         self._connection.execute(
-            "UPDATE interactions SET person = ? WHERE person = ? AND lane IN (0, 1, 2) "
+            "UPDATE interactions SET person = ? WHERE person = ? AND lane IN (0, 1, 2, 3) "
             "AND time >= ? AND time < ? AND visitor = ?",
             (f"u:{user_id}", self.owner(anonymous_id, time), since, until, anonymous_id),
+        )
+        self._connection.execute(
+            "UPDATE interactions SET member = ? WHERE member = ? AND time >= ? AND time < ?",
+            (f"u:{user_id}", f"a:{anonymous_id}", since, until),
         )
         self._connection.execute(
             "INSERT OR REPLACE INTO identities (anonymous_id, time, user_id) VALUES (?, ?, ?)",
@@ -120,10 +164,13 @@ class People:
 
     def save(self) -> None:
         """Writes the changed records."""
+        if any(self.refuses(key) != self._refused_before[key] for key in self._changed):
+            count_forgotten(self._connection)
         gone = [(key,) for key in self._changed if self._records[key] is None]
         self._connection.executemany("DELETE FROM profiles WHERE person = ?", gone)
         self._connection.executemany(
-            "INSERT OR REPLACE INTO profiles VALUES (?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO profiles (person, body, personalization, analytics, "
+            "consent_time, objected, preferences) VALUES (?, ?, ?, ?, ?, ?, ?)",
             [
                 _row(key, record)
                 for key in sorted(self._changed)
@@ -138,9 +185,22 @@ class People:
             return
         own = self._record(customer) or Record()
         latest = latest_statement([own, record])
-        profile = declared_over(record.profile, own.profile)
-        self._put(customer, replace(latest, profile=profile))
+        self._put(
+            customer,
+            replace(
+                latest,
+                profile=declared_over(record.profile, own.profile),
+                preferences=preferred_over(record.preferences, own.preferences),
+                objects=own.objects or record.objects,
+            ),
+        )
         self._put(visitor, None)
+
+    def _key(self, user_id: str | None, anonymous_id: str | None, time: float) -> str:
+        if user_id is not None:
+            return f"u:{user_id}"
+        assert anonymous_id is not None
+        return self.owner(anonymous_id, time)
 
     def _identified(self, anonymous_id: str) -> list[tuple[float, str]]:
         found = self._identities.get(anonymous_id)
@@ -157,10 +217,13 @@ class People:
 
     def _record(self, key: str) -> Record | None:
         if key not in self._records:
-            self._records[key] = read_record(self._connection, key)
+            record = read_record(self._connection, key)
+            self._records[key] = record
+            self._refused_before[key] = record is not None and record.refuses
         return self._records[key]
 
     def _put(self, key: str, record: Record | None) -> None:
+        self._record(key)
         self._records[key] = record
         self._changed.add(key)
 
@@ -173,16 +236,41 @@ def latest_statement(records: Sequence[Record]) -> Record:
 def read_record(connection: apsw.Connection, key: str) -> Record | None:
     """The person's row, or None for somebody unknown."""
     row = connection.execute(
-        "SELECT body, personalization, analytics, consent_time FROM profiles WHERE person = ?",
+        "SELECT body, personalization, analytics, consent_time, objected, preferences "
+        "FROM profiles WHERE person = ?",
         (key,),
     ).fetchone()
     if row is None:
         return None
-    body, personalization, analytics, time = row
-    profile = UNKNOWN if body is None else read_profile(body)
+    body, personalization, analytics, time, objected, preferences = row
+    record = Record(
+        UNKNOWN if body is None else read_profile(body),
+        objects=bool(objected),
+        preferences=NO_PREFERENCES if preferences is None else _preferences.decode(preferences),
+    )
     if personalization is None:
-        return Record(profile)
-    return Record(profile, Consent(bool(personalization), bool(analytics)), time)
+        return record
+    return replace(
+        record, consent=Consent(bool(personalization), bool(analytics)), consent_time=time
+    )
+
+
+def was_erased(connection: apsw.Connection, key: str, time: float) -> bool:
+    """Whether the person of this key was erased at or after `time`."""
+    found = connection.execute(
+        "SELECT 1 FROM erasures WHERE code = ? AND time >= ?", (stored_code(key), time)
+    )
+    return found.fetchone() is not None
+
+
+def stored_code(key: str) -> int:
+    """The code of a person key as SQLite keeps it, in 64 bits with a sign."""
+    return int(owner_codes([key]).view(np.int64)[0])
+
+
+def count_forgotten(connection: apsw.Connection) -> None:
+    """Notes that somebody was erased, refuses, or refuses no longer."""
+    connection.execute("UPDATE meta SET value = value + 1 WHERE name = 'forgotten'")
 
 
 def read_profile(body: bytes) -> Profile:
@@ -199,14 +287,19 @@ def named(profile: Profile, key: str) -> Profile:
     return msgspec.structs.replace(profile, anonymous_id=key[2:])
 
 
-def _row(
-    key: str, record: Record
-) -> tuple[str, bytes | None, int | None, int | None, float | None]:
+def _row(key: str, record: Record) -> tuple[object, ...]:
     body = None if record.profile == UNKNOWN else msgspec.json.encode(record.profile)
+    wishes = record.preferences
+    said = (
+        1 if record.objects else None,
+        None if wishes == NO_PREFERENCES else msgspec.json.encode(wishes),
+    )
     if record.consent is None:
-        return key, body, None, None, None
+        return key, body, None, None, None, *said
     agreed = record.consent
-    return key, body, int(agreed.personalization), int(agreed.analytics), record.consent_time
+    return (
+        key, body, int(agreed.personalization), int(agreed.analytics), record.consent_time, *said
+    )  # fmt: skip
 
 
 def declared_over(below: Profile, above: Profile) -> Profile:
@@ -220,3 +313,4 @@ def declared_over(below: Profile, above: Profile) -> Profile:
 
 
 _decoder = msgspec.json.Decoder(Profile)
+_preferences = msgspec.json.Decoder(Preferences)

@@ -40,6 +40,9 @@ def test_an_event_is_one_row_per_item_with_all_that_it_said() -> None:
         rating=4.0,
         action="like",
         name="video",
+        brand="Harbour",
+        category=["Home", "Mugs"],
+        days=7.0,
         context=EventContext(channel="web", device="mobile", country="NL", referrer="mail"),
     )
     first, second = rows([event]).to_pylist()
@@ -67,6 +70,9 @@ def test_an_event_is_one_row_per_item_with_all_that_it_said() -> None:
         "channel": "web",
         "device": "mobile",
         "referrer": "mail",
+        "brand": "Harbour",
+        "category": "Home > Mugs",
+        "days": 7.0,
     }
     changed = {"position": 1, "item_id": "b", "quantity": 1.0, "price": None, "list_index": None}
     assert second == {**first, **changed}

@@ -96,12 +96,12 @@ def test_lists_that_were_merely_seen_do_not_push_out_what_was_done(
 ) -> None:
     put(store, event("purchase", minute=0, items=["bought"], user_id="u"))
     for n in range(1, 5):
-        page = [f"l{n}-{position}" for position in range(60)]
+        page = [f"l{n}-{position}" for position in range(160)]
         put(store, event("view_item_list", minute=n, items=page, user_id="u"))
     put(store, event("view_item", minute=9, items=["seen"], user_id="u"))
     items = [row.item_id for row in store.person(Person("u"), limit=2).history]
     assert len(items) == LISTED_LIMIT + 2
-    assert (items[0], items[1], items[-2], items[-1]) == ("bought", "l3-20", "l4-59", "seen")
+    assert (items[0], items[1], items[-2], items[-1]) == ("bought", "l3-20", "l4-159", "seen")
 
 
 def test_a_no_is_not_pushed_out_by_what_is_done_later(store: Store, event: Make) -> None:

@@ -345,7 +345,7 @@ def test_a_store_of_another_schema_version_is_refused(path: Path) -> None:
     connection = apsw.Connection(str(path))
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(StoreError, match=r"schema version 99.*reads version 1"):
+    with pytest.raises(StoreError, match=r"schema version 99.*reads version 2"):
         SQLiteStore(path)
 
 

@@ -1,0 +1,101 @@
+"""What a person has asked for in so many words: interests, exclusions, the order, or none of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Final, Literal
+
+import msgspec
+
+from recsys.errors import InvalidInput
+from recsys.events import CategoryPath, Consent, Id, Person, Text, Word, invalid_event
+
+Order = Literal["shop", "segment", "own"]
+"""Whose order a person wants: the shop's (nothing of the person), that of people in the same
+country and group (nothing of what the person did), or the person's own."""
+
+
+class Interests(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """What is liked to be seen; a category stands for everything below it."""
+
+    categories: Annotated[list[CategoryPath], msgspec.Meta(max_length=50)] = []
+    brands: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
+    attributes: Annotated[
+        dict[Word, Annotated[list[Text], msgspec.Meta(max_length=50)]],
+        msgspec.Meta(max_length=20),
+    ] = {}
+
+
+class Exclusions(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """What must not be shown; a category stands for everything below it."""
+
+    items: Annotated[list[Id], msgspec.Meta(max_length=1000)] = []
+    brands: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
+    categories: Annotated[list[CategoryPath], msgspec.Meta(max_length=50)] = []
+
+
+class Preferences(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
+):
+    """One person's preferences; sending them again replaces what they name, None leaves it.
+
+    `personalization` false switches all personalisation off until the person switches it on again:
+    no consent that a page sends outweighs it. True is consent. `consent` states consent alone.
+    """
+
+    user_id: Id | None = None
+    anonymous_id: Id | None = None
+    personalization: bool | None = None
+    order: Order | None = None
+    interests: Interests | None = None
+    exclusions: Exclusions | None = None
+    consent: Consent | None = None
+
+    @property
+    def person(self) -> Person:
+        """Whose preferences they are."""
+        return Person(self.user_id, self.anonymous_id)
+
+    @property
+    def wishes(self) -> Preferences:
+        """What is wished alone: without the ids, the consent and the switch."""
+        return Preferences(order=self.order, interests=self.interests, exclusions=self.exclusions)
+
+
+NO_PREFERENCES: Final = Preferences()
+"""Those of somebody who has said nothing."""
+
+
+def preferred_over(below: Preferences, above: Preferences) -> Preferences:
+    """The wishes of `below`, replaced by those that `above` names."""
+    return Preferences(
+        order=above.order or below.order,
+        interests=below.interests if above.interests is None else above.interests,
+        exclusions=below.exclusions if above.exclusions is None else above.exclusions,
+    )
+
+
+def parse_preferences(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Preferences:
+    """The preferences in `raw` (JSON text or a mapping); InvalidInput names what is wrong."""
+    try:
+        if isinstance(raw, Mapping):
+            preferences = msgspec.convert(raw, Preferences)
+            _encoder.encode(preferences)
+        else:
+            preferences = _decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        told = invalid_event(str(error), raw, choices={"order": ("shop", "segment", "own")})
+        raise InvalidInput(told.field, told.value, told.remedy) from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise InvalidInput("preferences", str(error), "send one JSON object in UTF-8") from error
+    if preferences.person.key is None:
+        raise InvalidInput("user_id", None, "preferences name a user_id or an anonymous_id")
+    return preferences
+
+
+_decoder: Final = msgspec.json.Decoder(Preferences)
+_encoder: Final = msgspec.json.Encoder()
