@@ -46,6 +46,8 @@ REQUESTS: Final[dict[str, Body]] = {
         ],
         "context": {"country": "NL", "device": "mobile"},
         "explain": True,
+        "language": "en",
+        "social_proof": True,
         "fields": ["title", "price"],
     },
     "/v1/rerank": {

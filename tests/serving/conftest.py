@@ -20,6 +20,7 @@ from recsys.models import MODELS
 from recsys.placements import Placement
 from recsys.publication import Publication, Variant, bundle_directory, write_publication
 from recsys.shelf import Shelf
+from recsys.social_proof import SocialProofConfig, social_proof
 from recsys.store.sqlite import SQLiteStore
 from recsys.training_data import read_training_data
 from recsys.weighting import Weighting
@@ -80,6 +81,7 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
         },
         placements={name: _placement(name, blend) for name, blend in BLENDS.items()},
         weighting=weighting,
+        social_proof=social_proof(learnt, SocialProofConfig(days=60)),
     )
 
 

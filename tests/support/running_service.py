@@ -26,12 +26,16 @@ class Service:
     process: subprocess.Popen[bytes]
 
     @classmethod
-    def start(cls, workspace: Path, *, workers: int, ready: bool = True) -> Service:
+    def start(
+        cls, workspace: Path, *, workers: int, ready: bool = True, config: Path | None = None
+    ) -> Service:
         """A started service; without `ready` it need only live, for a workspace without a model."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         command = [sys.executable, "-m", "serving", "--workspace", str(workspace)]
+        if config is not None:
+            command += ["--config", str(config)]
         with (workspace / "service.log").open("ab") as log:
             process = subprocess.Popen(
                 [*command, "--port", str(port), "--workers", str(workers)],

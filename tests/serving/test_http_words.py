@@ -1,0 +1,126 @@
+"""Reasons and social proof as a shop meets them: a started service, spoken to over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+import pytest
+from running_service import Service
+
+YES = {"personalization": True}
+CONFIG = """
+reasons:
+  language: en
+  sensitive_categories: ["Drinks > Tea"]
+"""
+
+
+@pytest.fixture(scope="module")
+def service(
+    tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., None]
+) -> Iterator[Service]:
+    """One worker whose shop finds tea a sensitive matter."""
+    workspace = tmp_path_factory.mktemp("words")
+    config = workspace / "serving.yaml"
+    config.write_text(CONFIG)
+    publish(workspace / "published", "v1")
+    service = Service.start(workspace, workers=1, config=config)
+    yield service
+    if service.process.poll() is None:
+        service.kill_everything()
+
+
+@pytest.fixture
+def ask(service: Service) -> Callable[..., dict[str, Any]]:
+    """The items of one placement, with whatever else the request says."""
+
+    def items(
+        user: str, placement: str = "for_you", *page: str, **options: Any
+    ) -> list[dict[str, Any]]:
+        body = {
+            "user": {"user_id": user},
+            "placements": [{"placement": placement, "k": 6, "items": list(page)}],
+            "explain": True,
+            **options,
+        }
+        answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["placements"][0]["items"]
+        return found
+
+    return items
+
+
+def happened(service: Service, user: str, kind: str, item: str) -> None:
+    event = {
+        "event_id": f"{user}-{kind}-{item}",
+        "event": kind,
+        "timestamp": datetime.now(UTC).isoformat(),
+        "user_id": user,
+        "items": [{"item_id": item}],
+        "consent": YES,
+    }
+    with service.client() as client:
+        assert client.send_events([event]).accepted == 1
+
+
+def test_a_reason_names_what_the_person_did_in_the_language_of_the_request(service, ask) -> None:
+    happened(service, "reader", "purchase", "coffee-01")
+    for language, text in (
+        (None, "because you bought Coffee thing 1"),
+        ("nl", "omdat je Coffee thing 1 hebt gekocht"),
+    ):
+        (first, *_) = ask("reader", language=language)
+        (reason, *_) = first["reasons"]
+        assert (reason["code"], reason["text"]) == ("bought", text)
+        assert reason["item_id"] == "coffee-01"
+    (first, *_) = ask("reader", language="nl")
+    assert first["source_text"] == "gekozen door mensen met jouw smaak"
+
+
+def test_a_pair_tells_how_many_customers_bought_it(ask) -> None:
+    told = [
+        reason
+        for item in ask("nobody", "bought_together", "coffee-01")
+        for reason in item["reasons"]
+        if reason["code"] == "bought_with"
+    ]
+    assert told
+    for reason in told:
+        assert reason["text"] == "often bought with Coffee thing 1"
+        assert reason["facts"]["customers"] >= 5
+        assert reason["facts"]["lift"] > 1
+
+
+def test_nothing_sensitive_is_named(service, ask) -> None:
+    happened(service, "discreet", "purchase", "tea-01")
+    happened(service, "discreet", "view_item", "coffee-02")
+    given = [*ask("discreet"), *ask("discreet", "similar", "tea-02")]
+    reasons = [reason for item in given for reason in item["reasons"]]
+    assert reasons
+    assert not any("tea" in str(reason).lower() for reason in reasons)
+    assert any("Coffee thing 2" in reason["text"] for reason in reasons)
+
+
+def test_no_reason_names_another_customer(ask) -> None:
+    assert "customer-" not in str(ask("nobody")) + str(ask("customer-2", "similar", "coffee-03"))
+
+
+def test_social_proof_comes_when_it_is_asked_for_and_never_of_too_few(ask) -> None:
+    shown = ask("nobody", social_proof=True)
+    told = {item["item_id"]: item["social_proof"] for item in shown if "social_proof" in item}
+    assert told["star"]["customers"] == 60
+    assert told["star"]["days"] == 60
+    assert told["star"]["as_of"] == "2026-11-01T00:00:00Z"
+    assert all(proof["customers"] >= 5 for proof in told.values())
+    assert not any("social_proof" in item for item in ask("nobody"))
+
+
+def test_a_language_that_is_not_spoken_is_refused(service: Service) -> None:
+    body = {"placements": [{"placement": "trending"}], "language": "xx"}
+    answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["field"] == "language"
