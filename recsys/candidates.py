@@ -16,6 +16,7 @@ from recsys.errors import InvalidQuery
 from recsys.ids import NONE, Numbers
 from recsys.query import Mask, Query, Scorer, Scores
 from recsys.ranker import Ranker
+from recsys.selection import scaled_into, union
 
 SEGMENT_MODELS = frozenset(
     {"popularity_by_country", "popularity_by_category", "popularity_by_segment"}
@@ -49,21 +50,15 @@ def gather(
     unions = []
     for row, numbers_hidden in enumerate(hidden):
         n_own = n + len(numbers_hidden)
-        union = np.unique(
-            np.concatenate([NONE, *(by_row[row].numbers[:n_own] for by_row in retrieved)])
-        )
-        if len(numbers_hidden):
-            union = union[~np.isin(union, numbers_hidden)]
-        unions.append(union)
+        found = np.concatenate([NONE, *(by_row[row].numbers[:n_own] for by_row in retrieved)])
+        unions.append(union(found, numbers_hidden, len(eligible)))
     scores = [scorer.score(unions) for scorer in scorers.values()]
     gathered = []
-    for row, union in enumerate(unions):
-        parts = np.zeros((len(scorers), len(union)), np.float32)
-        for index, (by_row, found) in enumerate(zip(scores, retrieved, strict=True)):
-            norm = float(np.linalg.norm(np.maximum(found[row].scores[:n], 0.0)))
-            if norm > 0:
-                parts[index] = np.maximum(np.nan_to_num(by_row[row], nan=0.0), 0.0) / norm
-        gathered.append(Candidates(union, parts))
+    for row, numbers in enumerate(unions):
+        parts = np.empty((len(scorers), len(numbers)), np.float32)
+        for part, by_row, of_model in zip(parts, scores, retrieved, strict=True):
+            scaled_into(part, by_row[row], of_model[row].scores[:n])
+        gathered.append(Candidates(numbers, parts))
     return gathered
 
 

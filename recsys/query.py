@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from recsys.events import PURCHASE
 from recsys.ids import NONE, Numbers
 from recsys.profiles import UNKNOWN, Profile
+from recsys.selection import summed
 
 Array = NDArray[Any]
 Mask = NDArray[np.bool_]
@@ -44,6 +45,10 @@ class History:
     kinds: NDArray[np.int8]
     times: NDArray[np.float64]
     weights: NDArray[np.float32]
+    _totals: dict[str, tuple[Numbers, NDArray[np.float32]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    """What `totals` gave, since each model of a placement asks for it."""
 
     def __len__(self) -> int:
         return len(self.items)
@@ -56,11 +61,12 @@ class History:
         """
         if not len(self.items):
             return NONE, np.empty(0, np.float32)
-        items, place = np.unique(self.items, return_inverse=True)
-        totals = np.bincount(place, weights=self.weights, minlength=len(items))
-        gross = np.bincount(place, weights=np.abs(self.weights), minlength=len(items))
-        positive = totals > 1e-6 * gross
-        return items[positive], totals[positive].astype(np.float32)
+        known = self._totals.get("known")
+        if known is None:
+            items, totals, gross = summed(self.items, self.weights)
+            positive = totals > 1e-6 * gross
+            known = self._totals["known"] = (items[positive], totals[positive])
+        return known
 
     def distinct(self) -> Numbers:
         """Distinct items, ascending."""

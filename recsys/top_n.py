@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from recsys.ids import NONE, Numbers
 from recsys.query import Mask, ScoredItems, Scores
+from recsys.selection import NO_MASK, best_of_all, best_of_pairs
 
 EMPTY = ScoredItems(NONE, np.empty(0, np.float32))
 
@@ -18,12 +19,14 @@ def top_n(
 
     NaN and −inf are no opinion and never appear. Ties go to the lower number. ValueError for n < 1.
     """
-    chosen = np.isfinite(scores)
-    if allow is not None:
-        chosen &= allow
+    if n < 1:
+        raise ValueError(f"n is {n}; it must be at least 1.")
     if len(exclude):
-        chosen[exclude] = False
-    return top_n_of(np.flatnonzero(chosen).astype(np.int32), scores[chosen], n)
+        allow = np.ones(len(scores), np.bool_) if allow is None else allow.copy()
+        allow[exclude] = False
+    return ScoredItems(
+        *best_of_all(np.ascontiguousarray(scores), NO_MASK if allow is None else allow, NO_MASK, n)
+    )
 
 
 def top_n_of(
@@ -34,9 +37,24 @@ def top_n_of(
     exclude: Numbers = NONE,
     allow: Mask | None = None,
 ) -> ScoredItems:
-    """The n best of (number, score) pairs with distinct numbers; the rules of `top_n`."""
+    """The n best of (number, score) pairs with distinct numbers; the rules of `top_n`.
+
+    Scores that are not float32 are put in order at their own precision.
+    """
     if n < 1:
         raise ValueError(f"n is {n}; it must be at least 1.")
+    if scores.dtype == np.float32:
+        if len(exclude):
+            kept = ~np.isin(numbers, exclude)
+            numbers, scores = numbers[kept], scores[kept]
+        return ScoredItems(
+            *best_of_pairs(
+                np.ascontiguousarray(numbers, np.int32),
+                np.ascontiguousarray(scores),
+                NO_MASK if allow is None else allow,
+                n,
+            )
+        )
     chosen = np.isfinite(scores)
     if allow is not None:
         chosen &= allow[numbers]

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from recsys.ids import Numbers
 from recsys.query import Contributions, Mask, ScoredItems, Scores
-from recsys.top_n import EMPTY, top_n_of
+from recsys.selection import best_of_all
+from recsys.top_n import EMPTY
 
 SCORES_AT_ONCE: Final = 4_000_000
 """Dense scores held at one time, which bounds the memory of a batch (4 bytes each)."""
@@ -42,15 +43,13 @@ class DenseScorer:
 
     def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
         """Each row's best n among the eligible items."""
-        numbers = np.flatnonzero(eligible & self._scored).astype(np.int32)
-        everything = len(numbers) == len(self._scored)
         found = [EMPTY] * len(self._queries)
         for rows in self._spans():
             scores = self._queries[rows] @ self._items.T
             if self._biases is not None:
                 scores += self._biases
             for row, of_row in zip(rows.tolist(), scores, strict=True):
-                found[row] = top_n_of(numbers, of_row if everything else of_row[numbers], n)
+                found[row] = ScoredItems(*best_of_all(of_row, eligible, self._scored, n))
         return found
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:

@@ -28,23 +28,33 @@ def weighted_rows(
 
 @njit(cache=True, nogil=True)
 def _weighted_rows(indptr, indices, values, rows, weights, n_columns):  # type: ignore[no-untyped-def]
-    sums = np.zeros(n_columns, np.float32)
-    touched = np.zeros(n_columns, np.bool_)
+    # One bit per column says whether it is touched; its sum is not written before, so that a
+    # million columns cost no more than the entries met.
+    sums = np.empty(n_columns, np.float32)
+    touched = np.zeros((n_columns >> 6) + 1, np.uint64)
     count = 0
     for place in range(len(rows)):
         row, weight = rows[place], weights[place]
         for entry in range(indptr[row], indptr[row + 1]):
             column = indices[entry]
-            sums[column] += weight * values[entry]
-            if not touched[column]:
-                touched[column] = True
+            bit = np.uint64(1) << np.uint64(column & 63)
+            if touched[column >> 6] & bit:
+                sums[column] += weight * values[entry]
+            else:
+                touched[column >> 6] |= bit
+                sums[column] = weight * values[entry]
                 count += 1
     columns = np.empty(count, np.int32)
     found = np.empty(count, np.float32)
     count = 0
-    for column in range(n_columns):
-        if touched[column]:
-            columns[count] = column
-            found[count] = sums[column]
-            count += 1
+    for word in range(len(touched)):
+        bits = touched[word]
+        column = word << 6
+        while bits:
+            if bits & np.uint64(1):
+                columns[count] = column
+                found[count] = sums[column]
+                count += 1
+            bits >>= np.uint64(1)
+            column += 1
     return columns, found

@@ -12,6 +12,7 @@ from scipy.sparse import csr_array
 
 from recsys.ids import NONE, Numbers
 from recsys.query import Contribution, Contributions, Mask, Query, ScoredItems, Scores
+from recsys.selection import looked_up
 from recsys.top_n import EMPTY, top_n_of
 
 ENTRIES_AT_ONCE: Final = 8_000_000
@@ -113,13 +114,10 @@ class RowScorer:
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:
         """One score per item asked for; NaN where a row has none."""
-        found: list[Scores] = []
-        dense = np.full(self._n_items, np.nan, np.float32)
-        for (numbers, scores), asked in zip(self._rows, items, strict=True):
-            dense[numbers] = scores
-            found.append(dense[asked])
-            dense[numbers] = np.nan
-        return found
+        return [
+            looked_up(numbers, scores, asked)
+            for (numbers, scores), asked in zip(self._rows, items, strict=True)
+        ]
 
     def explain(self, row: int, item: int) -> Contributions:
         """What made the score of an item in a row."""

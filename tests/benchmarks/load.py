@@ -102,8 +102,11 @@ def shop_requests(
     while True:
         for kind in rng.choices(kinds, shares, k=1000):
             if kind == "events":
-                yield kind, request(
-                    port, "/v1/events", event_batch(rng, items, customers, seed, next(numbers))
+                yield (
+                    kind,
+                    request(
+                        port, "/v1/events", event_batch(rng, items, customers, seed, next(numbers))
+                    ),
                 )
             else:
                 yield kind, rng.choice(ready[kind])

@@ -35,15 +35,14 @@ from recsys.weighting import Weighting
 from tests.benchmarks.made_data import made_data
 
 SEARCH_TERMS = ("mug", "blue mug", "lamp", "red lamp", "card holder", "wooden box", "candle", "tin")
-WORDS = "mug lamp box card tin bag clock frame heart bird red blue wood glass small large set".split()
+WORDS = ("mug", "lamp", "box", "card", "tin", "bag", "clock", "frame", "heart", "bird", "red", "blue")
 FAST_FITS = {
     "als": {"epochs": 3},
     "hybrid": {"epochs": 1, "embedding_size": 32},
 }
 """What is measured is answering: factors that have seen fewer epochs are as wide."""
 COUNT_SQL = (
-    "WITH RECURSIVE counted(n) AS "
-    "(SELECT 0 UNION ALL SELECT n + 1 FROM counted WHERE n < ?1 - 1)"
+    "WITH RECURSIVE counted(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM counted WHERE n < ?1 - 1)"
 )
 
 
@@ -102,9 +101,7 @@ def publish_made(workspace: Path, n_items: int, *, version: str = "bench") -> No
         "item_item": made_neighbours(n_items, 30, rng),
         "session": SessionModel(made_neighbours(n_items, 30, rng), np.array([0.8], np.float32)),
         "repeat": RepeatModel(n_items, 90.0),
-        "popularity": PopularityModel.of(
-            (1.0 / (np.arange(n_items) + 10.0)).astype(np.float32)
-        ),
+        "popularity": PopularityModel.of((1.0 / (np.arange(n_items) + 10.0)).astype(np.float32)),
     }
     placements = (
         Placement(

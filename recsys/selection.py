@@ -1,0 +1,252 @@
+"""Compiled steps between a model's scores and a list: the best n, the union, the look-up.
+
+One query meets small arrays, for which a NumPy call costs more than its arithmetic; each function
+here is one call in place of five to fifteen. Their slow references are in the tests.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, types
+from numpy.typing import NDArray
+
+from recsys.ids import Numbers
+
+NO_MASK: NDArray[np.bool_] = np.empty(0, np.bool_)
+NO_MASK.setflags(write=False)
+
+
+def _read_only(scalar: types.Type) -> types.Array:
+    return types.Array(scalar, 1, "C", readonly=True)
+
+
+# Signatures are spelled out, so that nothing is compiled while somebody waits: an array that may
+# not be written (a mapped file) would otherwise be another type than one that may.
+_NUMBERS = _read_only(types.int32)
+_FLOATS = _read_only(types.float32)
+_MASK = _read_only(types.bool_)
+_BEST = types.Tuple((types.int32[::1], types.float32[::1]))
+
+
+def best_of_pairs(
+    numbers: Numbers,
+    scores: NDArray[np.float32],
+    allow: NDArray[np.bool_],
+    n: int,
+) -> tuple[Numbers, NDArray[np.float32]]:
+    """The n best of parallel arrays, best first, ties to the lower number.
+
+    `allow` is a mask over numbers, or NO_MASK. Scores that are not finite are left out.
+    """
+    found: tuple[Numbers, NDArray[np.float32]] = _best_of_pairs(numbers, scores, allow, n)
+    return found
+
+
+def best_of_all(
+    scores: NDArray[np.float32], allow: NDArray[np.bool_], also: NDArray[np.bool_], n: int
+) -> tuple[Numbers, NDArray[np.float32]]:
+    """The n best of a dense array whose index is the number; both masks (or NO_MASK) must allow."""
+    found: tuple[Numbers, NDArray[np.float32]] = _best_of_all(scores, allow, also, n)
+    return found
+
+
+def union(numbers: Numbers, hidden: Numbers, n_items: int) -> Numbers:
+    """The distinct numbers that are not hidden, ascending; all lie in 0 … n_items − 1."""
+    found: Numbers = _union(numbers, np.ascontiguousarray(hidden, np.int32), n_items)
+    return found
+
+
+def looked_up(numbers: Numbers, scores: NDArray[np.float32], asked: Numbers) -> NDArray[np.float32]:
+    """The scores of the numbers asked for, NaN for those that are not there.
+
+    `numbers` ascend without repeats; fastest where `asked` ascends as well.
+    """
+    found: NDArray[np.float32] = _looked_up(
+        np.ascontiguousarray(numbers, np.int32),
+        np.ascontiguousarray(scores, np.float32),
+        np.ascontiguousarray(asked, np.int32),
+    )
+    return found
+
+
+def scaled_into(
+    part: NDArray[np.float32], scores: NDArray[np.float32], retrieved: NDArray[np.float32]
+) -> None:
+    """part = max(scores, 0) / ‖max(retrieved, 0)‖, NaN as 0; all 0 where the norm is."""
+    _scaled_into(
+        part,
+        np.ascontiguousarray(scores, np.float32),
+        np.ascontiguousarray(retrieved, np.float32),
+    )
+
+
+def summed(
+    numbers: Numbers, weights: NDArray[np.float32]
+) -> tuple[Numbers, NDArray[np.float32], NDArray[np.float32]]:
+    """Distinct numbers ascending, the sums of their weights and of their weights' sizes."""
+    found: tuple[Numbers, NDArray[np.float32], NDArray[np.float32]] = _summed(numbers, weights)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def _tighten(numbers, scores, count, n):  # type: ignore[no-untyped-def]
+    """Moves the n best of the first `count` pairs to the front, in their order; gives the n-th.
+
+    Numbers ascend, so that of equal scores those that come first are kept.
+    """
+    edge = np.partition(scores[:count], count - n)[count - n]
+    above = 0
+    for place in range(count):
+        if scores[place] > edge:
+            above += 1
+    ties = n - above
+    kept = 0
+    for place in range(count):
+        score = scores[place]
+        if score > edge or (score == edge and ties > 0):
+            if score == edge:
+                ties -= 1
+            numbers[kept] = numbers[place]
+            scores[kept] = score
+            kept += 1
+    return edge
+
+
+@njit(cache=True, nogil=True)
+def _in_order(numbers, scores, count):  # type: ignore[no-untyped-def]
+    order = np.argsort(-scores[:count], kind="mergesort")
+    return numbers[:count][order], scores[:count][order]
+
+
+@njit(_BEST(_NUMBERS, _FLOATS, _MASK, types.int64), cache=True, nogil=True)
+def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
+    ascending = True
+    for place in range(1, len(numbers)):
+        if numbers[place] < numbers[place - 1]:
+            ascending = False
+            break
+    order = np.argsort(numbers) if not ascending else np.empty(0, np.int64)
+    size = min(4 * n, len(numbers))
+    kept = np.empty(size, np.int32)
+    best = np.empty(size, np.float32)
+    count = 0
+    edge = np.float32(-np.inf)
+    for step in range(len(numbers)):
+        place = step if ascending else order[step]
+        score = scores[place]
+        # NaN fails every comparison.
+        if not (score > edge) or score == np.inf:
+            continue
+        number = numbers[place]
+        if len(allow) and not allow[number]:
+            continue
+        if count == size:
+            edge = _tighten(kept, best, count, n)
+            count = n
+            if not (score > edge):
+                continue
+        kept[count] = number
+        best[count] = score
+        count += 1
+    if count > n:
+        _tighten(kept, best, count, n)
+        count = n
+    return _in_order(kept, best, count)
+
+
+@njit(_BEST(_FLOATS, _MASK, _MASK, types.int64), cache=True, nogil=True)
+def _best_of_all(scores, allow, also, n):  # type: ignore[no-untyped-def]
+    size = min(4 * n, len(scores))
+    kept = np.empty(size, np.int32)
+    best = np.empty(size, np.float32)
+    count = 0
+    edge = np.float32(-np.inf)
+    for number in range(len(scores)):
+        score = scores[number]
+        if not (score > edge) or score == np.inf:
+            continue
+        if (len(allow) and not allow[number]) or (len(also) and not also[number]):
+            continue
+        if count == size:
+            edge = _tighten(kept, best, count, n)
+            count = n
+            if not (score > edge):
+                continue
+        kept[count] = number
+        best[count] = score
+        count += 1
+    if count > n:
+        _tighten(kept, best, count, n)
+        count = n
+    return _in_order(kept, best, count)
+
+
+@njit(types.int32[::1](_NUMBERS, _NUMBERS, types.int64), cache=True, nogil=True)
+def _union(numbers, hidden, n_items):  # type: ignore[no-untyped-def]
+    words = np.zeros((n_items >> 6) + 1, np.uint64)
+    for number in numbers:
+        words[number >> 6] |= np.uint64(1) << np.uint64(number & 63)
+    for number in hidden:
+        if 0 <= number < n_items:
+            words[number >> 6] &= ~(np.uint64(1) << np.uint64(number & 63))
+    found = np.empty(len(numbers), np.int32)
+    count = 0
+    for place in range(len(words)):
+        word = words[place]
+        bit = 0
+        while word:
+            if word & np.uint64(1):
+                found[count] = (place << 6) + bit
+                count += 1
+            word >>= np.uint64(1)
+            bit += 1
+    return found[:count].copy()
+
+
+@njit(types.float32[::1](_NUMBERS, _FLOATS, _NUMBERS), cache=True, nogil=True)
+def _looked_up(numbers, scores, asked):  # type: ignore[no-untyped-def]
+    found = np.full(len(asked), np.nan, np.float32)
+    place, before = 0, np.int32(-1)
+    for index in range(len(asked)):
+        number = asked[index]
+        if number < before:
+            place = np.searchsorted(numbers, number)
+        before = number
+        while place < len(numbers) and numbers[place] < number:
+            place += 1
+        if place < len(numbers) and numbers[place] == number:
+            found[index] = scores[place]
+    return found
+
+
+@njit(types.void(types.float32[::1], _FLOATS, _FLOATS), cache=True, nogil=True)
+def _scaled_into(part, scores, retrieved):  # type: ignore[no-untyped-def]
+    squares = 0.0
+    for score in retrieved:
+        if score > 0:
+            squares += np.float64(score) * score
+    norm = np.float32(np.sqrt(squares))
+    for place in range(len(part)):
+        score = scores[place]
+        part[place] = score / norm if norm > 0 and score > 0 else np.float32(0)
+
+
+@njit(
+    types.Tuple((types.int32[::1], types.float32[::1], types.float32[::1]))(_NUMBERS, _FLOATS),
+    cache=True,
+    nogil=True,
+)
+def _summed(numbers, weights):  # type: ignore[no-untyped-def]
+    order = np.argsort(numbers, kind="mergesort")
+    found = np.empty(len(numbers), np.int32)
+    sums = np.zeros(len(numbers))
+    sizes = np.zeros(len(numbers))
+    last = -1
+    for place in order:
+        if last < 0 or numbers[place] != found[last]:
+            last += 1
+            found[last] = numbers[place]
+        sums[last] += weights[place]
+        sizes[last] += abs(weights[place])
+    end = last + 1
+    return found[:end].copy(), sums[:end].astype(np.float32), sizes[:end].astype(np.float32)
