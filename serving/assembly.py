@@ -19,9 +19,6 @@ from serving.event_writer import EventWriter
 from serving.monitoring import Monitoring
 from serving.security import Limits
 
-STORE_SECONDS = 2.0
-"""How long a call waits for another writer of the store; then the client is asked to come back."""
-
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -34,7 +31,12 @@ class Worker:
     def open(cls, config: ServingConfig) -> Worker:
         """Opens the store, loads what is published (if anything is) and starts to follow it."""
         monitoring = Monitoring()
-        store = SQLiteStore(config.store_path, busy_timeout=STORE_SECONDS)
+        store = SQLiteStore(
+            config.store_path,
+            busy_timeout=config.store_write_seconds,
+            read_timeout=config.store_read_ms / 1000,
+            reserve_bytes=config.erase_reserve_mb << 20,
+        )
         source = BundleSource(
             config.published_root,
             store,

@@ -114,6 +114,12 @@ class ServingConfig(BaseModel):
     """After how long a refused bundle is tried again."""
     commit_linger_ms: float = Field(default=2.0, ge=0, le=1000)
     """How long events wait for others to be committed with."""
+    store_write_seconds: float = Field(default=2.0, gt=0, le=60)
+    """How long a writing call waits for another writer of the store; then 503."""
+    store_read_ms: float = Field(default=25.0, gt=0, le=10_000)
+    """How long an answer waits for a locked store; then it is given without it, `degraded`."""
+    erase_reserve_mb: int = Field(default=8, ge=0, le=1024)
+    """Room kept beside the store, so that a person can be erased on a full disk."""
     answer_log_queue: int = Field(default=10_000, ge=1)
     """Answers waiting to be logged; more are dropped and counted."""
     reasons: ReasonsConfig = ReasonsConfig()
