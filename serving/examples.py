@@ -141,7 +141,7 @@ _ORDER: Final[Body] = {
             "original_position": 1,
             "score": 0.82,
             "source": "als",
-            "source_text": "Fits what you looked at",
+            "source_text": "fits your taste",
         },
         {
             "item_id": "sku-1",
@@ -166,16 +166,21 @@ ANSWERS: Final[dict[str, Body]] = {
                         "item_id": "sku-4",
                         "score": 0.91,
                         "source": "als",
-                        "source_text": "Fits what you looked at",
+                        "source_text": "fits your taste",
                         "position": 0,
                         "reasons": [
                             {
-                                "code": "history",
-                                "text": "Because you viewed Coffee mug",
+                                "code": "viewed",
+                                "text": "because you looked at Coffee mug",
                                 "share": 0.7,
                                 "item_id": "sku-1",
                             }
                         ],
+                        "social_proof": {
+                            "as_of": "2026-11-21T03:15:00Z",
+                            "customers": 212,
+                            "days": 30,
+                        },
                         "title": "Coffee beans 500 g",
                         "price": 8.5,
                     }
