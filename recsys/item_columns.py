@@ -101,6 +101,7 @@ class ItemColumns:
         self._amounts: dict[str, NDArray[np.float64]] = {}
         self._masks: dict[bytes, Mask] = {}
         self._families: _Families | None = None
+        self._all_products: bool | None = None
 
     def prepare(self) -> None:
         """Makes the columns that rules are most likely to ask for, so that no request waits."""
@@ -138,6 +139,14 @@ class ItemColumns:
         of_these = {families.of[number] for number in numbers[numbers >= 0].tolist()}
         found = [families.members[family] for family in of_these if family in families.members]
         return np.concatenate([numbers, *found]) if found else numbers
+
+    @property
+    def only_products(self) -> Mask | None:
+        """Which items are products; None where all are."""
+        products = self.mask(_PRODUCTS)
+        if self._all_products is None:
+            self._all_products = bool(products.all())
+        return None if self._all_products else products
 
     @property
     def families(self) -> Codes | None:
@@ -318,4 +327,5 @@ def _between(amounts: NDArray[np.float64], low: float | None, high: float | None
     return found
 
 
+_PRODUCTS: Final = Where(kind="product")
 _encoder: Final = msgspec.json.Encoder()

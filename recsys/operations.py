@@ -1,67 +1,64 @@
 """The questions a shop asks, answered from a bundle: `recommend`, `rerank`.
 
-`similar` and `bought_together` are `recommend` on a placement whose models look at the seeds.
-Retrieve, blend, exclude, fall back; every item knows its source.
+`similar` and `bought_together` are `recommend` on a placement whose models look at the seeds. What
+happens to a list, in this order:
+
+1. bar: what is not sellable now, what the placement does not show, what filters and exclusions of
+   placement and request leave out, and of this person what is hidden or rests;
+2. retrieve: each model puts its best of the rest forward, and scores what the others put forward;
+3. blend: the weighted sum of their scores; 4. rank: the placement's ranker orders the best of it;
+5. boost: factors of the person's journey, of placement and request;
+6. choose: pins, quotas, diversity, one variant of a product (`list_rules`);
+7. fill: what is missing comes from the fallback models, then from the catalogue (`filling`);
+   first with all rules, then without those that give way.
+
+Every item knows its source.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.answers import CATALOG, PINNED, Answer, Recommendation, level_of
 from recsys.bundle import Bundle
 from recsys.candidates import (
-    EVERYBODY_MODELS,
-    SEGMENT_MODELS,
+    BlendedCandidates,
     blended,
     condition,
     gather,
     ranked,
 )
+from recsys.diagnosis import diagnose as diagnosed
 from recsys.errors import InvalidQuery
+from recsys.filling import Filling, Pool, Standing
 from recsys.ids import NONE, Numbers
-from recsys.journey import Factors, journey, seeded, shown_mask
+from recsys.journey import journey, seeded, shown_mask
 from recsys.list_order import ENGINE, engine_part, engine_ranks, order_within, scaled, weighted
-from recsys.placements import Level, Placement
-from recsys.query import Contributions, Listed, Mask, Query, ScoredItems, Scorer, Scores
+from recsys.list_rules import Choice, ListRules, list_rules
+from recsys.placements import Placement
+from recsys.query import Listed, Mask, Query, Scorer, Scores
+from recsys.rules import NO_RULES, Rules
 from recsys.shelf import Shelf
 from recsys.top_n import top_n_of
 
-CATALOG = "catalog"
-"""The source of last resort: sellable items in catalogue order."""
+__all__ = [
+    "CATALOG",
+    "ENGINE",
+    "PINNED",
+    "Answer",
+    "Ranking",
+    "Recommendation",
+    "list_parts",
+    "recommend",
+    "rerank",
+]
 
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """One item of an answer. `source` names the model that weighed most; `why` its evidence."""
-
-    number: int
-    score: float
-    source: str
-    level: Level
-    why: Contributions = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A list for one query, best first."""
-
-    items: tuple[Recommendation, ...]
-
-    @property
-    def numbers(self) -> Numbers:
-        """The item numbers in order."""
-        return np.array([item.number for item in self.items], np.int32)
-
-    @property
-    def level(self) -> Level | None:
-        """The most personal level among the items; None for an empty answer."""
-        levels: tuple[Level, ...] = ("individual", "session", "page", "segment", "everybody")
-        present = {item.level for item in self.items}
-        return next((level for level in levels if level in present), None)
+STOCK = "stock"
+"""The rule that what cannot be bought now is not shown, as diagnostics name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,42 +78,53 @@ def recommend(
     n: int,
     *,
     exclude: Sequence[Numbers] | None = None,
+    rules: Rules = NO_RULES,
     explain: bool = False,
+    diagnose: bool = False,
 ) -> list[Answer]:
     """Each query's n best items for a placement; shorter only where nothing sellable is left.
 
-    Seeds are never recommended; `exclude` names further items, row by row. A placement with an
-    empty fallback may give a short or empty answer.
+    Seeds are never recommended; `exclude` names further items, row by row; the other variants of
+    both are left out too. `rules` of the request hold beside the placement's, for all rows. A
+    placement with an empty fallback may give a short or empty answer.
     """
     if n < 1:
         raise InvalidQuery(f"n is {n}; ask for at least 1 item.")
-    eligible = _eligible(shelf, placement, queries)
+    if not queries:
+        return []
+    now = queries[0].now
+    in_force = list_rules(shelf, now, placement.rules, rules)
+    sellable = shelf.eligible(now)
+    shown = shown_mask(placement, shelf, now=now.timestamp())
+    eligible = in_force.allowed(sellable if shown is None else sellable & shown)
     asked = [seeded(query, placement) for query in queries]
-    journeys = [
-        journey(
-            query,
-            placement,
-            shelf,
-            bundle.models,
-            exclude=NONE if exclude is None else exclude[row],
-        )
-        for row, query in enumerate(asked)
+    standings = [
+        _standing(bundle, query, placement, shelf, in_force, out)
+        for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)
     ]
-    hidden = [np.union1d(one.hidden, one.resting) for one in journeys]
-    factors = [one.factors for one in journeys]
-    blended = blend(bundle, asked, placement, eligible, hidden, n, factors)
+    blended = blend(bundle, asked, placement, eligible, standings, in_force)
+    n_kept = n if in_force.take_the_best else None
+    pools = [blended.best(row, n_kept) for row in range(len(asked))]
+    filled = Filling(bundle, asked, placement, in_force, eligible, n).chosen(pools, standings)
     answers = [
-        _answer(query, row, scored, chief, blended.scorers, explain=explain)
-        for row, (query, scored, chief) in enumerate(
-            zip(queries, blended.best, blended.chiefs, strict=True)
-        )
+        _answer(query, row, pool, choice, blended, explain=explain)
+        for row, (query, (pool, choice)) in enumerate(zip(queries, filled, strict=True))
     ]
-    if placement.fallback:
-        filling = Filling(bundle, queries, asked, placement, eligible, n)
-        answers = filling.lengthened(answers, hidden, factors)
-        if any(len(one.resting) for one in journeys):
-            answers = filling.lengthened(answers, [one.hidden for one in journeys], factors)
-    return answers
+    if not diagnose:
+        return answers
+    barriers = [(STOCK, sellable), *(() if shown is None else ((placement.shows, shown),))]
+    reports = diagnosed(
+        blended.scorers,
+        len(asked),
+        placement.candidates,
+        barriers=[*barriers, *in_force.barriers],
+        rules=in_force,
+        standings=standings,
+        chosen=[choice.effects for _, choice in filled],
+    )
+    return [
+        replace(answer, diagnostics=report) for answer, report in zip(answers, reports, strict=True)
+    ]
 
 
 def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> list[Ranking]:
@@ -179,11 +187,28 @@ def _listed(query: Query) -> Listed:
 
 @dataclass(frozen=True, slots=True)
 class Blended:
-    """The blend of a batch: each row's best items, their main sources, and the scorers behind."""
+    """The blend of a batch: each row's candidates with their sums, and the scorers behind them.
 
-    best: list[ScoredItems]
-    chiefs: list[list[str]]
+    `weights` are those of `models`, in their order.
+    """
+
+    rows: Sequence[BlendedCandidates]
+    models: tuple[str, ...]
+    weights: NDArray[np.float32]
     scorers: Mapping[str, Scorer]
+
+    def best(self, row: int, n: int | None) -> Pool:
+        """The row's n best candidates in their order; all of them where n is None."""
+        found = self.rows[row]
+        numbers = found.candidates.numbers
+        return Pool.of(top_n_of(numbers, found.scores, len(numbers) or 1 if n is None else n))
+
+    def sources(self, row: int, numbers: Numbers) -> list[str]:
+        """The model that weighed most in each of these candidates' scores."""
+        candidates = self.rows[row].candidates
+        places = np.searchsorted(candidates.numbers, numbers)
+        heaviest = (self.weights[:, None] * candidates.parts[:, places]).argmax(axis=0)
+        return [self.models[index] for index in heaviest.tolist()]
 
 
 def blend(
@@ -191,12 +216,11 @@ def blend(
     queries: Sequence[Query],
     placement: Placement,
     eligible: Mask,
-    hidden: Sequence[Numbers],
-    n: int,
-    factors: Sequence[Factors | None],
+    standings: Sequence[Standing],
+    rules: ListRules,
 ) -> Blended:
     """The weighted sum over the candidates, put in order by the placement's ranker, times the
-    factors of each row, cut at n.
+    factors of each row and of the rules' boosts.
 
     Where none of a placement's personal models has an opinion, its blend has none either: weights
     that are right beside a history are not those for a stranger, who is left to the fallback. A
@@ -210,116 +234,73 @@ def blend(
     scorers = condition(bundle, queries, models)
     found = [
         blended(candidates, weights, models)
-        for candidates in gather(scorers, placement.candidates, eligible, hidden)
+        for candidates in gather(
+            scorers,
+            placement.candidates,
+            eligible,
+            [np.concatenate([standing.hidden, standing.resting]) for standing in standings],
+        )
     ]
     if ranker is not None:
         found = ranked(ranker, queries, found, weights)
-    best: list[ScoredItems] = []
-    chiefs: list[list[str]] = []
-    for row, favoured in zip(found, factors, strict=True):
-        scores = row.scores
-        if favoured is not None:
-            scores = scores * favoured.of(row.candidates.numbers)
-        scored = top_n_of(row.candidates.numbers, scores, n)
-        places = np.searchsorted(row.candidates.numbers, scored.numbers)
-        best.append(scored)
-        heaviest = (weights[:, None] * row.candidates.parts[:, places]).argmax(axis=0)
-        chiefs.append([models[index] for index in heaviest.tolist()])
-    return Blended(best, chiefs, scorers)
-
-
-def _eligible(shelf: Shelf, placement: Placement, queries: Sequence[Query]) -> Mask:
-    if not queries:
-        return np.empty(0, np.bool_)
-    now = queries[0].now
-    shown = shown_mask(placement, shelf, now=now.timestamp())
-    return shelf.eligible(now) if shown is None else shelf.eligible(now) & shown
-
-
-def _answer(
-    query: Query,
-    row: int,
-    scored: ScoredItems,
-    chiefs: Sequence[str],
-    scorers: Mapping[str, Scorer],
-    *,
-    explain: bool,
-) -> Answer:
-    return Answer(
-        tuple(
-            Recommendation(
-                number,
-                score,
-                source,
-                _level(source, query),
-                scorers[source].explain(row, number) if explain else (),
+    return Blended(
+        [
+            BlendedCandidates(
+                row.candidates, _favoured(row.candidates.numbers, row.scores, standing, rules)
             )
-            for number, score, source in zip(
-                scored.numbers.tolist(), scored.scores.tolist(), chiefs, strict=True
-            )
-        )
+            for row, standing in zip(found, standings, strict=True)
+        ],
+        models,
+        weights,
+        scorers,
     )
 
 
-def _level(source: str, query: Query) -> Level:
-    if source in EVERYBODY_MODELS or source == CATALOG:
-        return "everybody"
-    if source in SEGMENT_MODELS:
-        return "segment"
-    if len(query.seeds):
-        return "page"
-    return "individual" if query.known else "session"
+def _favoured(numbers: Numbers, scores: Scores, standing: Standing, rules: ListRules) -> Scores:
+    if standing.factors is not None:
+        scores = scores * standing.factors.of(numbers)
+    return rules.boosted(numbers, scores)
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
-    """How short answers of a batch are lengthened: from the fallback models in their order, then
-    from the catalogue. `asked` are the queries as the models see them."""
-
-    bundle: Bundle
-    queries: Sequence[Query]
-    asked: Sequence[Query]
-    placement: Placement
-    eligible: Mask
-    n: int
-
-    def lengthened(
-        self,
-        answers: Sequence[Answer],
-        hidden: Sequence[Numbers],
-        factors: Sequence[Factors | None],
-    ) -> list[Answer]:
-        """The answers with n items each, as far as there is anything that is not hidden."""
-        filled = list(answers)
-        for name in (*self.placement.fallback, CATALOG):
-            short = [row for row, answer in enumerate(filled) if len(answer.items) < self.n]
-            if not short:
-                break
-            if name != CATALOG and name not in self.bundle.models:
-                continue
-            taken = [np.union1d(hidden[row], filled[row].numbers) for row in short]
-            retrieved = self._retrieved(name, short, self.n + max(map(len, taken)))
-            for row, scored, numbers_taken in zip(short, retrieved, taken, strict=True):
-                free = _favoured(scored, ~np.isin(scored.numbers, numbers_taken), factors[row])
-                more = [
-                    Recommendation(number, 0.0, name, _level(name, self.queries[row]))
-                    for number in free.tolist()[: self.n - len(filled[row].items)]
-                ]
-                filled[row] = Answer((*filled[row].items, *more))
-        return filled
-
-    def _retrieved(self, name: str, rows: Sequence[int], n: int) -> list[ScoredItems]:
-        if name == CATALOG:
-            sellable = np.flatnonzero(self.eligible)[:n].astype(np.int32)
-            return [ScoredItems(sellable, np.zeros(len(sellable), np.float32))] * len(rows)
-        scorer = self.bundle.models[name].condition([self.asked[row] for row in rows])
-        return scorer.retrieve(n, self.eligible)
+def _standing(
+    bundle: Bundle,
+    query: Query,
+    placement: Placement,
+    shelf: Shelf,
+    rules: ListRules,
+    exclude: Numbers,
+) -> Standing:
+    """What is hidden from this person's list, what rests, and what is favoured."""
+    variants = shelf.columns.with_variants(np.concatenate([query.seeds, exclude]))
+    stands = journey(
+        query,
+        placement,
+        shelf,
+        bundle.models,
+        exclude=np.concatenate([variants, rules.hidden]) if len(rules.hidden) else variants,
+    )
+    return Standing(stands.hidden, stands.resting, stands.factors)
 
 
-def _favoured(scored: ScoredItems, free: Mask, factors: Factors | None) -> Numbers:
-    """The free ones of the items, in the order of score times factor."""
-    numbers = scored.numbers[free]
-    if factors is None:
-        return numbers
-    scores = scored.scores[free] * factors.of(numbers)
-    return numbers[np.argsort(-scores, kind="stable")]
+def _answer(
+    query: Query, row: int, pool: Pool, choice: Choice, blended: Blended, *, explain: bool
+) -> Answer:
+    places = np.array(choice.places, np.intp)
+    numbers, scores = pool.numbers[places], pool.scores[places]
+    added = [pool.sources[place] for place in choice.places]
+    own = iter(blended.sources(row, numbers[[not source for source in added]]))
+    sources = [source or next(own) for source in added]
+    items = []
+    for place, number, score, source in zip(
+        choice.places, numbers.tolist(), scores.tolist(), sources, strict=True
+    ):
+        is_own = not pool.sources[place]
+        shown_as = PINNED if place in choice.pinned else source
+        why = blended.scorers[source].explain(row, number) if explain and is_own else ()
+        items.append(Recommendation(number, score, shown_as, level_of(shown_as, query), why))
+    beyond = [place for place in choice.places if pool.sources[place] not in ("", PINNED)]
+    return Answer(
+        items=tuple(items),
+        fallback=pool.sources[max(beyond)] if beyond else None,
+        effects=choice.effects,
+    )

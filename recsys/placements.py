@@ -8,6 +8,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.phrases import Tone
+from recsys.rules import RuleList
 
 Level = Literal["individual", "session", "page", "segment", "everybody"]
 """Where an item came from, from the most to the least personal.
@@ -86,6 +87,9 @@ class Placement(BaseModel):
     """A score on sale is multiplied with 1 + boost · the person's price sensitivity, 0 to 1."""
     fatigue: Fatigue | None = None
     exploration: Exploration | None = None
+    rules: RuleList = ()
+    """Filters, boosts, pins, quotas and diversity of this place, each with the dates in which it is
+    in force (`recsys.rules`); what a request asks for holds beside them."""
     engine_weight: float = Field(default=1.0, ge=0)
     """Rerank only: the weight of the search engine's own order."""
     stranger_blend: dict[str, float] = {}

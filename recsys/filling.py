@@ -1,0 +1,164 @@
+"""From ordered candidates to lists of n: what the rules choose, then what the fallbacks add.
+
+A list is filled in two rounds over the same sources: the placement's candidates, its fallback
+models in their order, the catalogue. In the first every rule holds and what rests stays out; in the
+second, for lists that are still short, quotas, diversity and rest give way. Filters, exclusions,
+stock and what is hidden hold always.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+
+from recsys.answers import CATALOG, PINNED
+from recsys.bundle import Bundle
+from recsys.ids import Numbers
+from recsys.journey import Factors
+from recsys.list_rules import Choice, ListRules
+from recsys.placements import Placement
+from recsys.query import Mask, Query, ScoredItems, Scores
+
+BEYOND: Final = 5
+"""How many times as many items a fallback model is asked for where rules choose among them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pool:
+    """One row's ordered items to choose from: candidates first, then what the fallbacks add."""
+
+    numbers: Numbers
+    scores: Scores
+    sources: tuple[str, ...]
+    """Per item the fallback that added it; empty text for a candidate."""
+
+    @classmethod
+    def of(cls, scored: ScoredItems) -> Pool:
+        """The candidates in their order."""
+        return cls(scored.numbers, scored.scores, ("",) * len(scored))
+
+    def with_more(self, numbers: Numbers, source: str) -> Pool:
+        """The pool and these items behind it."""
+        return Pool(
+            np.concatenate([self.numbers, numbers]),
+            np.concatenate([self.scores, np.zeros(len(numbers), np.float32)]),
+            self.sources + (source,) * len(numbers),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What stays out of one row's list, and what its scores are multiplied with."""
+
+    hidden: Numbers
+    resting: Numbers
+    factors: Factors | None
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """How the lists of a batch are filled. `asked` are the queries as the models see them."""
+
+    bundle: Bundle
+    asked: Sequence[Query]
+    placement: Placement
+    rules: ListRules
+    eligible: Mask
+    n: int
+
+    def chosen(
+        self, pools: Sequence[Pool], standings: Sequence[Standing]
+    ) -> list[tuple[Pool, Choice]]:
+        """Each row's pool and which of it make the list; shorter than n only where nothing that
+        may be shown is left, or where the placement has no fallback."""
+        pools = [self._with_pins(*row) for row in zip(pools, standings, strict=True)]
+        filled = [(pool, self.rules.choose(pool.numbers, self.n)) for pool in pools]
+        self._lengthen(filled, standings, may_give_way=False)
+        short = [row for row, (_, choice) in enumerate(filled) if len(choice.places) < self.n]
+        for row in short:
+            pool = filled[row][0]
+            filled[row] = (pool, self.rules.choose(pool.numbers, self.n, may_give_way=True))
+        self._lengthen(filled, standings, may_give_way=True)
+        return filled
+
+    def _lengthen(
+        self,
+        filled: list[tuple[Pool, Choice]],
+        standings: Sequence[Standing],
+        *,
+        may_give_way: bool,
+    ) -> None:
+        for name in (*self.placement.fallback, CATALOG) if self.placement.fallback else ():
+            short = [
+                row
+                for row, (_, choice) in enumerate(filled)
+                if len(choice.places) < self.n or (choice.wanting and not may_give_way)
+            ]
+            if not short:
+                return
+            if name != CATALOG and name not in self.bundle.models:
+                continue
+            taken = [self._taken(filled[row][0], standings[row], may_give_way) for row in short]
+            wanted = [mask for row in short for mask in filled[row][1].wanting]
+            for row, scored, out in zip(
+                short, self._retrieved(name, short, taken, wanted), taken, strict=True
+            ):
+                pool = filled[row][0].with_more(self._free(scored, out, standings[row]), name)
+                choice = self.rules.choose(pool.numbers, self.n, may_give_way=may_give_way)
+                filled[row] = (pool, choice)
+
+    def _retrieved(
+        self, name: str, rows: Sequence[int], taken: Sequence[Numbers], wanted: Sequence[Mask]
+    ) -> list[ScoredItems]:
+        """What a source puts forward for these rows; where quotas want something, that as well."""
+        most = max(map(len, taken))
+        n_fetch = (self.n if self.rules.take_the_best else BEYOND * self.n) + most
+        found = self._asked(name, rows, n_fetch, self.eligible)
+        if not wanted:
+            return found
+        matching = self.eligible & np.logical_or.reduce(wanted)
+        more = self._asked(name, rows, self.n + most, matching)
+        return [_joined(one, other) for one, other in zip(found, more, strict=True)]
+
+    def _asked(self, name: str, rows: Sequence[int], n: int, eligible: Mask) -> list[ScoredItems]:
+        if name == CATALOG:
+            sellable = np.flatnonzero(eligible)[:n].astype(np.int32)
+            return [ScoredItems(sellable, np.zeros(len(sellable), np.float32))] * len(rows)
+        scorer = self.bundle.models[name].condition([self.asked[row] for row in rows])
+        return scorer.retrieve(n, eligible)
+
+    def _free(self, scored: ScoredItems, taken: Numbers, standing: Standing) -> Numbers:
+        """What is not taken of the items, in the order of score times factors."""
+        free = ~np.isin(scored.numbers, taken)
+        numbers = scored.numbers[free]
+        if standing.factors is None and not self.rules.boosts:
+            return numbers
+        scores = self.rules.boosted(numbers, scored.scores[free])
+        if standing.factors is not None:
+            scores = scores * standing.factors.of(numbers)
+        return numbers[np.argsort(-scores, kind="stable")]
+
+    def _taken(self, pool: Pool, standing: Standing, may_give_way: bool) -> Numbers:
+        out = [standing.hidden, pool.numbers]
+        if not may_give_way:
+            out.append(standing.resting)
+        return np.concatenate(out)
+
+    def _with_pins(self, pool: Pool, standing: Standing) -> Pool:
+        """The pool with the pinned items in it that may be shown."""
+        out = {*pool.numbers.tolist(), *standing.hidden.tolist()} if self.rules.pins else set()
+        missing = [
+            number for _, number in self.rules.pins if number not in out and self.eligible[number]
+        ]
+        return pool.with_more(np.array(missing, np.int32), PINNED) if missing else pool
+
+
+def _joined(one: ScoredItems, other: ScoredItems) -> ScoredItems:
+    new = ~np.isin(other.numbers, one.numbers)
+    return ScoredItems(
+        np.concatenate([one.numbers, other.numbers[new]]),
+        np.concatenate([one.scores, other.scores[new]]),
+    )
