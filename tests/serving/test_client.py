@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import socket
 import threading
@@ -10,7 +11,15 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from serving.client import Client, ServiceError, ServiceUnavailable
+from serving.client import (
+    AsyncClient,
+    Client,
+    InvalidRequest,
+    KeyRefused,
+    Patience,
+    ServiceError,
+    ServiceUnavailable,
+)
 
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
@@ -81,7 +90,7 @@ def test_a_service_that_comes_back_is_asked_again_with_the_same_body(
     pauses: list[float] = []
     with Client(listener.url, api_key="k", sleep=pauses.append) as client:
         assert client.send_events([{"event_id": "1"}]).accepted == 1
-    assert pauses == [0.2, 0.4]
+    assert pauses == [5.0, 0.4]  # the first as Retry-After says
     bodies = {request.partition(b"\r\n\r\n")[2] for request in listener.heard}
     assert bodies == {b'{"events":[{"event_id":"1"}]}'}
     assert all(b"x-api-key: k" in request.lower() for request in listener.heard)
@@ -115,3 +124,104 @@ def test_nobody_there_is_not_ready() -> None:
         port = taken.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}") as client:
         assert not client.ready()
+
+
+REFUSED_KEY = answer(
+    b"401 Unauthorized", b'{"type": "urn:x", "title": "T", "status": 401, "detail": "D"}'
+)
+SEARCHED = {"hits": {"hits": [{"_id": "a", "_score": 2.0}, {"_id": "b", "_score": 1.0}]}}
+PLACES = [{"placement": "for_you", "k": 2}, {"placement": "similar", "items": ["c"], "k": 5}]
+
+
+def away() -> str:
+    """An address at which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_a_wait_beyond_its_patience_is_not_begun(listen: Callable[..., Listener]) -> None:
+    listener = listen(UNAVAILABLE)
+    pauses: list[float] = []
+    patience = Patience(seconds=1.0)
+    with (
+        Client(listener.url, patience=patience, sleep=pauses.append) as client,
+        pytest.raises(ServiceUnavailable, match="1 attempts"),
+    ):
+        client.put_items([{"item_id": "a"}])
+    assert pauses == []
+
+
+def test_what_may_have_been_done_is_repeated_only_where_that_is_harmless(
+    listen: Callable[..., Listener],
+) -> None:
+    body = {"client_id": "c", "events": [{"name": "view_item"}]}
+    with (
+        Client(listen(b"").url, sleep=lambda _seconds: None) as client,
+        pytest.raises(ServiceUnavailable, match="1 attempts"),
+    ):
+        client.send_ga4_events(body)
+    timed = {**body, "timestamp_micros": 1}
+    with Client(listen(b"", answer(b"200 OK", GOOD)).url, sleep=lambda _s: None) as client:
+        assert client.send_ga4_events(timed).accepted == 1
+    with Client(listen(UNAVAILABLE, answer(b"200 OK", GOOD)).url, sleep=lambda _s: None) as client:
+        assert client.send_ga4_events(body).accepted == 1  # 503: nothing was done
+
+
+def test_a_wrong_key_and_a_wrong_field_are_told_apart(listen: Callable[..., Listener]) -> None:
+    with Client(listen(REFUSED_KEY).url) as client, pytest.raises(KeyRefused):
+        client.send_events([])
+    with (
+        Client(listen(answer(b"413 Too Large", b"x")).url) as client,
+        pytest.raises(InvalidRequest, match="413: x"),
+    ):
+        client.send_events([])
+
+
+def test_a_client_that_was_told_what_to_do_on_failure_never_raises_on_a_page() -> None:
+    told: list[ServiceError] = []
+    with Client(away(), on_failure=told.append, sleep=lambda _seconds: None) as client:
+        page = client.recommend({}, PLACES, or_else=["a", "b", "c", "d"])
+        ranked = client.rerank({}, [{"item_id": "x"}, {"item_id": "y"}])
+        stored = client.send_events([{"event_id": "1"}])
+        hits = client.rerank_hits({}, SEARCHED)
+        assert client.rerank_hits({}, {"error": "shard failed"}) == {"error": "shard failed"}
+    assert [[item.item_id for item in place.items] for place in page.placements] == [
+        ["a", "b"],
+        ["d"],
+    ]
+    assert page.degraded
+    assert [item.item_id for item in ranked.items] == ["x", "y"]
+    assert (stored.accepted, stored.rejected) == (0, 1)
+    assert hits["hits"] == SEARCHED["hits"]
+    assert [error.status for error in told] == [503, 503, 503, 503, 422]
+
+
+def test_what_no_page_needs_raises_all_the_same() -> None:
+    client = Client(away(), on_failure=lambda _error: None, sleep=lambda _seconds: None)
+    with client, pytest.raises(ServiceUnavailable):
+        client.put_items([{"item_id": "a"}])
+
+
+def test_the_async_client_does_as_the_other(listen: Callable[..., Listener]) -> None:
+    listener = listen(UNAVAILABLE, answer(b"200 OK", GOOD), REFUSED_KEY)
+    pauses: list[float] = []
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+
+    async def talk() -> None:
+        async with AsyncClient(listener.url, api_key="k", sleep=pause) as client:
+            assert (await client.send_events([{"event_id": "1"}])).accepted == 1
+            with pytest.raises(KeyRefused):
+                await client.put_stock([{"item_id": "a", "stock": 1}])
+        told: list[ServiceError] = []
+        async with AsyncClient(away(), on_failure=told.append, sleep=pause) as client:
+            page = await client.recommend({}, PLACES, or_else=["a"])
+            assert [item.item_id for item in page.placements[0].items] == ["a"]
+            assert not await client.ready()
+            assert (await client.rerank_hits({}, SEARCHED))["hits"] == SEARCHED["hits"]
+        assert len(told) == 2
+
+    asyncio.run(talk())
+    assert pauses[0] == 5.0
+    assert all(b"x-api-key: k" in request.lower() for request in listener.heard)
