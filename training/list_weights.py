@@ -33,8 +33,10 @@ LIST_GAINS = {CLICKED: 1.0, IN_CART: 2.0, BOUGHT: 4.0}
 LARGEST_WEIGHT = 20.0
 EVERYBODY = ("search_clicks", "popularity", "popularity_by_country", "trending")
 """Models that need no history: all that a stranger's list is ordered by beside the engine."""
-SEVERITY = 0.5
-"""How far positions are accounted for; see `SearchClicksConfig.severity`."""
+SEVERITY = 1.0
+"""How far positions are accounted for: in full, though `SearchClicksConfig.severity` does by half.
+On shops whose true relevance is known (the synthetic one) strangers' lists need both: at .5 the
+engine keeps weight that its positions alone have earned, and popularity by itself is level."""
 
 
 @dataclass(frozen=True, slots=True)
