@@ -1,8 +1,7 @@
 """Time splits that refuse a leak: what is held out lies after everything that is learnt from.
 
-cuts = propose_cuts(log, validation_days=14, test_days=14)
-training = read_training_data(log, as_of=cuts.test, …)
-held_out = hold_out(log, cut=cuts.test, until=cuts.end, seed=1)
+training = read_training_data(log, as_of=cut, …)
+held_out = hold_out(log, cut=cut, until=cut + timedelta(days=14), seed=1)
 check_no_leak(training, held_out)
 """
 
@@ -11,8 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +18,6 @@ from numpy.typing import NDArray
 from recsys.errors import InsufficientData, LeakFromFuture
 from recsys.event_log import EventLog
 from recsys.training_data import TrainingData, open_log
-
-DAY: Final = timedelta(days=1)
-EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
-"""Events lie between these (`parse_event`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +48,6 @@ class HeldOut:
 
     def __len__(self) -> int:
         return len(self.persons)
-
-
-@dataclass(frozen=True, slots=True)
-class Cuts:
-    """Learn before `validation`, choose in [validation, test), report on [test, end)."""
-
-    validation: datetime
-    test: datetime
-    end: datetime
 
 
 def hold_out(
@@ -131,35 +115,6 @@ def check_no_leak(training_data: TrainingData, held_out: HeldOut) -> None:
             )
 
 
-def propose_cuts(
-    log: EventLog, *, validation_days: int, test_days: int, until: datetime | None = None
-) -> Cuts:
-    """The last whole days (UTC) of the log for testing, those before them for validation.
-
-    `end` is the midnight after the newest event, of those before `until` where that is given.
-    InsufficientData where nothing would be left to learn from; ValueError for less than a day.
-    """
-    if validation_days < 1 or test_days < 1:
-        raise ValueError(
-            f"validation_days is {validation_days} and test_days {test_days}; give whole days "
-            "of at least 1."
-        )
-    first, last = _range(log, until)
-    end = datetime.combine(last.date(), datetime.min.time(), UTC) + DAY
-    cuts = Cuts(
-        validation=end - (validation_days + test_days) * DAY, test=end - test_days * DAY, end=end
-    )
-    if first >= cuts.validation:
-        raise InsufficientData(
-            f"The event log at {log.root} reaches from {first:%Y-%m-%d} to {last:%Y-%m-%d}; "
-            f"{validation_days} days of validation and {test_days} of testing leave nothing to "
-            "learn from. Import more history or hold out fewer days."
-        )
-    return cuts
-
-
-RANGE_SQL = "SELECT epoch_us(min(timestamp)), epoch_us(max(timestamp)) FROM log_rows"
-
 PERSONS_SQL = """
 SELECT DISTINCT person FROM item_events JOIN taking USING (kind)
 WHERE person IS NOT NULL ORDER BY person
@@ -184,12 +139,3 @@ def _sample(persons: list[str], size: int, seed: int) -> list[str]:
         return persons
     chosen = np.random.default_rng(seed).choice(len(persons), size, replace=False)
     return [persons[number] for number in np.sort(chosen)]
-
-
-def _range(log: EventLog, until: datetime | None) -> tuple[datetime, datetime]:
-    """The first and the newest time of the log, of the events before `until`."""
-    with open_log(log, since=EARLIEST, until=until or LATEST) as connection:
-        first, last = connection.execute(RANGE_SQL).fetchall()[0]
-    if first is None:
-        raise InsufficientData(f"The event log at {log.root} is empty; import events first.")
-    return EARLIEST + timedelta(microseconds=first), EARLIEST + timedelta(microseconds=last)

@@ -13,7 +13,7 @@ import pytest
 from recsys.errors import InsufficientData, LeakFromFuture
 from recsys.event_log import EventLog, rows
 from recsys.events import Event, EventItem
-from recsys.splitting import Cuts, HeldOut, check_no_leak, hold_out, propose_cuts
+from recsys.splitting import HeldOut, check_no_leak, hold_out
 from recsys.training_data import TrainingData, read_training_data
 from recsys.weighting import Weighting
 
@@ -191,38 +191,3 @@ def test_a_single_time_at_the_cut_is_a_leak(
     leaking = dataclasses.replace(data, **{part: dataclasses.replace(inside, **{times: moved})})
     with pytest.raises(LeakFromFuture, match=part):
         check_no_leak(leaking, held_out)
-
-
-def test_cuts_are_the_last_whole_days(tmp_path: Path) -> None:
-    log = make_log(
-        tmp_path,
-        make_event("view_item", "a", day=-60, user_id="u"),
-        make_event("search", "", day=20.5, search_term="mug"),
-    )
-    end = CUT + timedelta(days=21)
-    cuts = propose_cuts(log, validation_days=7, test_days=14)
-    assert cuts == Cuts(end - timedelta(days=21), end - timedelta(days=14), end)
-
-
-def test_events_after_a_given_moment_do_not_move_the_cuts(tmp_path: Path) -> None:
-    log = make_log(
-        tmp_path,
-        make_event("view_item", "a", day=-60, user_id="u"),
-        make_event("view_item", "a", day=-0.5, user_id="u"),
-        make_event("view_item", "a", day=3000, user_id="clock-skew"),
-    )
-    assert propose_cuts(log, validation_days=1, test_days=1, until=CUT).end == CUT
-
-
-def test_too_short_a_log_leaves_nothing_to_learn_from(tmp_path: Path) -> None:
-    log = make_log(
-        tmp_path,
-        make_event("view_item", "a", day=-10, user_id="u"),
-        make_event("view_item", "a", day=0, user_id="u"),
-    )
-    with pytest.raises(InsufficientData, match="leave nothing to learn from"):
-        propose_cuts(log, validation_days=7, test_days=7)
-    with pytest.raises(InsufficientData, match="empty"):
-        propose_cuts(EventLog(tmp_path / "nowhere"), validation_days=7, test_days=7)
-    with pytest.raises(ValueError, match="at least 1"):
-        propose_cuts(log, validation_days=0, test_days=7)
