@@ -30,6 +30,7 @@ from recsys.store import Store
 from serving.answer_log import AnswerLog
 from serving.bodies import put_answer, read_body, sort_out, without_unknown
 from serving.bundle_source import BundleSource
+from serving.earlier_answers import Earlier, read_earlier
 from serving.engine import Engine
 from serving.event_intake import canonical_entries, ga4_entries, segment_entries, take
 from serving.event_writer import EventWriter
@@ -111,8 +112,12 @@ def utc_now() -> datetime:
 async def post_recommendations(parts: Parts, body: bytes) -> Response:
     """Lists for one or several places of a page."""
     request = read_body(_RECOMMENDATIONS, body)
+    now = parts.clock()
+    earlier = Earlier()
+    if request.continue_from:
+        earlier = await read_earlier(parts.store, request.continue_from, now=now)
     answer, logged = parts.engine.recommend(
-        request, _serving(parts), now=parts.clock(), rng=parts.rng
+        request, _serving(parts), now=now, rng=parts.rng, earlier=earlier
     )
     parts.answers.add(logged)
     return _json(answer)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -171,7 +171,7 @@ class BundleSource:
                         name=variant.name,
                         share=variant.share,
                         bundle=bundle,
-                        shelf=Shelf.of(bundle.catalog).with_changes(items, revision=revision),
+                        shelf=_live_shelf(bundle, items, revision),
                     )
                     for variant, bundle in bundles
                 )
@@ -209,6 +209,13 @@ class BundleSource:
         self._monitoring.bundles_refused.inc()
         if known is None or known.reason != reason:
             logger.error("Publication refused, the version before stays: %s", reason)
+
+
+def _live_shelf(bundle: Bundle, items: Sequence[Item], revision: int) -> Shelf:
+    """The bundle's shelf under the live changes, its columns ready for rules."""
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    shelf.columns.prepare()
+    return shelf.with_changes(items, revision=revision)
 
 
 def _load_and_warm_up(directory: Path, version: str) -> Bundle:

@@ -13,7 +13,8 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 from numpy.random import Generator
 
-from recsys.ids import NONE, Numbers
+from recsys.answers import Diagnostics
+from recsys.feedback import Said, heard
 from recsys.operations import Answer, Ranking, Recommendation, recommend, rerank
 from recsys.phrases import Language
 from recsys.placements import Placement
@@ -22,10 +23,13 @@ from recsys.reasons import Voice, reasons, source_words
 from recsys.store import LoggedAnswer, Store
 from serving.answer_record import ranking_level, record_of_list, record_of_ranking
 from serving.bundle_source import RERANK
+from serving.earlier_answers import Earlier, new_id
 from serving.monitoring import Monitoring
-from serving.permission import Permitted, ask_store, query_of
+from serving.permission import Permitted, ask_store, query_of, rules_of
+from serving.personal_order import in_order_of_the_shop, words_about
 from serving.problems import invalid
 from serving.schemas import (
+    DiagnosticsAnswer,
     PlacementAnswer,
     PlacementRequest,
     RankedItem,
@@ -38,10 +42,13 @@ from serving.schemas import (
     RerankAnswer,
     RerankItem,
     RerankRequest,
+    RuleEffect,
     SocialProofAnswer,
     User,
 )
 from serving.variants import ServedVariant, Serving
+
+NOTHING_EARLIER = Earlier()
 
 
 class Engine:
@@ -63,34 +70,43 @@ class Engine:
         self._voice = voice or Voice()
 
     def recommend(
-        self, request: RecommendationsRequest, serving: Serving, *, now: datetime, rng: Generator
+        self,
+        request: RecommendationsRequest,
+        serving: Serving,
+        *,
+        now: datetime,
+        rng: Generator,
+        earlier: Earlier = NOTHING_EARLIER,
     ) -> tuple[RecommendationsAnswer, list[LoggedAnswer]]:
-        """The lists of one page and what is to be logged of them; no item stands in two lists.
+        """The lists of one page and what is to be logged of them; no item stands in two lists, and
+        none that `earlier` answers of the page have shown.
 
         ProblemError where a placement is not one of the bundle's.
         """
-        permitted, variant, query = self._asking(
+        permitted, said, variant, query = self._asking(
             request.user, request.consent, request.context, serving, now, rng
         )
         placements = [
             _placement(variant, asked.placement, field=f"placements[{place}].placement")
             for place, asked in enumerate(request.placements)
         ]
-        recommendation_id = new_id(rng)
+        recommendation_id = new_id(now, rng)
         lists: list[PlacementAnswer] = []
         logged: list[LoggedAnswer] = []
-        taken: Numbers = NONE
+        taken = variant.bundle.items.known(earlier.item_ids)
         for asked, placement in zip(request.placements, placements, strict=True):
             here = replace(query, seeds=variant.bundle.items.known(asked.items))
-            excluded = np.concatenate([taken, variant.bundle.items.known(asked.exclude)])
             (answer,) = recommend(
                 variant.bundle,
                 [here],
                 placement,
                 variant.shelf,
                 asked.k,
-                exclude=[excluded],
+                exclude=[taken],
+                rules=asked,
+                personal=rules_of(permitted, said, places=None if asked.items else asked.k),
                 explain=request.explain,
+                diagnose=request.diagnostics,
             )
             taken = np.concatenate([taken, answer.numbers])
             voice = self._voice_of(request.language, placement)
@@ -104,8 +120,9 @@ class Engine:
                 recommendation_id=recommendation_id,
                 model_version=variant.bundle.model_version,
                 variant=variant.name,
-                degraded=permitted.degraded,
+                degraded=permitted.degraded or earlier.degraded,
                 placements=lists,
+                continues=list(earlier.found) if request.continue_from else UNSET,
             ),
             logged,
         )
@@ -118,17 +135,27 @@ class Engine:
         ProblemError where an id is sent twice.
         """
         _refuse_repeats(request.items)
-        permitted, variant, query = self._asking(
+        permitted, said, variant, query = self._asking(
             request.user, request.consent, request.context, serving, now, rng
         )
         if request.query is not None:
             query = replace(query, context=replace(query.context, search_term=request.query))
-        query = replace(query, listed=_listed(request.items, variant))
+        listed = _listed(request.items, variant)
+        words = words_about(rules_of(permitted, said), listed.items, variant.shelf)
+        refused = np.concatenate([query.refused, words.refused])
+        query = replace(query, listed=listed, refused=refused)
         placement = variant.bundle.placement(RERANK)
         if placement is None:
             raise invalid("placement", RERANK, "the served bundle cannot rerank; train it so")
-        (ranking,) = rerank(variant.bundle, [query], placement)
-        recommendation_id = new_id(rng)
+        if permitted.known.preferences.order == "shop":
+            placement = in_order_of_the_shop(placement)
+        (ranking,) = rerank(
+            variant.bundle,
+            [query],
+            placement,
+            factors=None if words.factors is None else [words.factors],
+        )
+        recommendation_id = new_id(now, rng)
         ranked = _ranked(request.items, ranking, request.language or self._voice.language)
         self._count(RERANK, variant, ranking_level(query))
         return (
@@ -150,13 +177,16 @@ class Engine:
         serving: Serving,
         now: datetime,
         rng: Generator,
-    ) -> tuple[Permitted, ServedVariant, Query]:
+    ) -> tuple[Permitted, Said, ServedVariant, Query]:
         permitted = ask_store(self._store, user, consent, history_limit=self._history_limit)
         if permitted.degraded:
             self._monitoring.degraded.inc()
-        variant = serving.variant_of(permitted.key, rng=rng)
-        query = query_of(permitted, user, context, variant.bundle, now=now, session=self._session)
-        return permitted, variant, query
+        variant = serving.variant_of(permitted.assigned, rng=rng)
+        said = heard(permitted.known.history, now=now)
+        query = query_of(
+            permitted, user, context, variant.bundle, now=now, session=self._session, said=said
+        )
+        return permitted, said, variant, query
 
     def _voice_of(self, language: Language | None, placement: Placement) -> Voice:
         """The shop's voice, in the language and the tone that are asked for here."""
@@ -168,11 +198,6 @@ class Engine:
 
     def _count(self, placement: str, variant: ServedVariant, level: str | None) -> None:
         self._monitoring.answers.labels(placement, variant.name, level or "none").inc()
-
-
-def new_id(rng: Generator) -> str:
-    """A recommendation id: 96 random bits, tied to nobody."""
-    return "r-" + rng.bytes(12).hex()
 
 
 def _placement(variant: ServedVariant, name: str, *, field: str) -> Placement:
@@ -194,9 +219,23 @@ def _list(
     return PlacementAnswer(
         placement=asked.placement,
         level=answer.level,
+        fallback=answer.fallback,
+        diagnostics=_diagnostics(answer.diagnostics),
         items=[
             _item(item, position, request, query, variant, voice)
             for position, item in enumerate(answer.items)
+        ],
+    )
+
+
+def _diagnostics(found: Diagnostics | None) -> DiagnosticsAnswer | UnsetType:
+    if found is None:
+        return UNSET
+    return DiagnosticsAnswer(
+        candidates=dict(found.candidates),
+        rules=[
+            RuleEffect(rule=effect.rule, removed=effect.removed, moved=effect.moved)
+            for effect in found.effects
         ],
     )
 
@@ -222,7 +261,10 @@ def _item(
         title=item.title if "title" in fields else UNSET,
         price=item.price if "price" in fields else UNSET,
         brand=item.brand if "brand" in fields else UNSET,
+        list_price=item.list_price if "list_price" in fields else UNSET,
         category=item.category if "category" in fields else UNSET,
+        kind=item.kind if "kind" in fields else UNSET,
+        attributes=item.attributes if "attributes" in fields else UNSET,
     )
 
 

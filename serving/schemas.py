@@ -10,8 +10,9 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from recsys.events import Country, Id, Text, Word
 from recsys.phrases import Language
+from recsys.rules import Rules
 
-ItemField = Literal["title", "price", "brand", "category"]
+ItemField = Literal["title", "price", "list_price", "brand", "category", "kind", "attributes"]
 ItemIds = Annotated[list[Id], Meta(max_length=1000)]
 PlacementName = Annotated[str, Meta(min_length=1, max_length=64)]
 
@@ -47,17 +48,21 @@ class RequestContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     values: dict[Word, Text | float | bool] | None = None
 
 
-class PlacementRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One place on the page: `items` are those of the page or the cart."""
+class PlacementRequest(Rules, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """One place on the page: `items` are those of the page or the cart; its rules hold beside those
+    of the placement's configuration."""
 
     placement: PlacementName
     k: Annotated[int, Meta(ge=1, le=100)] = 10
-    items: ItemIds = []
-    exclude: ItemIds = []
+    items: ItemIds = msgspec.field(default_factory=list)
 
 
 class RecommendationsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """One or several places of one page; no item comes twice."""
+    """One or several places of one page; no item comes twice.
+
+    `continue_from` names earlier answers by `recommendation_id`: nothing that they showed comes
+    again. `diagnostics` says what each rule did.
+    """
 
     user: User = User()
     placements: Annotated[list[PlacementRequest], Meta(min_length=1, max_length=10)]
@@ -66,7 +71,9 @@ class RecommendationsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=
     explain: bool = False
     language: Language | None = None
     social_proof: bool = False
-    fields: Annotated[list[ItemField], Meta(max_length=4)] = []
+    diagnostics: bool = False
+    fields: Annotated[list[ItemField], Meta(max_length=10)] = []
+    continue_from: Annotated[list[Id], Meta(max_length=20)] = []
 
 
 class RerankItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -145,26 +152,49 @@ class RecommendedItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=T
     social_proof: SocialProofAnswer | UnsetType = UNSET
     title: str | UnsetType = UNSET
     price: float | UnsetType | None = UNSET
+    list_price: float | UnsetType | None = UNSET
     brand: str | UnsetType | None = UNSET
     category: list[str] | UnsetType = UNSET
+    kind: str | UnsetType = UNSET
+    attributes: dict[str, str | float | bool | list[str]] | UnsetType = UNSET
 
 
-class PlacementAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """One place's list; `level` says how personal it is, null for an empty list."""
+class RuleEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """How many candidates a rule removed from the list, or moved in it."""
+
+    rule: str
+    removed: int
+    moved: int
+
+
+class DiagnosticsAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """How many items each model puts forward, and what the rules did with them, in order."""
+
+    candidates: dict[str, int]
+    rules: list[RuleEffect]
+
+
+class PlacementAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One place's list; `level` says how personal it is, null for an empty list. `fallback` names
+    the furthest source that was needed beyond the placement's own models, null for none."""
 
     placement: str
     level: str | None
+    fallback: str | None
     items: list[RecommendedItem]
+    diagnostics: DiagnosticsAnswer | UnsetType = UNSET
 
 
-class RecommendationsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """Send `recommendation_id` back with the events that follow from this answer."""
+class RecommendationsAnswer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Send `recommendation_id` back with the events that follow from this answer. `continues` names
+    the earlier answers that were found, where `continue_from` asked for any."""
 
     recommendation_id: str
     model_version: str
     variant: str
     degraded: bool
     placements: list[PlacementAnswer]
+    continues: list[str] | UnsetType = UNSET
 
 
 class RankedItem(msgspec.Struct, frozen=True, kw_only=True):

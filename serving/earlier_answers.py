@@ -1,0 +1,87 @@
+"""*Another selection*: what earlier answers of a page have shown already, found by their ids.
+
+A recommendation id carries the millisecond of its answer, so that the answer log is asked for that
+moment alone. An answer is logged a little after it was given, perhaps by another worker: for one of
+the last seconds the log is asked again until it is there, or the wait is over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from numpy.random import Generator
+
+from recsys.errors import StoreUnavailable
+from recsys.store import LoggedAnswer, Store
+
+WAIT_SECONDS: Final = 0.5
+PAUSE_SECONDS: Final = 0.02
+LOGGED_WITHIN: Final = timedelta(seconds=3)
+"""An answer that is older and not in the log will not come."""
+MILLISECOND: Final = timedelta(milliseconds=1)
+
+_ID: Final = re.compile(r"r-([0-9a-f]{11})[0-9a-f]{24}")
+
+
+@dataclass(frozen=True, slots=True)
+class Earlier:
+    """What earlier answers have shown: the ids that were found, and the items of all their lists.
+
+    `degraded` says that the log could not be asked.
+    """
+
+    found: tuple[str, ...] = ()
+    item_ids: Sequence[str] = field(default_factory=tuple)
+    degraded: bool = False
+
+
+def new_id(now: datetime, rng: Generator) -> str:
+    """A recommendation id: the millisecond and 96 random bits, tied to nobody."""
+    return f"r-{_milliseconds(now):011x}{rng.bytes(12).hex()}"
+
+
+def told_moment(id: str) -> datetime | None:
+    """When the answer of this id was given; None where the id is not one of ours."""
+    matched = _ID.fullmatch(id)
+    if matched is None:
+        return None
+    return datetime.fromtimestamp(int(matched[1], 16) / 1000, UTC)
+
+
+async def read_earlier(
+    store: Store, ids: Sequence[str], *, now: datetime, wait_seconds: float = WAIT_SECONDS
+) -> Earlier:
+    """What the answers of these ids have shown; ids that are not known are left out."""
+    moments = {id: moment for id in ids if (moment := told_moment(id)) is not None}
+    logged: dict[str, list[LoggedAnswer]] = {}
+    degraded = False
+    waited = 0.0
+    while missing := {id: moments[id] for id in moments if id not in logged}:
+        try:
+            for id, moment in missing.items():
+                if answers := await asyncio.to_thread(_logged, store, id, moment):
+                    logged[id] = answers
+        except StoreUnavailable:
+            degraded = True
+            break
+        may_come = [id for id in missing if id not in logged and now - moments[id] < LOGGED_WITHIN]
+        if not may_come or waited >= wait_seconds:
+            break
+        await asyncio.sleep(PAUSE_SECONDS)
+        waited += PAUSE_SECONDS
+    shown = {item: None for answers in logged.values() for one in answers for item in one.item_ids}
+    return Earlier(tuple(id for id in ids if id in logged), tuple(shown), degraded)
+
+
+def _logged(store: Store, id: str, moment: datetime) -> list[LoggedAnswer]:
+    answers = store.answers(since=moment - MILLISECOND, until=moment + 2 * MILLISECOND)
+    return [answer for answer in answers if answer.recommendation_id == id]
+
+
+def _milliseconds(now: datetime) -> int:
+    return (now - datetime(1970, 1, 1, tzinfo=UTC)) // MILLISECOND
