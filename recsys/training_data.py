@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.catalog import Catalog, Item
+from recsys.circumstances import Circumstances, no_circumstances, read_circumstances
 from recsys.errors import InsufficientData
 from recsys.event_log import SCHEMA, EventLog
 from recsys.events import EVENT_KINDS
@@ -98,6 +99,7 @@ class TrainingData:
     profiles: tuple[Profile, ...]
     weighting: Weighting
     lists: Lists = field(default_factory=no_lists)
+    circumstances: Circumstances = field(default_factory=no_circumstances)
     ratings: Ratings = field(default_factory=no_ratings)
 
     def history(self, user: int, *, now: datetime) -> History:
@@ -162,6 +164,7 @@ def read_training_data(
         popularity = _columns(connection, POPULARITY_SQL)
         countries = _strings(connection, "SELECT country FROM countries ORDER BY number")
         lists = read_lists(connection, gap=SESSION_GAP)
+        circumstances = read_circumstances(connection)
         ratings = read_ratings(connection)
     by_person = profiles or {}
     return TrainingData(
@@ -176,6 +179,7 @@ def read_training_data(
         profiles=tuple(by_person.get(person, UNKNOWN) for person in users),
         weighting=weighting,
         lists=lists,
+        circumstances=circumstances,
         ratings=ratings,
     )
 
@@ -183,11 +187,12 @@ def read_training_data(
 def open_log(
     log: EventLog, *, since: datetime, until: datetime, denied: Collection[str] = ()
 ) -> duckdb.DuckDBPyConnection:
-    """A DuckDB connection with the views `log_rows` and `item_events` over [since, until).
+    """A DuckDB connection with the views `log_rows`, `person_events` and `item_events` over
+    [since, until).
 
-    `log_rows` are the rows of the log; `item_events` those with an item, with two columns more:
-    `person` (NULL where unknown or denied), resolved by the logins before `until`, and `basket`.
-    Close it after use.
+    `person_events` are the rows of the log with two columns more: `person` (NULL where unknown or
+    denied), resolved by the logins before `until`, and `basket`; `item_events` are those with an
+    item. Close it after use.
     """
     connection = duckdb.connect()
     try:
@@ -233,7 +238,7 @@ CREATE TABLE owners AS
     )
     WINDOW logins AS (PARTITION BY anonymous_id ORDER BY timestamp);
 
-CREATE TEMP VIEW item_events AS
+CREATE TEMP VIEW person_events AS
     SELECT e.* EXCLUDE (person), CASE WHEN d.person IS NULL THEN e.person END AS person
     FROM (
         SELECT r.*,
@@ -244,9 +249,24 @@ CREATE TEMP VIEW item_events AS
             coalesce(r.transaction_id, r.event_id) AS basket
         FROM log_rows r LEFT JOIN owners o
             ON r.anonymous_id = o.anonymous_id AND r.timestamp >= o.since AND r.timestamp < o.until
-        WHERE r.item_id IS NOT NULL
     ) e
     LEFT JOIN denied d ON d.person = e.person;
+
+-- The last word of a person about an item (`recsys.feedback`).
+CREATE TABLE last_words AS
+    SELECT * FROM person_events
+    WHERE kind = 'feedback' AND person IS NOT NULL AND item_id IS NOT NULL
+    QUALIFY row_number() OVER (PARTITION BY person, item_id ORDER BY timestamp DESC, event_id) = 1;
+
+-- A like that holds is an event; what a person refuses is an item of anybody's, not of theirs.
+CREATE TEMP VIEW item_events AS
+    SELECT e.* EXCLUDE (person), CASE WHEN w.person IS NULL THEN e.person END AS person
+    FROM person_events e LEFT JOIN (
+        SELECT person, item_id FROM last_words
+        WHERE action IN ('not_interested', 'never_again', 'wrong')
+    ) w ON w.person = e.person AND w.item_id = e.item_id
+    WHERE e.item_id IS NOT NULL AND e.kind <> 'feedback'
+    UNION ALL BY NAME SELECT * FROM last_words WHERE action = 'like';
 """
 
 # Numbers instead of names, once: everything below sorts and groups fixed-width columns.

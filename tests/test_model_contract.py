@@ -57,6 +57,7 @@ FROM_ITEMS = frozenset({"history", "seeds"})
 DECLARED: Mapping[str, Declared] = {
     "popularity": Declared(frozenset()),
     "popularity_by_country": Declared(frozenset({"country"})),
+    "popularity_by_segment": Declared(frozenset({"country", "traits"})),
     "popularity_by_category": Declared(FROM_ITEMS),
     "trending": Declared(frozenset()),
     "repeat": Declared(HISTORY),

@@ -47,6 +47,11 @@ from recsys.models.search_clicks import (
     SearchClicksModel,
     fit_search_clicks,
 )
+from recsys.models.segment_popularity import (
+    SegmentPopularityConfig,
+    SegmentPopularityModel,
+    fit_segment_popularity,
+)
 from recsys.models.session import SessionConfig, SessionModel, fit_session
 from recsys.models.session_knn import SessionKnnConfig, SessionKnnModel, fit_session_knn
 from recsys.models.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
@@ -77,6 +82,12 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
         fit_popularity_by_country,
         CountryPopularityModel,
         "popular in your country",
+    ),
+    "popularity_by_segment": ModelFamily(
+        SegmentPopularityConfig,
+        fit_segment_popularity,
+        SegmentPopularityModel,
+        "popular with people like you",
     ),
     "popularity_by_category": ModelFamily(
         CategoryPopularityConfig,

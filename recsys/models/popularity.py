@@ -219,7 +219,7 @@ def fit_popularity(
 ) -> PopularityModel:
     """Decayed counts of everybody's events."""
     del rng
-    return PopularityModel.of(_opinions(_counts(data, config, config.half_life_days)))
+    return PopularityModel.of(_opinions(weighted_counts(data, config, config.half_life_days)))
 
 
 def fit_popularity_by_country(
@@ -228,7 +228,7 @@ def fit_popularity_by_country(
     """Decayed counts within each country that events name."""
     del rng
     popularity = data.popularity
-    weights = _row_weights(data, config, config.half_life_days)
+    weights = row_weights(data, config, config.half_life_days)
     known = popularity.countries >= 0
     counts = csr_array(
         (weights[known], (popularity.countries[known], popularity.items[known])),
@@ -237,7 +237,7 @@ def fit_popularity_by_country(
     counts.sum_duplicates()
     counts.data[counts.data < 0] = 0.0
     counts.eliminate_zeros()
-    overall = _counts(data, config, config.half_life_days)
+    overall = weighted_counts(data, config, config.half_life_days)
     return CountryPopularityModel(
         popularity.country_names,
         csr_array(counts.astype(np.float32)),
@@ -251,7 +251,7 @@ def fit_popularity_by_category(
 ) -> CategoryPopularityModel:
     """Decayed counts beside the catalogue's categories (whole paths)."""
     del rng
-    scores = _opinions(_counts(data, config, config.half_life_days))
+    scores = _opinions(weighted_counts(data, config, config.half_life_days))
     return CategoryPopularityModel(scores, data.catalog.categories)
 
 
@@ -264,8 +264,8 @@ def fit_trending(
     drawn to the shop's average.
     """
     del rng
-    recent = _counts(data, config, config.half_life_days)
-    baseline = _counts(data, config, config.baseline_half_life_days)
+    recent = weighted_counts(data, config, config.half_life_days)
+    baseline = weighted_counts(data, config, config.baseline_half_life_days)
     average = recent.sum() / max(float(baseline.sum()), 1e-30)
     scores = (recent + config.prior * average) / (baseline + config.prior)
     return PopularityModel.of(np.where(baseline > 0, scores, np.nan).astype(np.float32))
@@ -275,29 +275,42 @@ def _opinions(counts: NDArray[np.float64]) -> Scores:
     return np.where(counts > 0, counts, np.nan).astype(np.float32)
 
 
-def _counts(
+def weighted_counts(
     data: TrainingData, config: PopularityConfig, half_life_days: float | None
 ) -> NDArray[np.float64]:
     """Weighted, decayed counts per item, never below zero."""
-    weights = _row_weights(data, config, half_life_days)
+    weights = row_weights(data, config, half_life_days)
     totals = np.bincount(data.popularity.items, weights=weights, minlength=len(data.items))
     return np.maximum(totals, 0.0)
 
 
-def _row_weights(
+def row_weights(
     data: TrainingData, config: PopularityConfig, half_life_days: float | None
 ) -> NDArray[np.float64]:
+    """What each row of `data.popularity` counts."""
     popularity: Popularity = data.popularity
+    each = event_weights(data, config, half_life_days, popularity.kinds, popularity.days)
+    return popularity.counts * each
+
+
+def event_weights(
+    data: TrainingData,
+    config: PopularityConfig,
+    half_life_days: float | None,
+    kinds: NDArray[np.int8],
+    times: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """What an event of each kind at each time (epoch seconds, or the midnight before) counts."""
     now = data.as_of.timestamp()
     weighting = data.weighting
     if config.kinds is not None:
         chosen = {kind: weighting.kind_weights.get(kind, 1.0) for kind in config.kinds}
         weighting = weighting.model_copy(update={"kind_weights": chosen})
-    weights = popularity.counts * weighting.by_number()[popularity.kinds]
+    weights = weighting.by_number()[kinds].astype(np.float64)
     if half_life_days is not None:
-        weights = weights * half_life_decay(popularity.days, now=now, half_life_days=half_life_days)
+        weights = weights * half_life_decay(times, now=now, half_life_days=half_life_days)
     if config.window_days is not None:
         # A day is counted while any part of it lies within the window.
         first = now - (config.window_days + 1) * SECONDS_PER_DAY
-        weights = np.where(popularity.days > first, weights, 0.0)
+        weights = np.where(times > first, weights, 0.0)
     return np.asarray(weights, np.float64)

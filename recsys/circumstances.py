@@ -1,0 +1,106 @@
+"""Under which circumstances things were done: counts by device and channel, the shop's own events.
+
+Read from the event log beside everything else that training knows; see `training_data`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from recsys.ids import Numbers, Vocabulary
+
+CIRCUMSTANCES: Final = ("channel", "device")
+"""Parts of an event's context that are counted, beside the country (`Popularity.countries`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class OwnEvents:
+    """The shop's own (`custom`) events of known persons, each once: parallel arrays.
+
+    `names` are codes into `name_names`; `times` epoch seconds.
+    """
+
+    users: Numbers
+    names: NDArray[np.int32]
+    times: NDArray[np.float64]
+    name_names: Vocabulary
+
+
+@dataclass(frozen=True, slots=True)
+class Circumstances:
+    """Counts per item, kind and day under each circumstance, parallel arrays, and the `own` events.
+
+    `groups` are codes into `names`, which are written `device=mobile`. Everybody who told is
+    counted, also who nobody knows. `days` are midnight UTC, epoch seconds.
+    """
+
+    groups: NDArray[np.int32]
+    items: Numbers
+    kinds: NDArray[np.int8]
+    days: NDArray[np.float64]
+    counts: NDArray[np.float64]
+    names: Vocabulary
+    own: OwnEvents
+
+
+def no_circumstances() -> Circumstances:
+    """Those of a shop whose events tell none."""
+    none, nothing = np.empty(0, np.int32), np.empty(0)
+    own = OwnEvents(none, none, nothing, Vocabulary([]))
+    kinds = np.empty(0, np.int8)
+    return Circumstances(none, none, kinds, nothing, nothing, Vocabulary([]), own)
+
+
+def read_circumstances(connection: duckdb.DuckDBPyConnection) -> Circumstances:
+    """What `item_events` and `person_events` tell, with the tables `items`, `kinds` and `users` of
+    the training data."""
+    counts = " UNION ALL ".join(COUNTS_SQL.format(trait=trait) for trait in CIRCUMSTANCES)
+    table = connection.sql(f"{counts} ORDER BY 1, 2, 3, 4").to_arrow_table()
+    groups, names = _coded(table["name"])
+    return Circumstances(
+        groups=groups,
+        items=table["item"].to_numpy().astype(np.int32),
+        kinds=table["kind"].to_numpy().astype(np.int8),
+        days=table["day"].to_numpy().astype(np.float64),
+        counts=table["count"].to_numpy().astype(np.float64),
+        names=names,
+        own=_own_events(connection),
+    )
+
+
+def _own_events(connection: duckdb.DuckDBPyConnection) -> OwnEvents:
+    table = connection.sql(OWN_SQL).to_arrow_table()
+    codes, names = _coded(table["name"])
+    return OwnEvents(
+        users=table["user"].to_numpy().astype(np.int32),
+        names=codes,
+        times=table["time"].to_numpy().astype(np.float64),
+        name_names=names,
+    )
+
+
+def _coded(names: pa.ChunkedArray) -> tuple[NDArray[np.int32], Vocabulary]:
+    coded = pa.concat_arrays([pa.array([], pa.string()), *names.chunks]).dictionary_encode()
+    told = coded.dictionary.to_pylist()
+    vocabulary = Vocabulary.of(told)
+    return vocabulary.numbers(told)[coded.indices.to_numpy()], vocabulary
+
+
+COUNTS_SQL: Final = """
+SELECT '{trait}=' || {trait} AS name, i.number AS item, k.kind_number AS kind,
+    floor(epoch(timestamp) / 86400) * 86400 AS day, count(DISTINCT event_id)::DOUBLE AS count
+FROM item_events JOIN items i USING (item_id) JOIN kinds k USING (kind)
+WHERE {trait} IS NOT NULL GROUP BY ALL
+"""
+
+OWN_SQL: Final = """
+SELECT DISTINCT u.number AS "user", name, epoch(timestamp) AS time
+FROM person_events JOIN users u USING (person)
+WHERE kind = 'custom' AND name IS NOT NULL ORDER BY 1, 3, 2
+"""
