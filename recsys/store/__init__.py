@@ -61,7 +61,7 @@ class KnownPerson:
     holds the newest `limit` rows; lists that were merely seen (`view_item_list`), what was said
     (`feedback`) and the shop's own events (`custom`) are counted apart, the newest LISTED_LIMIT,
     FEEDBACK_LIMIT and CUSTOM_LIMIT of them, so that a list never pushes out what the person did,
-    nor that a "no". `account` is what members of the person's account did, the person included.
+    nor that a "no". `account` is what the other members of the person's account did.
     """
 
     key: str | None = None
@@ -71,6 +71,9 @@ class KnownPerson:
     """The latest consent on record; None where there is none."""
     preferences: Preferences = NO_PREFERENCES
     account: Sequence[StoredEvent] = ()
+    assigned: str | None = None
+    """The key that the person's variant hangs on: of a customer who came as a visitor that of the
+    visitor, so that logging in changes no variant; settled by the customer's first event."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from operator import attrgetter
 from typing import Any, Final
@@ -22,6 +22,7 @@ from recsys.store import (
 )
 from recsys.store.sqlite_people import (
     People,
+    Record,
     declared_over,
     latest_statement,
     named,
@@ -48,7 +49,7 @@ ACCOUNT_SQL: Final = """
 SELECT item_id, kind, time FROM interactions WHERE person = ? AND lane = 0 AND NOT EXISTS (
     SELECT 1 FROM profiles
     WHERE profiles.person = member AND (personalization = 0 OR objected = 1)
-) ORDER BY time DESC, seq DESC, position DESC LIMIT ?
+) AND member NOT IN (?, ?) ORDER BY time DESC, seq DESC, position DESC LIMIT ?
 """
 INSERT_SQL: Final = """
 INSERT INTO interactions (
@@ -101,6 +102,7 @@ def take(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int
             waiting.append((seq, _encoder.encode(anonymised(event))))
             continue
         waiting.append((seq, _encoder.encode(event)))
+        people.settle(event)
         if event.event == "identify" and event.anonymous_id and event.user_id:
             # What this batch has brought so far moves along.
             _write(connection, history)
@@ -124,7 +126,7 @@ def known_person(
     keys = _keys(connection, person)
     records = {key: record for key in keys if (record := read_record(connection, key)) is not None}
     if not records:
-        return KnownPerson(account=_account(connection, account_id))
+        return KnownPerson(account=_account(connection, account_id, keys))
     consent = latest_statement(list(records.values())).consent
     if any(record.objects for record in records.values()):
         analytics = consent is not None and consent.analytics
@@ -142,8 +144,15 @@ def known_person(
         named(profile, keys[0]),
         consent,
         preferences,
-        _account(connection, account_id or profile.account_id),
+        _account(connection, account_id or profile.account_id, keys),
+        _assigned(keys, records),
     )
+
+
+def _assigned(keys: Sequence[str], records: Mapping[str, Record]) -> str:
+    """As it is settled, else as it will be by the first event: the visitor's key, else the own."""
+    first = records.get(keys[0])
+    return keys[-1] if first is None or first.assigned is None else first.assigned
 
 
 def asked_for(connection: apsw.Connection, person: Person) -> Preferences:
@@ -205,12 +214,14 @@ def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> li
     return newest_first
 
 
-def _account(connection: apsw.Connection, account_id: str | None) -> Sequence[StoredEvent]:
-    """What the members of an account did, oldest first, but for those who refuse."""
+def _account(
+    connection: apsw.Connection, account_id: str | None, keys: Sequence[str]
+) -> Sequence[StoredEvent]:
+    """What the other members of an account did, oldest first, but for those who refuse."""
     if account_id is None:
         return ()
     found: list[Any] = connection.execute(
-        ACCOUNT_SQL, (f"account:{account_id}", ACCOUNT_LIMIT)
+        ACCOUNT_SQL, (f"account:{account_id}", *(*keys, "", "")[:2], ACCOUNT_LIMIT)
     ).fetchall()
     return [StoredEvent(*row) for row in reversed(found)]
 

@@ -32,6 +32,8 @@ class Record:
     consent_time: float = float("-inf")
     objects: bool = False
     preferences: Preferences = NO_PREFERENCES
+    assigned: str | None = None
+    """The key that the person's variant hangs on (`People.settle`)."""
 
     @property
     def refuses(self) -> bool:
@@ -86,6 +88,25 @@ class People:
             time == record.consent_time and not consent.personalization
         ):
             self._put(key, replace(record, consent=consent, consent_time=time))
+
+    def settle(self, event: Event) -> None:
+        """Settles by a customer's first event which key their variant hangs on, once and for all:
+        that of the visitor as whom they came, else their own."""
+        if event.user_id is None:
+            return
+        key = f"u:{event.user_id}"
+        record = self._record(key)
+        if record is None or record.assigned is not None:
+            return
+        visitor = event.anonymous_id
+        came_alone = visitor is None or any(
+            user != event.user_id for _, user in self._identified(visitor)
+        )
+        known = self._connection.execute(
+            "SELECT 1 FROM interactions WHERE person = ? LIMIT 1", (key,)
+        ).fetchone()
+        settled = key if came_alone or known is not None else f"a:{visitor}"
+        self._put(key, replace(record, assigned=settled))
 
     def refuses(self, key: str) -> bool:
         """Whether this person objects, or their latest statement denies personalisation."""
@@ -170,7 +191,7 @@ class People:
         self._connection.executemany("DELETE FROM profiles WHERE person = ?", gone)
         self._connection.executemany(
             "INSERT OR REPLACE INTO profiles (person, body, personalization, analytics, "
-            "consent_time, objected, preferences) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            "consent_time, objected, preferences, assigned) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
                 _row(key, record)
                 for key in sorted(self._changed)
@@ -192,6 +213,7 @@ class People:
                 profile=declared_over(record.profile, own.profile),
                 preferences=preferred_over(record.preferences, own.preferences),
                 objects=own.objects or record.objects,
+                assigned=own.assigned,
             ),
         )
         self._put(visitor, None)
@@ -236,17 +258,18 @@ def latest_statement(records: Sequence[Record]) -> Record:
 def read_record(connection: apsw.Connection, key: str) -> Record | None:
     """The person's row, or None for somebody unknown."""
     row = connection.execute(
-        "SELECT body, personalization, analytics, consent_time, objected, preferences "
+        "SELECT body, personalization, analytics, consent_time, objected, preferences, assigned "
         "FROM profiles WHERE person = ?",
         (key,),
     ).fetchone()
     if row is None:
         return None
-    body, personalization, analytics, time, objected, preferences = row
+    body, personalization, analytics, time, objected, preferences, assigned = row
     record = Record(
         UNKNOWN if body is None else read_profile(body),
         objects=bool(objected),
         preferences=NO_PREFERENCES if preferences is None else _preferences.decode(preferences),
+        assigned=assigned,
     )
     if personalization is None:
         return record
@@ -293,6 +316,7 @@ def _row(key: str, record: Record) -> tuple[object, ...]:
     said = (
         1 if record.objects else None,
         None if wishes == NO_PREFERENCES else msgspec.json.encode(wishes),
+        record.assigned,
     )
     if record.consent is None:
         return key, body, None, None, None, *said

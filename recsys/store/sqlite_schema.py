@@ -71,7 +71,8 @@ CREATE TABLE profiles (
     body BLOB,
     personalization INTEGER, analytics INTEGER, consent_time REAL,  -- NULL: never stated
     objected INTEGER,      -- 1: the person has switched personalisation off
-    preferences BLOB
+    preferences BLOB,
+    assigned TEXT          -- the key that a customer's variant hangs on; NULL: not settled yet
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX refusals ON profiles (person) WHERE personalization = 0;
 CREATE INDEX objections ON profiles (person) WHERE objected = 1;
@@ -112,6 +113,7 @@ ALTER TABLE interactions ADD COLUMN days REAL;
 ALTER TABLE interactions ADD COLUMN member TEXT;
 ALTER TABLE profiles ADD COLUMN objected INTEGER;
 ALTER TABLE profiles ADD COLUMN preferences BLOB;
+ALTER TABLE profiles ADD COLUMN assigned TEXT;
 ALTER TABLE answers ADD COLUMN person TEXT;
 """
 NEW_IN_2: Final = (
