@@ -14,17 +14,20 @@ from recsys.ids import Numbers
 
 NO_MASK: NDArray[np.bool_] = np.empty(0, np.bool_)
 NO_MASK.setflags(write=False)
+NO_SCORES: NDArray[np.float32] = np.empty(0, np.float32)
+NO_SCORES.setflags(write=False)
 
 
-def _read_only(scalar: types.Type) -> types.Array:
+def read_only(scalar: types.Type) -> types.Array:
+    """The type of an array of one dimension that is not written to; any array of it will do."""
     return types.Array(scalar, 1, "C", readonly=True)
 
 
 # Signatures are spelled out, so that nothing is compiled while somebody waits: an array that may
 # not be written (a mapped file) would otherwise be another type than one that may.
-_NUMBERS = _read_only(types.int32)
-_FLOATS = _read_only(types.float32)
-_MASK = _read_only(types.bool_)
+_NUMBERS = read_only(types.int32)
+_FLOATS = read_only(types.float32)
+_MASK = read_only(types.bool_)
 _BEST = types.Tuple((types.int32[::1], types.float32[::1]))
 
 
@@ -89,7 +92,7 @@ def summed(
 
 
 @njit(cache=True, nogil=True)
-def _tighten(numbers, scores, count, n):  # type: ignore[no-untyped-def]
+def tighten(numbers, scores, count, n):  # type: ignore[no-untyped-def]
     """Moves the n best of the first `count` pairs to the front, in their order; gives the n-th.
 
     Numbers ascend, so that of equal scores those that come first are kept.
@@ -141,7 +144,7 @@ def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
         if len(allow) and not allow[number]:
             continue
         if count == size:
-            edge = _tighten(kept, best, count, n)
+            edge = tighten(kept, best, count, n)
             count = n
             if not (score > edge):
                 continue
@@ -149,7 +152,7 @@ def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
         best[count] = score
         count += 1
     if count > n:
-        _tighten(kept, best, count, n)
+        tighten(kept, best, count, n)
         count = n
     return _in_order(kept, best, count)
 
@@ -168,7 +171,7 @@ def _best_of_all(scores, allow, also, n):  # type: ignore[no-untyped-def]
         if (len(allow) and not allow[number]) or (len(also) and not also[number]):
             continue
         if count == size:
-            edge = _tighten(kept, best, count, n)
+            edge = tighten(kept, best, count, n)
             count = n
             if not (score > edge):
                 continue
@@ -176,7 +179,7 @@ def _best_of_all(scores, allow, also, n):  # type: ignore[no-untyped-def]
         best[count] = score
         count += 1
     if count > n:
-        _tighten(kept, best, count, n)
+        tighten(kept, best, count, n)
         count = n
     return _in_order(kept, best, count)
 

@@ -7,7 +7,7 @@ factors are fitted by `implicit`; users are never stored.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.errors import BundleError
 from recsys.ids import Numbers
+from recsys.models.dense_index import DenseIndex, index_arrays
 from recsys.models.dense_scores import DenseScorer
 from recsys.models.saved_arrays import array_of, setting_of
 from recsys.models.sparse_scores import largest_first, shares
@@ -56,6 +57,8 @@ class ALSModel:
     touched: Mask
     alpha: float
     reg: float
+    index: DenseIndex | None = None
+    """Of a model that was saved; without one every item is scored."""
 
     @classmethod
     def of(cls, item_factors: NDArray[np.float32], *, alpha: float, reg: float) -> ALSModel:
@@ -85,6 +88,7 @@ class ALSModel:
             has_opinion=np.any(vectors != 0, axis=1),
             item_vectors=self.item_factors,
             biases=None,
+            index=self.index,
             scored=self.touched,
             contributions=contributions,
         )
@@ -108,13 +112,15 @@ class ALSModel:
             "item_factors": self.item_factors,
             "alpha": np.array(self.alpha),
             "reg": np.array(self.reg),
+            **index_arrays(self.index, self.item_factors),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> ALSModel:
         """The model over the same memory; BundleError where an array is missing or misshapen."""
         factors = array_of(arrays, "item_factors", dimensions=2)
-        return cls.of(factors, alpha=setting_of(arrays, "alpha"), reg=setting_of(arrays, "reg"))
+        model = cls.of(factors, alpha=setting_of(arrays, "alpha"), reg=setting_of(arrays, "reg"))
+        return replace(model, index=DenseIndex.from_arrays(arrays))
 
 
 def fit_als(data: TrainingData, config: ALSConfig, *, rng: np.random.Generator) -> ALSModel:

@@ -8,7 +8,7 @@ KDD 2013. What is trained is what is served: no user has a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Final
 
 import numpy as np
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.errors import BundleError
 from recsys.ids import Numbers
 from recsys.models.decayed import binary_of
+from recsys.models.dense_index import DenseIndex, index_arrays
 from recsys.models.dense_scores import DenseScorer
 from recsys.models.saved_arrays import array_of, setting_of
 from recsys.models.sparse_scores import largest_first, shares
@@ -65,6 +66,8 @@ class BPRModel:
     touched: Mask
     pooling: float
     binary: bool
+    index: DenseIndex | None = None
+    """Of a model that was saved; without one every item is scored."""
 
     @classmethod
     def of(
@@ -96,6 +99,7 @@ class BPRModel:
             has_opinion=np.any(vectors != 0, axis=1),
             item_vectors=self.item_vectors,
             biases=None,
+            index=self.index,
             scored=self.touched,
             contributions=contributions,
         )
@@ -114,6 +118,7 @@ class BPRModel:
             "history_vectors": self.history_vectors,
             "pooling": np.array(self.pooling),
             "binary": np.array(self.binary),
+            **index_arrays(self.index, self.item_vectors),
         }
 
     @classmethod
@@ -126,12 +131,13 @@ class BPRModel:
                 f"Arrays 'item_vectors' and 'history_vectors' are {item_vectors.shape} and "
                 f"{history_vectors.shape}; rebuild the bundle."
             )
-        return cls.of(
+        model = cls.of(
             item_vectors,
             history_vectors,
             pooling=setting_of(arrays, "pooling"),
             binary=bool(setting_of(arrays, "binary")),
         )
+        return replace(model, index=DenseIndex.from_arrays(arrays))
 
 
 def fit_bpr(

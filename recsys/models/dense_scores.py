@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ids import Numbers
+from recsys.models.dense_index import DenseIndex
 from recsys.query import Contributions, Mask, ScoredItems, Scores
 from recsys.selection import best_of_all
 from recsys.top_n import EMPTY
@@ -21,7 +22,7 @@ class DenseScorer:
     """score(row, item) = query_vectors[row] · item_vectors[item] + biases[item].
 
     Rows where `has_opinion` is False have no score at all, items where `scored` is False none in
-    any row. Vectors are float32.
+    any row. Vectors are float32. A single query is looked up in the index, where there is one.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class DenseScorer:
         has_opinion: NDArray[np.bool_],
         item_vectors: NDArray[np.float32],
         biases: NDArray[np.float32] | None,
+        index: DenseIndex | None,
         scored: Mask,
         contributions: Callable[[int, int], Contributions],
     ) -> None:
@@ -38,12 +40,19 @@ class DenseScorer:
         self._has_opinion = has_opinion
         self._items = item_vectors
         self._biases = biases
+        self._index = index
         self._scored = scored
         self._contributions = contributions
 
     def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
         """Each row's best n among the eligible items."""
+        if n < 1:
+            raise ValueError(f"n is {n}; it must be at least 1.")
         found = [EMPTY] * len(self._queries)
+        if self._index is not None and len(self._queries) == 1:
+            if self._has_opinion[0]:
+                found[0] = self._searched(self._index, n, eligible)
+            return found
         for rows in self._spans():
             scores = self._queries[rows] @ self._items.T
             if self._biases is not None:
@@ -51,6 +60,11 @@ class DenseScorer:
             for row, of_row in zip(rows.tolist(), scores, strict=True):
                 found[row] = ScoredItems(*best_of_all(of_row, eligible, self._scored, n))
         return found
+
+    def _searched(self, index: DenseIndex, n: int, eligible: Mask) -> ScoredItems:
+        query = self._queries[0]
+        best = index.best(query, self._items, self._biases, eligible, self._scored, n)
+        return ScoredItems(*best)
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:
         """One score per item asked for; NaN without an opinion."""

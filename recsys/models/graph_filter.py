@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from recsys.errors import BundleError
 from recsys.ids import Numbers
 from recsys.models.decayed import binary_of
+from recsys.models.dense_index import DenseIndex, index_arrays
 from recsys.models.dense_scores import DenseScorer
 from recsys.models.saved_arrays import array_of, setting_of
 from recsys.models.sparse_scores import largest_first, shares
@@ -60,6 +61,8 @@ class GraphFilterModel:
     history_vectors: NDArray[np.float32]
     touched: Mask
     binary: bool
+    index: DenseIndex | None = None
+    """Of a model that was saved; without one every item is scored."""
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Adds up the vectors of the histories."""
@@ -78,6 +81,7 @@ class GraphFilterModel:
             has_opinion=np.any(vectors != 0, axis=1),
             item_vectors=self.item_vectors,
             biases=None,
+            index=self.index,
             scored=self.touched,
             contributions=contributions,
         )
@@ -92,6 +96,7 @@ class GraphFilterModel:
             "item_vectors": self.item_vectors,
             "history_vectors": self.history_vectors,
             "binary": np.array(self.binary),
+            **index_arrays(self.index, self.item_vectors),
         }
 
     @classmethod
@@ -105,7 +110,13 @@ class GraphFilterModel:
                 f"{history_vectors.shape}; rebuild the bundle."
             )
         touched = np.any(item_vectors != 0, axis=1)
-        return cls(item_vectors, history_vectors, touched, bool(setting_of(arrays, "binary")))
+        return cls(
+            item_vectors,
+            history_vectors,
+            touched,
+            bool(setting_of(arrays, "binary")),
+            DenseIndex.from_arrays(arrays),
+        )
 
 
 def fit_graph_filter(

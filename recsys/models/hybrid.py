@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.errors import BundleError
 from recsys.ids import Numbers, Vocabulary
+from recsys.models.dense_index import DenseIndex, index_arrays
 from recsys.models.dense_scores import DenseScorer
 from recsys.models.hybrid_features import (
     item_features,
@@ -72,6 +73,8 @@ class HybridModel:
     trait_vectors: NDArray[np.float32]
     traits: Vocabulary
     max_history_items: int
+    index: DenseIndex | None = None
+    """Of a model that was saved; without one every item is scored."""
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Pools the representations of the history and the traits."""
@@ -111,6 +114,7 @@ class HybridModel:
             has_opinion=has_opinion,
             item_vectors=self.item_vectors,
             biases=self.item_biases,
+            index=self.index,
             scored=np.ones(len(self.item_biases), np.bool_),
             contributions=contributions,
         )
@@ -129,6 +133,7 @@ class HybridModel:
             "trait_vectors": self.trait_vectors,
             "traits": text_array(self.traits.ids()),
             "max_history_items": np.array(self.max_history_items),
+            **index_arrays(self.index, self.item_vectors, self.item_biases),
         }
 
     @classmethod
@@ -153,6 +158,7 @@ class HybridModel:
             trait_vectors,
             traits,
             int(setting_of(arrays, "max_history_items")),
+            DenseIndex.from_arrays(arrays),
         )
 
 

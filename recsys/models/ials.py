@@ -7,7 +7,7 @@ benchmarks, RecSys 2022. Users are never stored: a query's history is folded in 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -20,6 +20,7 @@ from recsys.errors import BundleError
 from recsys.ids import Numbers
 from recsys.models.block_solver import Penalty, improve
 from recsys.models.decayed import binary_of
+from recsys.models.dense_index import DenseIndex, index_arrays
 from recsys.models.dense_scores import DenseScorer
 from recsys.models.saved_arrays import array_of, setting_of
 from recsys.models.sparse_scores import largest_first, shares
@@ -66,6 +67,8 @@ class IALSModel:
     n_touched: int
     penalty: Penalty
     binary: bool
+    index: DenseIndex | None = None
+    """Of a model that was saved; without one every item is scored."""
 
     @classmethod
     def of(cls, item_factors: NDArray[np.float32], *, penalty: Penalty, binary: bool) -> IALSModel:
@@ -96,6 +99,7 @@ class IALSModel:
             has_opinion=np.any(vectors != 0, axis=1),
             item_vectors=self.item_factors,
             biases=None,
+            index=self.index,
             scored=self.touched,
             contributions=contributions,
         )
@@ -126,6 +130,7 @@ class IALSModel:
             "frequency_exponent": np.array(self.penalty.exponent),
             "unobserved_weight": np.array(self.penalty.unobserved),
             "binary": np.array(self.binary),
+            **index_arrays(self.index, self.item_factors),
         }
 
     @classmethod
@@ -137,7 +142,8 @@ class IALSModel:
             setting_of(arrays, "unobserved_weight"),
         )
         factors = array_of(arrays, "item_factors", dimensions=2)
-        return cls.of(factors, penalty=penalty, binary=bool(setting_of(arrays, "binary")))
+        model = cls.of(factors, penalty=penalty, binary=bool(setting_of(arrays, "binary")))
+        return replace(model, index=DenseIndex.from_arrays(arrays))
 
 
 def fit_ials(

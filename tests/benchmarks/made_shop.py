@@ -35,7 +35,20 @@ from recsys.weighting import Weighting
 from tests.benchmarks.made_data import made_data
 
 SEARCH_TERMS = ("mug", "blue mug", "lamp", "red lamp", "card holder", "wooden box", "candle", "tin")
-WORDS = ("mug", "lamp", "box", "card", "tin", "bag", "clock", "frame", "heart", "bird", "red", "blue")
+WORDS = (
+    "mug",
+    "lamp",
+    "box",
+    "card",
+    "tin",
+    "bag",
+    "clock",
+    "frame",
+    "heart",
+    "bird",
+    "red",
+    "blue",
+)
 FAST_FITS = {
     "als": {"epochs": 3},
     "hybrid": {"epochs": 1, "embedding_size": 32},
