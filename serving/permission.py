@@ -18,8 +18,11 @@ import msgspec
 from recsys.bundle import Bundle
 from recsys.errors import StoreUnavailable
 from recsys.events import Consent, Person
-from recsys.profiles import Profile
+from recsys.feedback import Said, heard, personal_rules
+from recsys.preferences import Preferences
+from recsys.profiles import UNKNOWN, Profile
 from recsys.query import Context, History, Query
+from recsys.rules import Rule
 from recsys.store import KnownPerson, Store
 from serving.schemas import RequestConsent, RequestContext, User
 
@@ -30,12 +33,19 @@ NOBODY: Final = KnownPerson()
 class Permitted:
     """What may be used about a person: `known` is empty and `key` None without permission.
 
-    `degraded` says that the store could not be asked.
+    `came_as` is the key of a stranger, the visitor's where both ids were sent; `degraded` says that
+    the store could not be asked.
     """
 
     known: KnownPerson = NOBODY
     key: str | None = None
+    came_as: str | None = None
     degraded: bool = False
+
+    @property
+    def assigned(self) -> str | None:
+        """What stays the same when a visitor logs in; None without permission."""
+        return None if self.key is None else self.known.assigned or self.came_as
 
 
 def ask_store(
@@ -46,12 +56,13 @@ def ask_store(
     if person.key is None or (consent is not None and not consent.personalization):
         return Permitted()
     try:
-        known = store.person(person, limit=history_limit)
+        known = store.person(person, limit=history_limit, account_id=user.account_id)
     except StoreUnavailable:
         return Permitted(degraded=True)
     if not may_personalise(None if consent is None else consent.personalization, known.consent):
         return Permitted()
-    return Permitted(known, known.key or person.key)
+    came_as = Person(None, user.anonymous_id).key or person.key
+    return Permitted(known, known.key or person.key, came_as)
 
 
 def may_personalise(requested: bool | None, on_record: Consent | None) -> bool:
@@ -71,19 +82,58 @@ def query_of(
     *,
     now: datetime,
     session: timedelta,
+    said: Said | None = None,
 ) -> Query:
-    """The question as the models see it: everything permitted that is known at this moment."""
+    """The question as the models see it: everything permitted that is known at this moment.
+
+    `said` is what was heard in the history, where the caller has listened already. Who wants the
+    shop's order is asked for as a stranger, who wants that of their segment without any history;
+    what they refuse stays refused.
+    """
     known = permitted.known
+    if said is None:
+        said = heard(known.history, now=now)
+    refused = bundle.items.known(_refused(said, known.preferences))
+    disliked = bundle.items.known(sorted(said.disliked))
+    order = known.preferences.order or "own"
+    if order != "own":
+        return Query(
+            now=now,
+            refused=refused,
+            profile=_profile(permitted, user) if order == "segment" else UNKNOWN,
+            context=context_of(context),
+            known=order == "segment" and _is_customer(permitted),
+        )
     history = bundle.history(known.history, now=now)
     return Query(
         now=now,
         history=history,
-        refused=bundle.refused(known.history, now=now),
+        account=bundle.history(known.account, now=now) if known.account else None,
+        refused=refused,
+        disliked=disliked,
         session=_session(permitted, user, bundle, history, now, session),
         profile=_profile(permitted, user),
         context=context_of(context),
-        known=permitted.key is not None and permitted.key.startswith("u:"),
+        known=_is_customer(permitted),
     )
+
+
+def rules_of(permitted: Permitted, said: Said, *, places: int | None = None) -> tuple[Rule, ...]:
+    """The person's own words as rules; who wants another order than their own has no interests."""
+    preferences = permitted.known.preferences
+    if preferences.order in (None, "own"):
+        return personal_rules(said, preferences, places=places)
+    refused = Said(refused_brands=said.refused_brands, refused_categories=said.refused_categories)
+    return personal_rules(refused, Preferences(exclusions=preferences.exclusions))
+
+
+def _refused(said: Said, preferences: Preferences) -> list[str]:
+    excluded = () if preferences.exclusions is None else preferences.exclusions.items
+    return sorted({*said.refused, *excluded})
+
+
+def _is_customer(permitted: Permitted) -> bool:
+    return permitted.key is not None and permitted.key.startswith("u:")
 
 
 def context_of(context: RequestContext) -> Context:
