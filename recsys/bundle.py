@@ -33,13 +33,15 @@ from recsys.catalog import Catalog, Item
 from recsys.errors import BundleError
 from recsys.events import KIND_NUMBER
 from recsys.features import ItemFacts
-from recsys.feedback import refused_items
+from recsys.feedback import heard
 from recsys.ids import Numbers, Vocabulary
 from recsys.models import MODELS
 from recsys.models.owners import Owners, StoresPeople
+from recsys.models.segment_popularity import SegmentPopularityModel
 from recsys.placements import Placement
-from recsys.query import Array, History, Model
+from recsys.query import Array, History, Mask, Model
 from recsys.ranker import Ranker
+from recsys.segments import Segment
 from recsys.social_proof import SocialProof
 from recsys.store import StoredEvent
 from recsys.weighting import Weighting
@@ -83,6 +85,8 @@ class Bundle:
     """Placement name → the ranker of its candidates; a placement without one keeps its blend."""
     social_proof: SocialProof | None = field(default=None, compare=False)
     """What may be said to everybody of each item; None in a bundle that was not asked to count."""
+    segment_rules: tuple[Segment, ...] | None = None
+    """The shop's own segments in place of those that the models know (`segments`)."""
     first_seen: NDArray[np.float64] | None = field(default=None, compare=False)
     """Per item when anybody first touched it, epoch seconds: NaN where nobody has, −inf where the
     log begins too late to tell. None in a bundle that does not know."""
@@ -93,13 +97,23 @@ class Bundle:
         """The version that answers carry."""
         return self.manifest.model_version
 
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The rules of the segments in force."""
+        if self.segment_rules is not None:
+            return self.segment_rules
+        model = self.models.get("popularity_by_segment")
+        return model.segments if isinstance(model, SegmentPopularityModel) else ()
+
     def placement(self, name: str) -> Placement | None:
         """The placement of that name, or None."""
         return self.placements.get(name)
 
     def history(self, events: Sequence[StoredEvent], *, now: datetime) -> History:
-        """Stored events (oldest first) as a History; items that the bundle does not know left out,
-        and so is what was merely said of items (`refused`).
+        """Stored events (oldest first) as a History; items that the bundle does not know left out.
+
+        Of what was said (`recsys.feedback`) a like that holds is an event; an item that is refused
+        leaves nothing in it, as it does in training.
 
         The weights are those that training gave the same events (`Weighting`), seen from the
         bundle's `as_of` or from the newest event, whichever is later: a bundle that has waited
@@ -108,12 +122,29 @@ class Bundle:
         numbers = self.items.numbers([event.item_id for event in events])
         kinds = np.array([KIND_NUMBER[event.kind] for event in events], np.int8)
         times = np.array([event.time for event in events], np.float64)
-        known = (numbers >= 0) & (kinds != FEEDBACK)
+        known = numbers >= 0
+        spoken = kinds == FEEDBACK
+        if spoken.any():
+            known &= self._taken_seriously(events, numbers, spoken, now)
         if not known.all():
             numbers, kinds, times = numbers[known], kinds[known], times[known]
         seen_from = max(self.manifest.as_of.timestamp(), times.max(initial=-np.inf))
         weights = self.weighting.weights(kinds, times, now=min(seen_from, now.timestamp()))
         return History(numbers, kinds, times, weights)
+
+    def _taken_seriously(
+        self, events: Sequence[StoredEvent], numbers: Numbers, spoken: Mask, now: datetime
+    ) -> Mask:
+        """Rows that are neither of a disliked item nor feedback, but for the newest like of an
+        item that is liked."""
+        said = heard(events, now=now)
+        liked = spoken & np.isin(numbers, self.items.known(sorted(said.liked)))
+        newest = {int(numbers[place]): place for place in np.flatnonzero(liked).tolist()}
+        kept = ~spoken
+        kept[list(newest.values())] = True
+        if said.disliked:
+            kept &= ~np.isin(numbers, self.items.known(sorted(said.disliked)))
+        return kept
 
     def without(self, owners: Owners) -> Bundle:
         """The bundle without any stored row of these owners (`recsys.models.owners`); itself where
@@ -128,7 +159,7 @@ class Bundle:
 
     def refused(self, events: Sequence[StoredEvent], *, now: datetime) -> Numbers:
         """The items that a person refused and has not taken back (`recsys.feedback`)."""
-        return self.items.known(sorted(refused_items(events, now=now)))
+        return self.items.known(sorted(heard(events, now=now).refused))
 
 
 class _Settings(msgspec.Struct, frozen=True):

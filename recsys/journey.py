@@ -90,7 +90,7 @@ def journey(
     return Journey(
         hidden=_distinct(hidden),
         resting=_distinct(resting),
-        factors=_factors(query, placement, shelf, returned),
+        factors=_factors(query, placement, shelf, np.concatenate([returned, query.disliked])),
     )
 
 

@@ -23,6 +23,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.account import with_account
 from recsys.answers import CATALOG, PINNED, Answer, Recommendation, level_of
 from recsys.bundle import Bundle
 from recsys.candidates import (
@@ -41,7 +42,7 @@ from recsys.list_order import ENGINE, engine_part, engine_ranks, order_within, s
 from recsys.list_rules import Choice, ListRules, list_rules
 from recsys.placements import Placement
 from recsys.query import Listed, Mask, Query, Scorer, Scores
-from recsys.rules import NO_RULES, Rules
+from recsys.rules import NO_RULES, Rule, Rules
 from recsys.shelf import Shelf
 from recsys.top_n import top_n_of
 
@@ -79,25 +80,29 @@ def recommend(
     *,
     exclude: Sequence[Numbers] | None = None,
     rules: Rules = NO_RULES,
+    personal: Sequence[Rule] = (),
     explain: bool = False,
     diagnose: bool = False,
 ) -> list[Answer]:
     """Each query's n best items for a placement; shorter only where nothing sellable is left.
 
     Seeds are never recommended; `exclude` names further items, row by row; the other variants of
-    both are left out too. `rules` of the request hold beside the placement's, for all rows. A
-    placement with an empty fallback may give a short or empty answer.
+    both are left out too. `rules` of the request and the `personal` ones of who asks hold beside
+    the placement's, for all rows. A placement with an empty fallback may give a short or empty
+    answer.
     """
     if n < 1:
         raise InvalidQuery(f"n is {n}; ask for at least 1 item.")
     if not queries:
         return []
     now = queries[0].now
-    in_force = list_rules(shelf, now, placement.rules, rules)
+    in_force = list_rules(shelf, now, (*placement.rules, *personal), rules)
     sellable = shelf.eligible(now)
     shown = shown_mask(placement, shelf, now=now.timestamp())
     eligible = in_force.allowed(sellable if shown is None else sellable & shown)
-    asked = [seeded(query, placement) for query in queries]
+    asked = [
+        with_account(seeded(query, placement), placement.account_weight) for query in queries
+    ]
     standings = [
         _standing(bundle, query, placement, shelf, in_force, out)
         for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)
@@ -127,20 +132,31 @@ def recommend(
     ]
 
 
-def rerank(bundle: Bundle, queries: Sequence[Query], placement: Placement) -> list[Ranking]:
+def rerank(
+    bundle: Bundle,
+    queries: Sequence[Query],
+    placement: Placement,
+    *,
+    factors: Sequence[NDArray[np.float32]] | None = None,
+) -> list[Ranking]:
     """The personal order of each query's `listed` items; every item of the list stays in it.
 
     score = engine_weight · engine + Σ weight · model, over the parts of `list_parts`; who has no
     history gets the placement's `stranger_blend`. No item moves more than `max_shift` places from
-    the engine's order, but for what the person has refused, which goes to the end.
+    the engine's order, but for what the person has refused, which goes to the end. `factors` are
+    multiplied with the scores, one per listed item, row by row.
     """
+    queries = [with_account(query, placement.account_weight) for query in queries]
     for_customers = {ENGINE: placement.engine_weight, **placement.blend}
     for_strangers = dict.fromkeys(for_customers, 0.0) | placement.stranger_blend
     rankings = []
-    for query, parts in zip(queries, list_parts(bundle, queries, placement.models), strict=True):
+    every = list_parts(bundle, queries, placement.models)
+    for row, (query, parts) in enumerate(zip(queries, every, strict=True)):
         listed = _listed(query)
         is_stranger = not len(query.history) and placement.stranger_blend
         by_source = weighted(parts, for_strangers if is_stranger else for_customers)
+        if factors is not None:
+            by_source = by_source * factors[row]
         totals = by_source.sum(axis=0)
         last = np.isin(listed.items, query.refused)
         order = order_within(

@@ -81,8 +81,10 @@ class Placement(BaseModel):
     same_category: float = Field(default=1.0, ge=0, le=1)
     """What a score is multiplied with in the category of one of the items of the page."""
     returned_like: float | None = Field(default=None, ge=0, le=1)
-    """What the person sent back rests, and a score in its category and brand is multiplied with
-    this; None looks at no returns."""
+    """What the person sent back rests, and a score in its category and brand, or in those of an
+    item that the person disliked, is multiplied with this; None looks at neither."""
+    account_weight: float = Field(default=0.5, ge=0, le=10)
+    """How much an event of the person's account weighs beside an own one, where the own are few."""
     sale_boost: float = Field(default=0.0, ge=0, le=10)
     """A score on sale is multiplied with 1 + boost · the person's price sensitivity, 0 to 1."""
     fatigue: Fatigue | None = None

@@ -140,6 +140,8 @@ class Query:
     shown: Shown = NO_SHOWN
     refused: Numbers = field(default_factory=lambda: NONE)
     """Items that the person does not want to see (`recsys.feedback`)."""
+    disliked: Numbers = field(default_factory=lambda: NONE)
+    """Those of them that the person disliked: what is like them weighs less."""
     profile: Profile = UNKNOWN
     context: Context = field(default_factory=Context)
     segments: tuple[str, ...] = ()

@@ -22,7 +22,9 @@ DEFAULT_KIND_WEIGHTS: Final[Mapping[str, float]] = {
     "remove_from_cart": -2.0,
     "purchase": 5.0,
     "refund": -5.0,
+    "feedback": 3.0,
 }
+"""Of `feedback` only a like that was not taken back is an event (`recsys.feedback`)."""
 
 
 class Weighting(BaseModel):

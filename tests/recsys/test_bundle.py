@@ -148,6 +148,30 @@ def test_what_was_said_of_an_item_is_no_history_but_hides_it(bundle: Bundle) -> 
     assert bundle.refused([no, undone], now=now).tolist() == []
 
 
+def test_a_like_that_holds_is_part_of_the_history(bundle: Bundle) -> None:
+    now = bundle.manifest.as_of
+    first, second = bundle.items.id(0), bundle.items.id(1)
+    said = [
+        StoredEvent(id, "feedback", now.timestamp() - 9 + n, action=action)
+        for n, (id, action) in enumerate([(first, "like"), (second, "like"), (first, "like")])
+    ]
+    history = bundle.history(said, now=now)
+    assert history.items.tolist() == [1, 0]
+    assert (history.weights > 0).all()
+    taken_back = StoredEvent(first, "feedback", now.timestamp(), action="undo")
+    assert bundle.history([*said, taken_back], now=now).items.tolist() == [1]
+
+
+def test_a_disliked_item_leaves_nothing_in_the_history(bundle: Bundle) -> None:
+    now = bundle.manifest.as_of
+    seen = [
+        StoredEvent(bundle.items.id(number), "view_item", now.timestamp() - 9) for number in (0, 1)
+    ]
+    for action, left in (("never_again", [1]), ("snooze", [0, 1])):
+        no = StoredEvent(bundle.items.id(0), "feedback", now.timestamp() - 1, action=action)
+        assert bundle.history([*seen, no], now=now).items.tolist() == left
+
+
 PERSONAL = {"session_knn", "tifu_knn", "up_cf"}
 
 

@@ -176,7 +176,7 @@ def test_a_refund_takes_a_purchase_back_and_is_no_dislike(tmp_path: Path) -> Non
 def test_sums_that_cancel_leave_nothing(tmp_path: Path) -> None:
     # Rounding leaves a little above zero of the first sum in float64, of the last in float32.
     tenths = {"view_item": 0.1, "select_item": 0.2, "remove_from_cart": -0.3,
-              "purchase": 0.3, "refund": -0.1, "feedback": -0.2}  # fmt: skip
+              "purchase": 0.3, "refund": -0.1, "rate": -0.2}  # fmt: skip
     events = [
         make_event(kind, item, days=1, user_id="u")
         for item, kinds in {"a": list(tenths)[:3], "b": list(tenths)[3:]}.items()
@@ -187,6 +187,53 @@ def test_sums_that_cancel_leave_nothing(tmp_path: Path) -> None:
     assert set(weights(data, "u:u")) == {"c"}
     served, _ = data.history(0, now=AS_OF).totals()
     assert data.items.ids(served) == ["c"]
+
+
+def said(action: str, items: str, *, days: float, user: str = "u") -> Event:
+    return make_event("feedback", items, days=days, user_id=user, action=action)
+
+
+def test_a_like_that_holds_is_an_event_and_one_taken_back_is_none(tmp_path: Path) -> None:
+    data = read(
+        tmp_path,
+        [
+            said("like", "abc", days=10),
+            said("undo", "b", days=9),
+            said("not_interested", "c", days=8),
+            said("like", "a", days=10, user="v"),
+        ],
+    )
+    assert weights(data, "u:u") == pytest.approx({"a": 1.5})
+    assert weights(data, "u:v") == pytest.approx({"a": 1.5})
+
+
+@pytest.mark.parametrize("action", ["not_interested", "never_again", "wrong"])
+def test_what_a_person_refuses_says_nothing_of_their_taste(tmp_path: Path, action: str) -> None:
+    data = read(
+        tmp_path,
+        [
+            make_event("purchase", "ab", days=10, user_id="u"),
+            make_event("purchase", "ab", days=10, user_id="v"),
+            said(action, "a", days=5),
+        ],
+    )
+    assert set(weights(data, "u:u")) == {"b"}
+    assert set(weights(data, "u:v")) == {"a", "b"}
+    number = data.items.number("a")
+    assert data.popularity.counts[data.popularity.items == number].sum() == 2
+
+
+def test_a_snoozed_or_regained_item_teaches_as_before(tmp_path: Path) -> None:
+    data = read(
+        tmp_path,
+        [
+            make_event("purchase", "ab", days=10, user_id="u"),
+            said("snooze", "a", days=5),
+            said("never_again", "b", days=5),
+            said("undo", "b", days=4),
+        ],
+    )
+    assert set(weights(data, "u:u")) == {"a", "b"}
 
 
 def test_the_timeline_is_grouped_by_user_and_oldest_first(tmp_path: Path) -> None:
@@ -325,7 +372,14 @@ def test_training_weighs_a_history_as_serving_does(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     events = [
-        make_event(kind, items, days=days + 0.25, user_id=user, event_id=str(number))
+        make_event(
+            kind,
+            items,
+            days=days + 0.25,
+            user_id=user,
+            event_id=str(number),
+            action="like" if kind == "feedback" else None,
+        )
         for number, (kind, items, user, days) in enumerate(acts)
     ]
     weighting = Weighting(half_life_days=half_life)
