@@ -30,6 +30,8 @@ from training.steps import Bar, Steps
 
 SAMPLE = 4000
 """Validation questions at most: settings differ by more than the error of so many."""
+CHEAP = 0.05
+"""Share of the budget that a walk may spend before the next one starts."""
 THREADS = 2
 RESAMPLES = 200
 
@@ -156,6 +158,7 @@ def measure(
             fitted = {walk.space.name: walk.fitted for walk in walks if walk.fitted is not None}
             values = {walk.space.name: walk.value for walk in walks}
             blend = choose_weights(fitted, values, sample, rules)
+        steps.say("blend: " + ", ".join(f"{name} {share:.3f}" for name, share in blend.items()))
         with steps.step("rank"):
             ranking = second_stage(
                 {name: fitted[name] for name in blend}, blend, sample, rules, seed=seed
@@ -247,13 +250,15 @@ def explore(
 ) -> list[_Walk]:
     """Walks all spaces until their ends or the budget's; each start is tried whatever it takes.
 
-    `to_answer` is how many times the sample the test has questions.
+    What is cheap goes on before the next walk starts (CHEAP), so that dear starts cannot leave a
+    quick family at its first settings; then those least searched come first. `to_answer` is how
+    many times the sample the test has questions.
     """
     weighings = Weighings(sample.data)
     walks = [_Walk.of(space) for space in spaces]
     open_walks = list(walks)
     while open_walks:
-        walk = min(open_walks, key=lambda one: (one.fitted is not None, one.seconds))
+        walk = min(open_walks, key=lambda one: _turn(one, CHEAP * budget.seconds))
         contender = walk.next()
         begun = walk.fitted is not None
         # What has begun is fitted once more, and answers the test alone and in the blend.
@@ -279,6 +284,13 @@ def explore(
             walk.fit_seconds = fit_took
             bar.say(f"{value:.4f} {walk.space.name}: {contender.in_words()}")
     return walks
+
+
+def _turn(walk: _Walk, cheap: float) -> tuple[int, float]:
+    """The walk with the lowest comes next."""
+    if walk.fitted is None:
+        return 1, 0.0
+    return 0 if walk.seconds + walk.last_seconds <= cheap else 2, walk.seconds
 
 
 def fit(contender: Contender, weighings: Weighings, *, seed: int) -> Fitted:

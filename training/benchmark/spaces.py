@@ -27,6 +27,8 @@ class Size:
     items: int
     acts: int
     attributes: bool = False
+    pairs: int = 0
+    """Σ n² over the users' numbers of items: so many pairs of items share somebody at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,8 @@ def _few_acts(size: Size) -> bool:
 
 
 def _pairs_fit(size: Size) -> bool:
-    """Whether a walk between all items, not pruned, stays within a few GB."""
-    return size.acts <= 1_000_000 and size.items <= 50_000
+    """Whether a walk between all items, not pruned, stays within a few GB (8 bytes a pair)."""
+    return min(size.pairs, size.items**2) <= 150_000_000
 
 
 def _described(size: Size) -> bool:
@@ -93,8 +95,6 @@ def _described(size: Size) -> bool:
 
 
 POPULARITY: Final = Space("popularity", "popularity", {"half_life_days": None})
-# Exponents stay as published: items held out at random are rarer than those that come later, and
-# would choose walks that play popular items down.
 P3: Final = Space(
     "P3",
     "random_walk",
@@ -104,14 +104,14 @@ P3: Final = Space(
 RP3BETA: Final = Space(
     "RP3beta",
     "random_walk",
-    {"neighbours": 100, "beta": 0.1, "binary": True},
-    {"neighbours": (400,)},
+    {"neighbours": 400, "beta": 0.3, "binary": True},
+    {"beta": (0.1, 0.2, 0.5), "neighbours": (100,)},
 )
 IALS: Final = Space(
     "iALS",
     "ials",
     {"embedding_size": 256, "threads": 2},
-    {"unobserved_weight": (0.1, 0.01), "reg": (0.7, 6.0)},
+    {"unobserved_weight": (0.03, 0.1), "reg": (0.03, 0.3, 1.0)},
     _few_acts,
 )
 RECENCY: Final = (1.0, 2.0, 4.0, 8.0, 20.0, None)
@@ -120,12 +120,24 @@ SPACES: Final[Mapping[str, tuple[Space, ...]]] = {
     # Cosine neighbours and plain ALS are left to RP3beta and iALS, which tell the same and more.
     "top-n": (
         POPULARITY,
-        RP3BETA,
         P3,
-        Space("graph_filter", "graph_filter", {"frequencies": 512, "threads": 2}, {}, _few_acts),
+        RP3BETA,
+        Space(
+            "graph_filter",
+            "graph_filter",
+            {"frequencies": 512, "threads": 2},
+            {"frequencies": (256, 128), "popularity": (0.3,)},
+            _few_acts,
+        ),
         IALS,
-        Space("ease", "ease", {"threads": 2}, {"reg": (50.0, 1000.0)}, _few_items),
-        Space("bpr", "bpr", {"embedding_size": 64}, {}, _few_acts),
+        Space(
+            "ease",
+            "ease",
+            {"threads": 2},
+            {"reg": (50.0, 1000.0), "neighbours": (1000,)},
+            _few_items,
+        ),
+        Space("bpr", "bpr", {"embedding_size": 64}, {"embedding_size": (128,)}, _few_acts),
     ),
     "session": (
         POPULARITY,

@@ -50,7 +50,12 @@ def prepare(train: Path, test: Path, *, rng: Generator) -> Prepared:
         ),
         test=_exam(known, every, items, rows, truth_of_test),
         rules=TOP_N,
-        size=Size(len(known.users), len(items), len(users)),
+        size=Size(
+            len(known.users),
+            len(items),
+            len(users),
+            pairs=int(np.sum(np.diff(known.starts) ** 2)),
+        ),
         about=f"{len(users):,} train and {len(asked.items):,} test interactions of "
         f"{len(known.users):,} users on {len(items):,} items",
     )

@@ -30,8 +30,11 @@ def test_every_task_has_rows_of_distinct_names_and_popularity_among_them(task: s
 
 
 def test_a_set_with_many_items_is_spared_ease_and_the_unpruned_walk() -> None:
-    small = {space.name for space in spaces_of("top-n", Size(1000, 1000, 10_000))}
-    large = {space.name for space in spaces_of("top-n", Size(900_000, 300_000, 9_000_000))}
+    small = {space.name for space in spaces_of("top-n", Size(1000, 1000, 10_000, pairs=200_000))}
+    large = {
+        space.name
+        for space in spaces_of("top-n", Size(900_000, 300_000, 9_000_000, pairs=900_000_000))
+    }
     assert {"P3", "RP3beta"} <= small
     assert "RP3beta" in large
     assert not {"P3", "ease", "iALS"} & large
