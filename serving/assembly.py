@@ -18,6 +18,7 @@ from serving.engine import Engine
 from serving.event_writer import EventWriter
 from serving.monitoring import Monitoring
 from serving.security import Limits
+from serving.shop_files import ShopFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,9 @@ class Worker:
                 refused=config.refused_retry_seconds,
             ),
             stopwatch=time.monotonic,
+            files=ShopFiles(
+                placements=config.placements, segments=config.segments, monitoring=monitoring
+            ),
         )
         parts = Parts(
             engine=Engine(

@@ -26,6 +26,7 @@ from recsys.query import Context, History, Listed, Query
 from recsys.shelf import Shelf
 from recsys.store import Store
 from serving.monitoring import Monitoring
+from serving.shop_files import ShopFiles
 from serving.variants import ServedVariant, Serving
 
 logger = logging.getLogger(__name__)
@@ -61,6 +62,7 @@ class BundleSource:
         monitoring: Monitoring,
         polling: Polling,
         stopwatch: Callable[[], float],
+        files: ShopFiles | None = None,
     ) -> None:
         self.current: Serving | None = None
         self._root = root
@@ -68,6 +70,8 @@ class BundleSource:
         self._monitoring = monitoring
         self._polling = polling
         self._stopwatch = stopwatch
+        self._files = files or ShopFiles(monitoring=monitoring)
+        self._published: dict[str, Bundle] = {}
         self._publication: Publication | None = None
         self._refusal: _Refusal | None = None
         self._revision = 0
@@ -77,9 +81,11 @@ class BundleSource:
 
     def start(self) -> None:
         """Loads what is published now, then follows it in threads."""
+        self.follow_files()
         self.follow_pointer()
         for follow, seconds in (
             (self.follow_pointer, self._polling.bundle),
+            (self.follow_files, self._polling.bundle),
             (self.follow_catalog, self._polling.catalog),
         ):
             thread = threading.Thread(
@@ -108,6 +114,36 @@ class BundleSource:
             if publication is not None or not self._refused_lately(None):
                 self._refuse(publication, str(error))
             return False
+        return True
+
+    def follow_files(self) -> bool:
+        """Takes changed placements and segments into force; True where there were any."""
+        settings = self._files.read()
+        if settings is None:
+            return False
+        with self._swapping:
+            published = dict(self._published)
+        bundles = {}
+        for version, bundle in published.items():
+            bundles[version] = self._files.over(bundle, settings)
+            try:
+                warm_up(bundles[version])
+            except Exception as error:
+                self._files.refuse(f"the placements fail on {version}: {error!r}")
+                return False
+        with self._swapping:
+            self._files.take(settings)
+            if self.current is not None:
+                self.current = Serving(
+                    tuple(
+                        replace(
+                            variant,
+                            bundle=bundles.get(variant.bundle.model_version)
+                            or self._files.over(self._published[variant.bundle.model_version]),
+                        )
+                        for variant in self.current.variants
+                    )
+                )
         return True
 
     def follow_catalog(self) -> bool:
@@ -145,11 +181,7 @@ class BundleSource:
                 logger.exception("%s failed and is tried again", follow.__name__)
 
     def _load(self, publication: Publication) -> tuple[tuple[Variant, Bundle], ...]:
-        loaded = (
-            {}
-            if self.current is None
-            else {variant.bundle.model_version: variant.bundle for variant in self.current.variants}
-        )
+        loaded = dict(self._published)
         chosen = []
         for variant in publication.variants:
             if variant.share <= 0:
@@ -170,13 +202,14 @@ class BundleSource:
                     ServedVariant(
                         name=variant.name,
                         share=variant.share,
-                        bundle=bundle,
+                        bundle=self._files.over(bundle),
                         shelf=_live_shelf(bundle, items, revision),
                     )
                     for variant, bundle in bundles
                 )
             )
             self._revision = revision
+            self._published = {bundle.model_version: bundle for _, bundle in bundles}
             self._publication = publication
             self._refusal = None
         self._monitoring.bundles_loaded.inc()
@@ -239,7 +272,7 @@ def warm_up(bundle: Bundle) -> None:
     It touches the mapped files and fills caches, so that no customer waits for either.
     """
     now = bundle.manifest.as_of
-    shelf = Shelf.of(bundle.catalog)
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
     queries = [_customer(bundle, now), Query(now=now)]
     for placement in bundle.placements.values():
         if placement.name == RERANK:

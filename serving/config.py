@@ -79,6 +79,10 @@ class ServingConfig(BaseModel):
     """The event store's SQLite file; `<workspace>/store.sqlite` where not given."""
     published: Path | None = None
     """The directory of bundles and their pointer; `<workspace>/published` where not given."""
+    placements: Path | None = None
+    """A file such as `configs/placements.yaml`, over the placements of the bundle."""
+    segments: Path | None = None
+    """A file such as `configs/segments.yaml`, in place of the segments of the bundle."""
 
     host: str = "127.0.0.1"
     """The address to listen on. Any other than loopback needs an API key."""

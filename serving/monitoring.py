@@ -79,6 +79,12 @@ class Monitoring:
             "Publications refused: damaged, of another schema or failing their warm-up.",
             registry=self.registry,
         )
+        self.shop_files = Counter(
+            "recsys_shop_files",
+            "Changed placements.yaml or segments.yaml: taken into force or refused.",
+            ["outcome"],
+            registry=self.registry,
+        )
         self.bundle_as_of = Gauge(
             "recsys_bundle_as_of_seconds",
             "The moment up to which the served model knows events, epoch seconds.",

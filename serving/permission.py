@@ -19,10 +19,12 @@ from recsys.bundle import Bundle
 from recsys.errors import StoreUnavailable
 from recsys.events import Consent, Person
 from recsys.feedback import Said, heard, personal_rules
+from recsys.journey import shown_without_click
 from recsys.preferences import Preferences
 from recsys.profiles import UNKNOWN, Profile
 from recsys.query import Context, History, Query
 from recsys.rules import Rule
+from recsys.segments import segments_of
 from recsys.store import KnownPerson, Store
 from serving.schemas import RequestConsent, RequestContext, User
 
@@ -95,6 +97,7 @@ def query_of(
         said = heard(known.history, now=now)
     refused = bundle.items.known(_refused(said, known.preferences))
     disliked = bundle.items.known(sorted(said.disliked))
+    segments = _segments(permitted, user, context, bundle, now)
     order = known.preferences.order or "own"
     if order != "own":
         return Query(
@@ -102,12 +105,15 @@ def query_of(
             refused=refused,
             profile=_profile(permitted, user) if order == "segment" else UNKNOWN,
             context=context_of(context),
+            segments=segments if order == "segment" else (),
             known=order == "segment" and _is_customer(permitted),
         )
     history = bundle.history(known.history, now=now)
     return Query(
         now=now,
         history=history,
+        shown=shown_without_click(history),
+        segments=segments,
         account=bundle.history(known.account, now=now) if known.account else None,
         refused=refused,
         disliked=disliked,
@@ -143,9 +149,27 @@ def context_of(context: RequestContext) -> Context:
         device=context.device,
         country=context.country,
         hour=context.hour,
+        weekday=context.weekday,
         referrer=context.referrer,
         search_term=context.search_term,
         values=context.values or {},
+    )
+
+
+def _segments(
+    permitted: Permitted, user: User, context: RequestContext, bundle: Bundle, now: datetime
+) -> tuple[str, ...]:
+    """The rule-made segments that hold; of a person without permission, those of the moment."""
+    rules = bundle.segments
+    if not rules:
+        return ()
+    return segments_of(
+        rules,
+        events=permitted.known.history,
+        profile=_profile(permitted, user),
+        context=context_of(context),
+        known=_is_customer(permitted),
+        now=now,
     )
 
 

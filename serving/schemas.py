@@ -37,12 +37,13 @@ class RequestConsent(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
 
 
 class RequestContext(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """The moment and the place."""
+    """The moment and the place; `hour` and `weekday` (0 is Monday) are those of whoever asks."""
 
     channel: Word | None = None
     device: Word | None = None
     country: Country | None = None
     hour: Annotated[int, Meta(ge=0, le=23)] | None = None
+    weekday: Annotated[int, Meta(ge=0, le=6)] | None = None
     referrer: Text | None = None
     search_term: Text | None = None
     values: dict[Word, Text | float | bool] | None = None
