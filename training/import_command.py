@@ -30,7 +30,12 @@ def import_(
         typer.Option(help="Canonical events: JSONL, CSV (both also .gz) or Parquet."),
     ] = None,
     items: Annotated[
-        list[Path] | None, typer.Option(help="Canonical items of the catalogue.")
+        list[Path] | None,
+        typer.Option(
+            "--items",
+            "--catalog",
+            help="Items of the catalogue: canonical, or a Merchant Center feed (XML, TSV).",
+        ),
     ] = None,
     profiles: Annotated[
         list[Path] | None, typer.Option(help="Canonical profiles: customer, country, group.")
@@ -41,7 +46,8 @@ def import_(
         typer.Option(help="Online Retail: as a shop wants it, or as published figures took it."),
     ] = "shop",
     mapping: Annotated[
-        Path | None, typer.Option(help="Column mapping (YAML) for --data files of any shape.")
+        Path | None,
+        typer.Option(help="YAML: columns of --data files of any shape; with ga4, its options."),
     ] = None,
     consent: Annotated[
         ConsentStatement | None,
@@ -66,6 +72,10 @@ def import_(
     recsys import --data online_retail.parquet --consent assumed
 
     recsys import --data export.csv --mapping configs/import-example.yaml
+
+    recsys import --data events.json.gz --format ga4 --mapping configs/import-ga4.yaml
+
+    recsys import --catalog feed.xml --format merchant
 
     Exit code 0 if anything was taken and few enough rows were rejected, else 1.
     """

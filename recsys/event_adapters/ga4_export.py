@@ -54,6 +54,13 @@ class GA4RowItem(msgspec.Struct, frozen=True, kw_only=True):
     quantity: float | None = None
     item_list_index: ForeignId = None
     item_list_id: ForeignId = None
+    item_name: str | None = None
+    item_brand: str | None = None
+    item_category: str | None = None
+    item_category2: str | None = None
+    item_category3: str | None = None
+    item_category4: str | None = None
+    item_category5: str | None = None
 
 
 class GA4Ecommerce(msgspec.Struct, frozen=True):

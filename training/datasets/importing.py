@@ -56,7 +56,7 @@ def import_files(
     names persons while nothing says whether they agreed; what was stored by then stays.
     """
     workspace.create()
-    sources = [open_source(file, options) for file in files]
+    sources = [open_source(file, options, at=at) for file in files]
     summaries = [
         _import_source(source, options, workspace=workspace, store=store, at=at, watch=watch)
         for source in sources

@@ -24,7 +24,10 @@ Layout = Literal["jsonl", "csv", "parquet"]
 _LAYOUTS: Final[Mapping[str, Layout]] = {
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",
+    ".json": "jsonl",
     ".csv": "csv",
+    ".tsv": "csv",
+    ".txt": "csv",
     ".parquet": "parquet",
 }
 _BATCH_ROWS: Final = 8_192
@@ -63,17 +66,20 @@ class Unreadable:
 class TableFile:
     """One file of rows; iterating reads it from the start, in bounded memory.
 
+    `delimiter` stands between the columns of a text table: a tab in .tsv and .txt, else a comma.
+
     `done` of `total` says how far the last iteration has come (bytes of the file, or rows of a
     Parquet file), and `rows` how many rows it has given. InvalidInput where the file is missing,
     of an unknown layout, or damaged.
     """
 
-    def __init__(self, path: Path, *, delimiter: str = ",") -> None:
+    def __init__(self, path: Path, *, delimiter: str | None = None) -> None:
         self.path = path
         self.layout = _layout(path)
         self.done = 0
         self.rows = 0
-        self._delimiter = delimiter
+        tabs = {".tsv", ".txt"} & {suffix.lower() for suffix in path.suffixes}
+        self._delimiter = delimiter or ("\t" if tabs else ",")
 
     @cached_property
     def total(self) -> int:
@@ -196,7 +202,7 @@ def _layout(path: Path) -> Layout:
     layout = _LAYOUTS.get(suffixes[-1]) if suffixes else None
     if layout is None or (layout == "parquet" and path.suffix.lower() == ".gz"):
         raise InvalidInput(
-            "file", path.name, "give a .jsonl, .jsonl.gz, .csv, .csv.gz or .parquet file"
+            "file", path.name, "give a .jsonl, .csv or .tsv file (also .gz) or a .parquet file"
         )
     return layout
 

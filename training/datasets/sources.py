@@ -2,25 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.errors import InvalidInput
+from recsys.event_adapters import SegmentConsent
 from training.datasets.canonical import CanonicalKind, canonical_kind, read_canonical
 from training.datasets.consent import ConsentStatement
 from training.datasets.findings import Finding
+from training.datasets.foreign_events import (
+    GA4Options,
+    is_ga4,
+    is_segment,
+    read_ga4,
+    read_ga4_options,
+    read_segment,
+)
 from training.datasets.mapped import read_mapped
 from training.datasets.mapping import ColumnMapping, read_mapping
+from training.datasets.merchant_feed import is_merchant, read_merchant
 from training.datasets.online_retail import read_online_retail
 from training.datasets.reading import TableFile
+from training.datasets.rees46 import COLUMNS as REES46_COLUMNS
+from training.datasets.rees46 import REES46
 from training.datasets.retail_lines import COLUMNS as RETAIL_COLUMNS
 from training.datasets.retail_lines import Protocol
+from training.datasets.xml_feed import XMLFeed
 
-Format = Literal["auto", "canonical", "online-retail", "csv"]
+Format = Literal[
+    "auto", "canonical", "ga4", "segment", "rees46", "online-retail", "merchant", "csv"
+]
 Contents = CanonicalKind | Literal["unknown"]
 
 
@@ -51,42 +68,78 @@ class DataFile:
 class Source:
     """An opened file, recognised: its name for records, and how to read it."""
 
-    table: TableFile
+    table: TableFile | XMLFeed
     name: str
     contents: Contents
-    protocol: Protocol
-    mapping: ColumnMapping | None
+    read: Callable[[], Iterator[Finding]]
 
     def findings(self) -> Iterator[Finding]:
         """Everything in the file, in one pass or two, in bounded memory."""
-        if self.mapping is not None:
-            return read_mapped(self.table, self.mapping)
-        if self.contents == "unknown":
-            return read_online_retail(self.table, self.protocol)
-        return read_canonical(self.table, self.contents)
+        return self.read()
 
 
-def open_source(file: DataFile, options: ImportOptions) -> Source:
-    """The file as a source; InvalidInput where it cannot be told what it is."""
-    mapping = None
-    if file.contents == "unknown" and (options.format == "csv" or options.mapping is not None):
-        if options.mapping is None:
+def open_source(file: DataFile, options: ImportOptions, *, at: datetime) -> Source:
+    """The file as a source, as of `at`; InvalidInput where it cannot be told what it is."""
+    if _is_xml(file.path):
+        feed = XMLFeed(file.path)
+        return Source(feed, "merchant feed", "items", partial(read_merchant, feed, at=at))
+    if file.contents == "unknown" and options.format in ("auto", "csv"):
+        if options.mapping is not None:
+            return _mapped(file.path, read_mapping(options.mapping))
+        if options.format == "csv":
             raise InvalidInput("mapping", None, _NEEDS_MAPPING)
-        mapping = read_mapping(options.mapping)
-    table = TableFile(file.path, delimiter=mapping.delimiter if mapping else ",")
-    if mapping is not None:
-        return Source(table, "csv", "unknown", options.protocol, mapping)
-    contents = file.contents
-    if contents == "unknown" and options.format in ("auto", "canonical"):
-        contents = canonical_kind(table.columns) or "unknown"
-    if contents != "unknown":
-        return Source(table, f"canonical {contents}", contents, options.protocol, None)
-    missing = [column for column in RETAIL_COLUMNS if column not in table.columns]
-    if options.format == "canonical" or missing:
-        raise InvalidInput(
-            f"{file.path.name}: columns", ", ".join(table.columns), _REMEDIES[options.format]
-        )
-    return Source(table, f"online-retail {options.protocol}", "unknown", options.protocol, None)
+    table = TableFile(file.path)
+    match _format(file, options, table):
+        case "events" | "items" | "profiles" as contents:
+            read: Callable[[], Iterator[Finding]] = partial(read_canonical, table, contents)
+            return Source(table, f"canonical {contents}", contents, read)
+        case "merchant":
+            return Source(table, "merchant feed", "items", partial(read_merchant, table, at=at))
+        case "ga4":
+            chosen = GA4Options() if options.mapping is None else read_ga4_options(options.mapping)
+            return Source(table, "GA4 export", "events", partial(read_ga4, table, chosen))
+        case "segment":
+            return Source(
+                table, "Segment messages", "events", partial(read_segment, table, SegmentConsent())
+            )
+        case "rees46":
+            return _mapped(file.path, REES46)
+        case "online-retail":
+            read = partial(read_online_retail, table, options.protocol)
+            return Source(table, f"online-retail {options.protocol}", "unknown", read)
+    raise InvalidInput(
+        f"{file.path.name}: columns", ", ".join(table.columns), _REMEDIES[options.format]
+    )
+
+
+def _format(file: DataFile, options: ImportOptions, table: TableFile) -> str | None:
+    """What the file is, as told or as its columns say; None where they say something else."""
+    columns = table.columns
+    if file.contents != "unknown":
+        feed = options.format == "merchant" or canonical_kind(columns) is None
+        fits = file.contents == "items" and feed and is_merchant(columns)
+        return "merchant" if fits else file.contents
+    # Canonical profiles last: a table of another system may well have a user_id of its own.
+    known: dict[str, str | None] = {
+        "merchant": "merchant" if is_merchant(columns) else None,
+        "ga4": "ga4" if is_ga4(columns) else None,
+        "segment": "segment" if is_segment(columns) else None,
+        "rees46": "rees46" if set(REES46_COLUMNS) <= set(columns) else None,
+        "online-retail": "online-retail" if set(RETAIL_COLUMNS) <= set(columns) else None,
+        "canonical": canonical_kind(columns),
+    }
+    if options.format != "auto":
+        return known[options.format]
+    return next((kind for kind in known.values() if kind is not None), None)
+
+
+def _mapped(path: Path, mapping: ColumnMapping) -> Source:
+    table = TableFile(path, delimiter=mapping.delimiter)
+    return Source(table, "csv", "unknown", partial(read_mapped, table, mapping))
+
+
+def _is_xml(path: Path) -> bool:
+    return path.name.lower().removesuffix(".gz").endswith(".xml")
 
 
 _NEEDS_MAPPING: Final = "give --mapping FILE; configs/import-example.yaml shows every key"
@@ -95,5 +148,9 @@ _REMEDIES: Final = {
     "canonical": "canonical events have event_id, event and timestamp, items have item_id, "
     "profiles have user_id or anonymous_id",
     "online-retail": "Online Retail has " + ", ".join(RETAIL_COLUMNS),
+    "rees46": "REES46 has " + ", ".join(REES46_COLUMNS),
+    "ga4": "GA4's BigQuery export has event_name, event_timestamp and event_params",
+    "segment": "a Segment message has type, messageId, and anonymousId or userId",
+    "merchant": "a Merchant Center feed has id, title, link, price and availability",
     "csv": _NEEDS_MAPPING,
 }

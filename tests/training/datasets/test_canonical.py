@@ -7,6 +7,7 @@ import gzip
 import json
 import re
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ from training.datasets.canonical import canonical_kind, read_canonical
 from training.datasets.findings import FoundEvent, FoundItem, FoundProfile, Rejected
 from training.datasets.reading import TableFile
 from training.datasets.sources import DataFile, ImportOptions, open_source
+
+NOW = datetime(2026, 11, 22, tzinfo=UTC)
 
 EVENTS: list[dict[str, Any]] = [
     {
@@ -162,7 +165,7 @@ def test_a_line_that_is_no_json_object_is_rejected_and_the_next_is_read(
     first, second = read_canonical(TableFile(path), "events")
     assert isinstance(first, Rejected)
     assert isinstance(second, FoundEvent)
-    assert open_source(DataFile(path, "events"), ImportOptions()).contents == "events"
+    assert open_source(DataFile(path, "events"), ImportOptions(), at=NOW).contents == "events"
 
 
 @pytest.mark.parametrize("price", ["cheap", "nan", "inf", "-1"])
@@ -179,16 +182,16 @@ def test_what_a_file_holds_is_recognised_by_its_columns(tmp_path: Path) -> None:
     assert canonical_kind(("user_id", "country")) == "profiles"
     assert canonical_kind(("user_id", "item_id", "timestamp")) is None
     path = write_jsonl(tmp_path / "x.jsonl", EVENTS)
-    assert open_source(DataFile(path), ImportOptions()).name == "canonical events"
+    assert open_source(DataFile(path), ImportOptions(), at=NOW).name == "canonical events"
 
 
 def test_a_file_of_no_known_format_is_refused_with_the_way_out(tmp_path: Path) -> None:
     path = write_csv(tmp_path / "x.csv", [{"wer": "u1", "was": "a"}])
     with pytest.raises(InvalidInput, match=r"x.csv: columns is 'wer, was'.*--mapping"):
-        open_source(DataFile(path), ImportOptions())
+        open_source(DataFile(path), ImportOptions(), at=NOW)
     with pytest.raises(InvalidInput, match="event_id, event and timestamp"):
-        open_source(DataFile(path), ImportOptions(format="canonical"))
+        open_source(DataFile(path), ImportOptions(format="canonical"), at=NOW)
     with pytest.raises(InvalidInput, match="Online Retail has InvoiceNo"):
-        open_source(DataFile(path), ImportOptions(format="online-retail"))
+        open_source(DataFile(path), ImportOptions(format="online-retail"), at=NOW)
     with pytest.raises(InvalidInput, match="--mapping FILE"):
-        open_source(DataFile(path), ImportOptions(format="csv"))
+        open_source(DataFile(path), ImportOptions(format="csv"), at=NOW)
