@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from recsys.errors import InsufficientData, LeakFromFuture
 from recsys.event_log import EventLog
-from recsys.training_data import TrainingData, open_log
+from recsys.log_views import open_log
+from recsys.training_data import TrainingData
 
 
 @dataclass(frozen=True, slots=True)

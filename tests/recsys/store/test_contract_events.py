@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from recsys.event_log import SCHEMA, EventLog
 from recsys.events import Event, Person
+from recsys.log_views import open_log
 from recsys.store import LISTED_LIMIT, KnownPerson, Store, StoredEvent
-from recsys.training_data import open_log
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 Make = Callable[..., Event]
