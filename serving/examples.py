@@ -36,14 +36,32 @@ _ONE_ACCEPTED: Final[Body] = {
     "ignored": 0,
 }
 
+_PREFERENCES: Final[Body] = {
+    "personalization": True,
+    "order": "own",
+    "interests": {"categories": [["Home", "Kitchen"]], "brands": ["Quay"]},
+    "exclusions": {"items": ["sku-9"], "brands": ["Harbour"]},
+}
+
 REQUESTS: Final[dict[str, Body]] = {
     "/v1/recommendations": {
         "user": {"user_id": "u-17", "session_id": "s-3"},
         "consent": {"personalization": True},
         "placements": [
-            {"placement": "for_you", "k": 8},
+            {
+                "placement": "for_you",
+                "k": 8,
+                "filter": {"category": "Home > Kitchen", "price": {"max": 50}},
+                "exclude": ["sku-9"],
+                "boost": [{"where": {"brand": "Harbour"}, "factor": 1.5}],
+                "pin": [{"item_id": "sku-4", "position": 0}],
+                "quota": [{"where": {"attributes": {"organic": True}}, "at_least": 1}],
+                "diversity": [{"per": "brand", "at_most": 2}],
+            },
             {"placement": "bought_together", "k": 4, "items": ["sku-1"]},
         ],
+        "diagnostics": False,
+        "continue_from": [],
         "context": {"country": "NL", "device": "mobile"},
         "explain": True,
         "language": "en",
@@ -129,6 +147,22 @@ REQUESTS: Final[dict[str, Body]] = {
     "/v1/profiles": {
         "profiles": [{"user_id": "u-17", "country": "NL", "consent": {"personalization": True}}]
     },
+    "/v1/feedback": {
+        "user": {"user_id": "u-17"},
+        "action": "not_interested",
+        "brand": "Harbour",
+        "consent": {"personalization": True},
+    },
+    "/v1/preferences": {
+        "user": {"user_id": "u-17"},
+        "interests": {"categories": [["Home", "Kitchen"]], "brands": ["Quay"]},
+        "exclusions": {"items": ["sku-9"], "brands": ["Harbour"]},
+        "order": "own",
+        "consent": {"personalization": True},
+    },
+    "/v1/preferences/read": {"user": {"user_id": "u-17"}},
+    "/v1/privacy/export": {"user": {"user_id": "u-17"}, "limit": 100},
+    "/v1/privacy/erase": {"user": {"user_id": "u-99"}},
 }
 """Path → a body that the route accepts."""
 
@@ -161,6 +195,7 @@ ANSWERS: Final[dict[str, Body]] = {
             {
                 "placement": "for_you",
                 "level": "individual",
+                "fallback": None,
                 "items": [
                     {
                         "item_id": "sku-4",
@@ -186,7 +221,7 @@ ANSWERS: Final[dict[str, Body]] = {
                     }
                 ],
             },
-            {"placement": "bought_together", "level": None, "items": []},
+            {"placement": "bought_together", "level": None, "fallback": None, "items": []},
         ],
     },
     "/v1/rerank": _ORDER,
@@ -224,6 +259,43 @@ ANSWERS: Final[dict[str, Body]] = {
         "results": [{"id": "u-17", "status": "accepted"}],
         "accepted": 1,
         "rejected": 0,
+    },
+    "/v1/feedback": {
+        "event_id": "f-5a1c0e7f9b3d2468ace01357",
+        "status": "accepted",
+        "in_force": True,
+    },
+    "/v1/preferences": {**_PREFERENCES, "in_force": True},
+    "/v1/preferences/read": _PREFERENCES,
+    "/v1/privacy/export": {
+        "records": [
+            {
+                "place": "history",
+                "item_id": "sku-1",
+                "kind": "view_item",
+                "time": 1795292100.0,
+                "session_id": "s-3",
+            }
+        ],
+        "next": None,
+    },
+    "/v1/privacy/erase": {
+        "receipt": "x-5a1c0e7f9b3d2468ace01357",
+        "erased_at": "2026-11-21T20:16:00.000+00:00",
+        "removed": {
+            "history": 212,
+            "account": 0,
+            "waiting": 4,
+            "profiles": 1,
+            "identities": 2,
+            "answers": 31,
+            "rejected_lines": 0,
+        },
+        "event_log": {"state": "pending", "rows": None, "done_at": None},
+        "bundles": [{"model_version": "20261121T0315-1f3a", "holds_rows": False, "served": True}],
+        "model_registry": "No version in MLflow holds rows of persons.",
+        "remaining": ["event log: its rows are removed by the next `recsys nightly`"],
+        "verify": "POST /v1/privacy/export has no record left once event_log.state is done",
     },
     "/livez": {"status": "alive"},
     "/readyz": {"status": "ready", "model_versions": {"champion": "20261121T0315-1f3a"}},

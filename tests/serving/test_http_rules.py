@@ -117,8 +117,8 @@ def test_a_boost_lifts_and_a_factor_below_one_buries(service: Service) -> None:
     last, first = plain[-1], next(id for id in plain if id != "star")
     lifted = ids(service, k=20, boost=[{"where": {"item_id": last}, "factor": 1000}])
     assert lifted.index(last) < plain.index(last)
-    buried = ids(service, k=20, boost=[{"where": {"item_id": first}, "factor": 0.001}])
-    assert buried.index(first) > plain.index(first)
+    assert first in ids(service, k=5)
+    assert first not in ids(service, k=5, boost=[{"where": {"item_id": first}, "factor": 0.001}])
 
 
 def test_a_pin_puts_an_item_where_it_is_told(service: Service) -> None:
