@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -56,14 +57,6 @@ def fit_ranker(
     chosen = [table.of_models(models) for table in tables]
     matrix = np.concatenate([table.matrix for table in chosen])
     sizes = np.concatenate([table.sizes for table in chosen])
-    rows = lightgbm.Dataset(
-        matrix,
-        label=np.concatenate([table.taken for table in chosen]),
-        group=sizes,
-        weight=np.concatenate([table.weights for table in chosen]),
-        feature_name=[name.replace(" ", "_") for name in column_names(models)],
-        free_raw_data=False,
-    )
     settings = {
         "lambdarank_truncation_level": config.truncation,
         "learning_rate": config.learning_rate,
@@ -81,12 +74,25 @@ def fit_ranker(
         "force_row_wise": True,
         "verbose": -1,
     }
-    texts = [
-        lightgbm.train(
-            {**settings, "objective": loss}, rows, num_boost_round=config.trees
-        ).model_to_string(importance_type="gain")
-        for loss in config.losses
-    ]
+    rows = lightgbm.Dataset(
+        matrix,
+        label=np.concatenate([table.taken for table in chosen]),
+        group=sizes,
+        weight=np.concatenate([table.weights for table in chosen]),
+        feature_name=[name.replace(" ", "_") for name in column_names(models)],
+        params=settings,
+    )
+    boosters = [lightgbm.Booster({**settings, "objective": loss}, rows) for loss in config.losses]
+
+    def taught(booster: lightgbm.Booster) -> str:
+        for _ in range(config.trees):
+            if booster.update():
+                break
+        return str(booster.model_to_string(importance_type="gain"))
+
+    # One thread per loss, which only reads the rows: the trees are those of one after the other.
+    with ThreadPoolExecutor(len(boosters)) as threads:
+        texts = list(threads.map(taught, boosters))
     return Ranker.of(
         texts,
         [_spread(Trees.parse(text).predict(matrix), sizes) for text in texts],
