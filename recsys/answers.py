@@ -18,18 +18,22 @@ CATALOG: Final = "catalog"
 """The source of last resort: sellable items in catalogue order."""
 PINNED: Final = "pinned"
 """The source of an item that a rule put where it stands."""
+EXPLORATION: Final = "exploration"
+"""The source of a new item that was drawn into the list."""
 LEVELS: Final[tuple[Level, ...]] = ("individual", "session", "page", "segment", "everybody")
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One item of an answer. `source` names the model that weighed most; `why` its evidence."""
+    """One item of an answer. `source` names the model that weighed most; `why` its evidence;
+    `propensity` is the chance with which it stands in this list (`recsys.exploration`)."""
 
     number: int
     score: float
     source: str
     level: Level
     why: Contributions = ()
+    propensity: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,7 @@ class Answer:
 
 def level_of(source: str, query: Query) -> Level:
     """How personal a source is for whoever asks."""
-    if source in EVERYBODY_MODELS or source in (CATALOG, PINNED):
+    if source in EVERYBODY_MODELS or source in (CATALOG, PINNED, EXPLORATION):
         return "everybody"
     if source in SEGMENT_MODELS:
         return "segment"

@@ -10,7 +10,8 @@ happens to a list, in this order:
 5. boost: factors of the person's journey, of placement and request;
 6. choose: pins, quotas, diversity, one variant of a product (`list_rules`);
 7. fill: what is missing comes from the fallback models, then from the catalogue (`filling`);
-   first with all rules, then without those that give way.
+   first with all rules, then without those that give way;
+8. explore: a bounded share of places goes to new items (`exploration`).
 
 Every item knows its source.
 """
@@ -21,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.random import Generator
 from numpy.typing import NDArray
 
 from recsys.account import with_account
@@ -35,6 +37,7 @@ from recsys.candidates import (
 )
 from recsys.diagnosis import diagnose as diagnosed
 from recsys.errors import InvalidQuery
+from recsys.exploration import explore
 from recsys.filling import Filling, Pool, Standing
 from recsys.ids import NONE, Numbers
 from recsys.journey import journey, seeded, shown_mask
@@ -83,13 +86,14 @@ def recommend(
     personal: Sequence[Rule] = (),
     explain: bool = False,
     diagnose: bool = False,
+    rng: Generator | None = None,
 ) -> list[Answer]:
     """Each query's n best items for a placement; shorter only where nothing sellable is left.
 
     Seeds are never recommended; `exclude` names further items, row by row; the other variants of
     both are left out too. `rules` of the request and the `personal` ones of who asks hold beside
     the placement's, for all rows. A placement with an empty fallback may give a short or empty
-    answer.
+    answer. New items are drawn in where the placement explores and there is an `rng`.
     """
     if n < 1:
         raise InvalidQuery(f"n is {n}; ask for at least 1 item.")
@@ -100,9 +104,7 @@ def recommend(
     sellable = shelf.eligible(now)
     shown = shown_mask(placement, shelf, now=now.timestamp())
     eligible = in_force.allowed(sellable if shown is None else sellable & shown)
-    asked = [
-        with_account(seeded(query, placement), placement.account_weight) for query in queries
-    ]
+    asked = [with_account(seeded(query, placement), placement.account_weight) for query in queries]
     standings = [
         _standing(bundle, query, placement, shelf, in_force, out)
         for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)
@@ -115,6 +117,21 @@ def recommend(
         _answer(query, row, pool, choice, blended, explain=explain)
         for row, (query, (pool, choice)) in enumerate(zip(queries, filled, strict=True))
     ]
+    if placement.exploration is not None and rng is not None:
+        answers = [
+            explore(
+                answer,
+                query,
+                bundle,
+                shelf,
+                placement.exploration,
+                eligible=eligible,
+                standing=standing,
+                rules=in_force,
+                rng=rng,
+            )
+            for answer, query, standing in zip(answers, asked, standings, strict=True)
+        ]
     if not diagnose:
         return answers
     barriers = [(STOCK, sellable), *(() if shown is None else ((placement.shows, shown),))]

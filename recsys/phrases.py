@@ -161,6 +161,7 @@ SOURCE_CODES: Final[Mapping[str, str]] = {
     "session_knn": "goes_with_visit",
     "search_clicks": "same_search",
     "newcomers": "new",
+    "exploration": "new",
     "engine": "listed",
     "catalog": "in_catalog",
 }
@@ -193,6 +194,7 @@ DUTCH_SOURCES: Final[Mapping[str, str]] = {
     "habits": "een merk, soort en prijs die je waardeert",
     "search_clicks": "gekozen door wie hiernaar zocht",
     "content": "vergelijkbare omschrijving",
+    "exploration": "nieuw in de winkel",
     "engine": "in de volgorde die is gestuurd",
     "catalog": "uit het assortiment",
 }

@@ -47,7 +47,11 @@ _SAID: Final[Mapping[str, str]] = {
 }
 """Kind of event, the most telling first → code; a list that it merely stood in tells nothing."""
 _TELLING: Final = tuple(KIND_NUMBER[kind] for kind in _SAID)
-_ENGLISH_SOURCES: Final = {"engine": "in the order that was sent", "catalog": "from the catalogue"}
+_ENGLISH_SOURCES: Final = {
+    "engine": "in the order that was sent",
+    "catalog": "from the catalogue",
+    "exploration": "new in the shop",
+}
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,10 @@ class AnswerLog:
             answers = answers[: max(free, 0)]
         self._queue.extend(answers)
 
+    def has_room(self, answers: int) -> bool:
+        """Whether so many answers can be noted down now: what is drawn must be on record."""
+        return self._capacity - len(self._queue) >= answers
+
     def close(self) -> None:
         """Writes what is waiting and stops."""
         self._stopping.set()

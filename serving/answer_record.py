@@ -20,7 +20,7 @@ def record_of_list(
     query: Query,
     variant: ServedVariant,
 ) -> LoggedAnswer:
-    """A placement's list as it was shown; every item was certain to be shown (propensity 1)."""
+    """A placement's list as it was shown, with the chance of each item to be in it."""
     items = answer.items
     return LoggedAnswer(
         recommendation_id=recommendation_id,
@@ -32,7 +32,7 @@ def record_of_list(
         sources=[item.source for item in items],
         levels=[item.level for item in items],
         scores=[item.score for item in items],
-        propensities=[1.0] * len(items),
+        propensities=[item.propensity for item in items],
         person=permitted.key,
         context=_context(permitted, query),
     )

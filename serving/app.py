@@ -43,6 +43,15 @@ from serving.foreign_bodies import (
 )
 from serving.monitoring import CONTENT_TYPE, Monitoring
 from serving.openapi import OPENAPI_JSON
+from serving.personal_say import give_feedback, keep_preferences
+from serving.personal_say import read_preferences as preferences_of
+from serving.personal_schemas import (
+    ExportRequest,
+    FeedbackRequest,
+    PersonRequest,
+    PreferencesRequest,
+)
+from serving.privacy import Privacy
 from serving.problems import (
     MEDIA_TYPE,
     ProblemError,
@@ -74,6 +83,7 @@ class Parts:
     store: Store
     writer: EventWriter
     answers: AnswerLog
+    privacy: Privacy
     monitoring: Monitoring
     tolerance: Tolerance
     request_seconds: float
@@ -117,7 +127,12 @@ async def post_recommendations(parts: Parts, body: bytes) -> Response:
     if request.continue_from:
         earlier = await read_earlier(parts.store, request.continue_from, now=now)
     answer, logged = parts.engine.recommend(
-        request, _serving(parts), now=now, rng=parts.rng, earlier=earlier
+        request,
+        _serving(parts),
+        now=now,
+        rng=parts.rng,
+        earlier=earlier,
+        may_explore=parts.answers.has_room(len(request.placements)),
     )
     parts.answers.add(logged)
     return _json(answer)
@@ -213,6 +228,47 @@ async def put_profiles(parts: Parts, body: bytes) -> Response:
     return _json(put_answer(results))
 
 
+async def post_feedback(parts: Parts, body: bytes) -> Response:
+    """What a person says of an item, a brand or a category; in force in the next answer."""
+    return _json(
+        await give_feedback(
+            read_body(_FEEDBACK, body),
+            store=parts.store,
+            writer=parts.writer,
+            now=parts.clock(),
+            tolerance=parts.tolerance,
+            rng=parts.rng,
+        )
+    )
+
+
+async def put_preferences(parts: Parts, body: bytes) -> Response:
+    """Interests, exclusions, the order that is wanted, personalisation off or on."""
+    request = read_body(_PREFERENCES, body)
+    now = parts.clock()
+    return _json(
+        await asyncio.to_thread(lambda: keep_preferences(request, store=parts.store, now=now))
+    )
+
+
+async def read_preferences(parts: Parts, body: bytes) -> Response:
+    """The preferences on record."""
+    return _json(preferences_of(read_body(_PERSON, body).user, store=parts.store))
+
+
+async def post_export(parts: Parts, body: bytes) -> Response:
+    """Everything that is held about a person, page by page."""
+    request = read_body(_EXPORT, body)
+    return _json(await asyncio.to_thread(lambda: parts.privacy.export(request)))
+
+
+async def post_erase(parts: Parts, body: bytes) -> Response:
+    """Removes everything that is held about a person; the answer is a receipt."""
+    user = read_body(_PERSON, body).user
+    now = parts.clock()
+    return _json(await asyncio.to_thread(lambda: parts.privacy.erase(user, now=now, rng=parts.rng)))
+
+
 async def get_livez(_parts: Parts, _body: bytes) -> Response:
     """The process answers."""
     return _json(Health(status="alive"))
@@ -243,6 +299,11 @@ ROUTES: Final[dict[str, tuple[str, Handler]]] = {
     "/v1/catalog/items": ("PUT", put_items),
     "/v1/catalog/stock": ("POST", post_stock),
     "/v1/profiles": ("PUT", put_profiles),
+    "/v1/feedback": ("POST", post_feedback),
+    "/v1/preferences": ("PUT", put_preferences),
+    "/v1/preferences/read": ("POST", read_preferences),
+    "/v1/privacy/export": ("POST", post_export),
+    "/v1/privacy/erase": ("POST", post_erase),
     "/livez": ("GET", get_livez),
     "/readyz": ("GET", get_readyz),
     "/metrics": ("GET", get_metrics),
@@ -258,6 +319,10 @@ _SEGMENT: Final = msgspec.json.Decoder(SegmentRequest, strict=False)
 _ITEMS: Final = msgspec.json.Decoder(ItemsRequest)
 _STOCK: Final = msgspec.json.Decoder(StockRequest)
 _PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)
+_FEEDBACK: Final = msgspec.json.Decoder(FeedbackRequest)
+_PREFERENCES: Final = msgspec.json.Decoder(PreferencesRequest)
+_PERSON: Final = msgspec.json.Decoder(PersonRequest)
+_EXPORT: Final = msgspec.json.Decoder(ExportRequest)
 
 
 def _endpoint(

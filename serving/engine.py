@@ -77,9 +77,11 @@ class Engine:
         now: datetime,
         rng: Generator,
         earlier: Earlier = NOTHING_EARLIER,
+        may_explore: bool = True,
     ) -> tuple[RecommendationsAnswer, list[LoggedAnswer]]:
         """The lists of one page and what is to be logged of them; no item stands in two lists, and
-        none that `earlier` answers of the page have shown.
+        none that `earlier` answers of the page have shown. `may_explore` is whether new items may
+        be drawn, for which the answer must be sure to be logged.
 
         ProblemError where a placement is not one of the bundle's.
         """
@@ -107,6 +109,7 @@ class Engine:
                 personal=rules_of(permitted, said, places=None if asked.items else asked.k),
                 explain=request.explain,
                 diagnose=request.diagnostics,
+                rng=rng if may_explore else None,
             )
             taken = np.concatenate([taken, answer.numbers])
             voice = self._voice_of(request.language, placement)
