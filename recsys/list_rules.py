@@ -91,6 +91,8 @@ class ListRules:
         Strict, no soft rule is broken; where they may give way, what they held back fills the list
         in the order of the pool.
         """
+        if self.take_the_best and not len(resting):
+            return Choice(tuple(range(min(n, len(pool)))), frozenset(), (), ())
         walk = _Walk(self, pool, n, resting)
         walk.pin()
         walk.reserve()
