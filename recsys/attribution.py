@@ -1,0 +1,219 @@
+"""What followed from the answers that were given: outcome ⋈ logged answer.
+
+A click belongs to the answer whose `recommendation_id` it carries. A cart or a purchase belongs to
+the answer that it names, else to the newest that showed the item to that person within a window.
+Orders of everybody who was answered are there too, whatever was in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.event_log import EventLog, rows
+from recsys.events import Event
+from recsys.ids import Numbers, Vocabulary
+from recsys.log_views import open_log
+from recsys.store import LoggedAnswer
+
+CLOCKS: Final = 300.0
+"""Seconds by which a shop's clock may be behind the service's."""
+
+
+class AttributionRules(BaseModel):
+    """How long after an answer an outcome counts as its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window_days: float = Field(default=7.0, gt=0, le=90)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Orders of persons who were answered: who, when (epoch seconds), how much (by the events'
+    prices). Parallel arrays, oldest first."""
+
+    persons: Numbers
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """Answers with their outcomes, and the orders of the persons who were answered.
+
+    One row per answer (one placement of one request), oldest first: `times` in epoch seconds, codes
+    into the three vocabularies, `persons` (numbers that mean nothing outside; −1 for nobody in
+    particular), whether anything in it was clicked, put into a cart or bought, and for how much.
+    """
+
+    times: NDArray[np.float64]
+    placements: Numbers
+    variants: Numbers
+    versions: Numbers
+    persons: Numbers
+    clicked: NDArray[np.bool_]
+    carted: NDArray[np.bool_]
+    bought: NDArray[np.bool_]
+    revenue: NDArray[np.float64]
+    orders: Orders
+    placement_names: Vocabulary
+    variant_names: Vocabulary
+    version_names: Vocabulary
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def attribute(
+    log: EventLog,
+    answers: Sequence[LoggedAnswer],
+    *,
+    since: datetime,
+    until: datetime,
+    waiting: Sequence[Event] = (),
+    denied: Collection[str] = (),
+    rules: AttributionRules | None = None,
+) -> Attributed:
+    """What followed from these answers in [since, until).
+
+    `waiting` are events that are not in the log yet. A visitor who has logged in is the customer;
+    answers and orders of who is `denied` are nobody's.
+    """
+    window = timedelta(days=(rules or AttributionRules()).window_days)
+    ordered = sorted(answers, key=lambda answer: answer.time)
+    placement_names, placements = _coded([answer.placement for answer in ordered])
+    variant_names, variants = _coded([answer.variant for answer in ordered])
+    version_names, versions = _coded([answer.model_version for answer in ordered])
+    connection = open_log(log, since=since, until=until, denied=denied, waiting=rows(waiting))
+    with connection:
+        connection.register("answer_rows", _answer_table(ordered))
+        connection.register("shown_rows", _shown_table(ordered))
+        connection.execute(ANSWERED_SQL)
+        connection.execute(OUTCOMES_SQL.format(window=window.total_seconds(), clocks=CLOCKS))
+        told = _columns(connection.sql(ANSWERS_SQL).to_arrow_table())
+        orders = _columns(connection.sql(ORDERS_SQL).to_arrow_table())
+    return Attributed(
+        times=np.asarray(told["time"], np.float64),
+        placements=placements,
+        variants=variants,
+        versions=versions,
+        persons=np.asarray(told["person"], np.int32),
+        clicked=np.asarray(told["clicked"], np.bool_),
+        carted=np.asarray(told["carted"], np.bool_),
+        bought=np.asarray(told["bought"], np.bool_),
+        revenue=np.asarray(told["revenue"], np.float64),
+        orders=Orders(
+            persons=np.asarray(orders["person"], np.int32),
+            times=np.asarray(orders["time"], np.float64),
+            values=np.asarray(orders["value"], np.float64),
+        ),
+        placement_names=placement_names,
+        variant_names=variant_names,
+        version_names=version_names,
+    )
+
+
+# Whoever was anonymous when the answer was given may have logged in by now.
+ANSWERED_SQL: Final = """
+CREATE TABLE answered AS
+SELECT number, time, recommendation_id,
+    CASE WHEN person IS NULL THEN -1 ELSE dense_rank() OVER (ORDER BY person NULLS LAST) - 1 END
+        ::INTEGER AS person_number,
+    person
+FROM (
+    SELECT a.number, a.time, a.recommendation_id,
+        CASE WHEN d.person IS NULL THEN a.person END AS person
+    FROM (
+        SELECT r.number, r.time, r.recommendation_id,
+            coalesce('u:' || o.user_id, r.person) AS person
+        FROM answer_rows r LEFT JOIN owners o ON 'a:' || o.anonymous_id = r.person
+            AND to_timestamp(r.time) >= o.since AND to_timestamp(r.time) < o.until
+    ) a LEFT JOIN denied d ON d.person = a.person
+);
+CREATE TABLE shown AS
+SELECT s.answer, s.item_id, a.time, a.recommendation_id, a.person
+FROM shown_rows s JOIN answered a ON a.number = s.answer;
+"""
+
+# An event counts once: for the answer that it names where that showed the item, else (but a click)
+# for the newest that showed it to the person.
+OUTCOMES_SQL: Final = """
+CREATE TABLE acts AS
+SELECT row_number() OVER () AS act, kind, person, item_id, epoch(timestamp) AS time,
+    recommendation_id, quantity * coalesce(price, 0) AS value
+FROM person_events
+WHERE item_id IS NOT NULL AND kind IN ('select_item', 'view_item', 'add_to_cart', 'purchase');
+CREATE TABLE named AS
+SELECT act, min(answer) AS answer
+FROM acts JOIN shown s USING (recommendation_id, item_id)
+WHERE acts.time BETWEEN s.time - {clocks} AND s.time + {window}
+GROUP BY act;
+CREATE TABLE outcomes AS
+SELECT n.answer, acts.kind, acts.value FROM named n JOIN acts USING (act)
+UNION ALL
+SELECT s.answer, a.kind, a.value
+FROM (
+    SELECT * FROM acts ANTI JOIN named USING (act)
+    WHERE kind IN ('add_to_cart', 'purchase') AND person IS NOT NULL
+) a ASOF JOIN (SELECT * FROM shown WHERE person IS NOT NULL) s
+    ON a.person = s.person AND a.item_id = s.item_id AND a.time >= s.time
+WHERE a.time - s.time <= {window};
+"""
+
+ANSWERS_SQL: Final = """
+SELECT a.number, a.time, a.person_number AS person,
+    coalesce(bool_or(o.kind IN ('select_item', 'view_item')), false) AS clicked,
+    coalesce(bool_or(o.kind = 'add_to_cart'), false) AS carted,
+    coalesce(bool_or(o.kind = 'purchase'), false) AS bought,
+    coalesce(sum(o.value) FILTER (o.kind = 'purchase'), 0)::DOUBLE AS revenue
+FROM answered a LEFT JOIN outcomes o ON o.answer = a.number
+GROUP BY ALL ORDER BY a.number
+"""
+
+ORDERS_SQL: Final = """
+SELECT p.person_number AS person, epoch(min(e.timestamp)) AS time,
+    coalesce(sum(e.quantity * e.price), 0)::DOUBLE AS value
+FROM person_events e
+    JOIN (SELECT DISTINCT person, person_number FROM answered WHERE person IS NOT NULL) p
+    USING (person)
+WHERE e.kind = 'purchase'
+GROUP BY p.person_number, e.basket ORDER BY time, person
+"""
+
+
+def _answer_table(answers: Sequence[LoggedAnswer]) -> pa.Table:
+    return pa.table(
+        {
+            "number": pa.array(range(len(answers)), pa.int32()),
+            "time": pa.array([answer.time for answer in answers], pa.float64()),
+            "recommendation_id": pa.array([one.recommendation_id for one in answers], pa.string()),
+            "person": pa.array([answer.person for answer in answers], pa.string()),
+        }
+    )
+
+
+def _shown_table(answers: Sequence[LoggedAnswer]) -> pa.Table:
+    lengths = [len(answer.item_ids) for answer in answers]
+    return pa.table(
+        {
+            "answer": pa.array(np.repeat(np.arange(len(answers), dtype=np.int32), lengths)),
+            "item_id": pa.array([id for one in answers for id in one.item_ids], pa.string()),
+        }
+    )
+
+
+def _coded(words: Sequence[str]) -> tuple[Vocabulary, Numbers]:
+    names = Vocabulary.of(words)
+    return names, names.numbers(words)
+
+
+def _columns(table: pa.Table) -> dict[str, NDArray[Any]]:
+    return {name: table[name].to_numpy() for name in table.column_names}
