@@ -20,9 +20,17 @@ from scipy.sparse import csr_array
 from recsys.errors import BundleError
 from recsys.models.association_rules import Rules, association_rules
 from recsys.models.borrowed_rules import BorrowingConfig, borrowed_rules
+from recsys.models.neighbour_kernel import weighted_rows
 from recsys.models.neighbours import column, work
 from recsys.models.saved_arrays import array_of, setting_of, sparse_arrays, square_of
-from recsys.models.sparse_scores import SparseScorer, largest_first, shares, stacked, without
+from recsys.models.sparse_scores import (
+    RowScorer,
+    SparseScorer,
+    largest_first,
+    shares,
+    stacked,
+    without,
+)
 from recsys.models.substitutes import category_factors
 from recsys.query import Array, Contributions, Query, Scorer
 from recsys.top_n import top_n_of
@@ -115,6 +123,16 @@ class BoughtTogetherModel:
         """Gathers the rules of the seeds."""
         n_items = self.strength.shape[0]
         seeds = [np.unique(query.seeds) for query in queries]
+
+        def contributions(row: int, item: int) -> Contributions:
+            parts = column(self.powers, seeds[row], item)
+            return largest_first(shares(seeds[row], parts, kind="seed"))
+
+        if len(queries) == 1:
+            ones = np.ones(len(seeds[0]), np.float32)
+            numbers, sums = weighted_rows(self.powers, seeds[0], ones, without=seeds[0])
+            rows = [(numbers, sums ** np.float32(1.0 / self.sharpness))]
+            return RowScorer(n_items=n_items, rows=rows, contributions=contributions)
         left = stacked(
             [(items, np.ones(len(items), np.float32)) for items in seeds], n_columns=n_items
         )
@@ -124,10 +142,6 @@ class BoughtTogetherModel:
             matrix = without(csr_array(chosen @ self.powers), seeds[first:last])
             matrix.data = matrix.data ** np.float32(1.0 / self.sharpness)
             return matrix
-
-        def contributions(row: int, item: int) -> Contributions:
-            parts = column(self.powers, seeds[row], item)
-            return largest_first(shares(seeds[row], parts, kind="seed"))
 
         return SparseScorer(
             n_items=n_items,

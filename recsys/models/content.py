@@ -20,6 +20,7 @@ from recsys.catalog import Item
 from recsys.errors import BundleError
 from recsys.ids import NONE, Numbers, Vocabulary
 from recsys.models.item_words import category_nodes, price_steps, title_words
+from recsys.models.neighbour_kernel import weighted_rows
 from recsys.models.neighbours import work
 from recsys.models.saved_arrays import (
     array_of,
@@ -30,6 +31,8 @@ from recsys.models.saved_arrays import (
     text_of,
 )
 from recsys.models.sparse_scores import (
+    Row,
+    RowScorer,
     SparseScorer,
     largest_first,
     origins,
@@ -100,6 +103,9 @@ class ContentModel:
             target = self.vectors[[item]].toarray().ravel()
             return largest_first(shares(items, weights * (self.vectors[items] @ target), kind=kind))
 
+        if len(queries) == 1:
+            rows = [self._row(*starting[0])]
+            return RowScorer(n_items=self.vectors.shape[0], rows=rows, contributions=contributions)
         wanted = self._wanted([(items, weights) for items, weights, _ in starting])
         return self._scorer(wanted, dropped, contributions)
 
@@ -119,6 +125,17 @@ class ContentModel:
         """The items nearest to each row from `vectors_of`."""
         dropped = [NONE] * vectors.shape[0]
         return self._scorer(vectors, dropped, lambda _row, _item: ()).retrieve(n, eligible)
+
+    def _row(self, items: Numbers, weights: NDArray[np.float32], kind: str) -> Row:
+        """What `_scorer` gives for one query, without building a matrix."""
+        weights = weights / np.float32(max(float(weights.sum()), 1e-30))
+        features, wanted = weighted_rows(self.vectors, items, weights)
+        if len(features) > self.max_query_features:
+            best = top_n_of(features, wanted, self.max_query_features)
+            features, wanted = best.numbers, best.scores
+        return weighted_rows(
+            self.postings, features, wanted, without=items if kind == "seed" else NONE
+        )
 
     def _wanted(self, origins_of: Sequence[tuple[Numbers, NDArray[np.float32]]]) -> csr_array:
         """Weighted mean vectors, queries × features, only the heaviest features kept."""

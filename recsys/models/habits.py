@@ -18,6 +18,7 @@ from scipy.sparse import csr_array
 from recsys.catalog import Catalog
 from recsys.ids import Numbers, Vocabulary
 from recsys.models.item_words import title_words
+from recsys.models.neighbour_kernel import present_weights, row_products
 from recsys.models.saved_arrays import array_of, same_length, setting_of, sparse_arrays, sparse_of
 from recsys.models.sparse_scores import largest_first, shares, stacked
 from recsys.query import Array, Contributions, Mask, Query, ScoredItems, Scorer, Scores
@@ -70,10 +71,8 @@ class HabitsModel:
     ) -> tuple[NDArray[np.float64], float]:
         """The log-lift of every feature, and the slope along relative prices."""
         total = float(weights.sum())
-        present = csr_array(self.described[items])
         # Each feature counts as present, however much it weighs in the score.
-        present.data = np.ones_like(present.data)
-        on_feature = weights @ present
+        on_feature = present_weights(self.described, items, weights)
         lifts = np.log(on_feature + self.prior * self.shares)
         lifts -= np.log((total + self.prior) * self.shares)
         mean = float(weights @ self.relative_prices[items]) / (total + self.prior)
@@ -153,7 +152,8 @@ class _HabitScorer:
         if habits is None:
             return np.full(len(items), np.nan, np.float32)
         lifts, slope = habits
-        logs = self._model.described[items] @ lifts + slope * self._model.relative_prices[items]
+        logs = row_products(self._model.described, items, lifts)
+        logs += slope * self._model.relative_prices[items]
         return np.asarray(np.exp(np.clip(logs, -LARGEST_LOG, LARGEST_LOG)), np.float32)
 
 

@@ -74,11 +74,7 @@ class NeighbourModel:
 
     def _row(self, items: Numbers, values: NDArray[np.float32], kind: str) -> Row:
         """What `rows_of` gives for one query, without building a matrix."""
-        numbers, scores = weighted_rows(self.weights, items, values)
-        if kind != "seed":
-            return numbers, scores
-        kept = ~np.isin(numbers, items)
-        return numbers[kept], scores[kept]
+        return weighted_rows(self.weights, items, values, without=items if kind == "seed" else NONE)
 
     def arrays(self) -> Mapping[str, Array]:
         """The matrix and the one setting."""

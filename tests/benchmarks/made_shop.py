@@ -177,8 +177,8 @@ def fill_store(path: Path, size: ShopSize) -> None:
     connection.execute("PRAGMA cache_size = -262144")
     with connection:
         connection.execute(
-            f"{COUNT_SQL} INSERT INTO profiles "
-            "SELECT format('u:customer-%08d', n), NULL, 1, 1, ? FROM counted",
+            f"{COUNT_SQL} INSERT INTO profiles (person, personalization, analytics, consent_time) "
+            "SELECT format('u:customer-%08d', n), 1, 1, ?2 FROM counted",
             (size.customers, now - 90 * 86400),
         )
         connection.execute(
