@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -18,6 +18,7 @@ from recsys.evaluation import EvaluationRules
 from recsys.models import MODELS
 from recsys.objectives import Objective, primary_measure
 from recsys.placements import DEFAULT_PLACEMENTS, Placement, served_by
+from recsys.shop_settings import PlacementsConfig, SegmentsConfig, changed
 from recsys.social_proof import SocialProofConfig
 from recsys.weighting import Weighting
 from training.datasets import ImportOptions
@@ -34,8 +35,8 @@ class _Section(BaseModel):
 class BlendSearch(_Section):
     """How a blend's weights are chosen on the validation periods: coordinate ascent.
 
-    The objective is the mean over periods of `ndcg + recall` at the list length, of all items and,
-    with `new_items_share`, of items that are new to the customer.
+    The objective is the geometric mean over periods of `ndcg + recall` at the list length, of all
+    items and, to the power of `new_items_share`, of items that are new to the customer.
     """
 
     placements: tuple[str, ...] = ("for_you",)
@@ -188,8 +189,11 @@ class TrainingConfig(_Section):
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """The configuration in a YAML file; InvalidConfig names key, value and remedy."""
-    return read_yaml(path, TrainingConfig)
+    """The configuration in a YAML file, with the files that its recipe names in place of them.
+
+    InvalidConfig names key, value and remedy.
+    """
+    return read_yaml(path, TrainingConfig, prepare=_with_shop_files)
 
 
 def overridden(
@@ -216,7 +220,9 @@ def overridden(
         raise InvalidConfig(f"command line: {key}", first["input"], first["msg"]) from error
 
 
-def read_yaml(path: Path, model: type[Model]) -> Model:
+def read_yaml(
+    path: Path, model: type[Model], *, prepare: Callable[[Any], Any] | None = None
+) -> Model:
     """A YAML file as one pydantic class; InvalidConfig names the first bad key."""
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -226,9 +232,37 @@ def read_yaml(path: Path, model: type[Model]) -> Model:
         ) from error
     except yaml.YAMLError as error:
         raise InvalidConfig("--config", str(path), f"it is not valid YAML: {error}") from error
+    if prepare is not None:
+        content = prepare(content)
     try:
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
         raise InvalidConfig(f"{path}: {key or 'file'}", first["input"], first["msg"]) from error
+
+
+def _with_shop_files(content: Any) -> Any:
+    """`recipe.placements` and `popularity_by_segment.segments` may be the paths of files, as the
+    service takes them; here what they say stands instead."""
+    recipe = content.get("recipe") if isinstance(content, dict) else None
+    if not isinstance(recipe, dict):
+        return content
+    recipe = dict(recipe)
+    models = recipe.get("models", _every_family())
+    if isinstance(recipe.get("placements"), str):
+        changes = read_yaml(Path(recipe["placements"]), PlacementsConfig).placements
+        defaults = {one.name: one for one in served_by(DEFAULT_PLACEMENTS, models)}
+        placements, refused = changed(defaults, changes, models)
+        if refused:
+            raise InvalidConfig("recipe.placements", recipe["placements"], refused[0])
+        recipe["placements"] = tuple(placements.values())
+    by_segment = models.get("popularity_by_segment") if isinstance(models, dict) else None
+    if isinstance(by_segment, dict) and isinstance(by_segment.get("segments"), str):
+        told = read_yaml(Path(by_segment["segments"]), SegmentsConfig)
+        rules = [segment.model_dump(mode="json", exclude_unset=True) for segment in told.segments]
+        recipe["models"] = {
+            **models,
+            "popularity_by_segment": {**by_segment, "segments": rules},
+        }
+    return {**content, "recipe": recipe}
