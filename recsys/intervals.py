@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
+from scipy.special import ndtri
 
 Values = NDArray[np.float64]
 """One value per customer; NaN where the measure does not apply to that customer."""
@@ -84,3 +85,67 @@ def _resampled_means(
 
 def _ratio(sums: Values, counts: Values) -> Values:
     return np.divide(sums, counts, out=np.full_like(sums, np.nan), where=counts > 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Σ numerator / Σ denominator over customers, with its standard error; NaN where Σ is 0.
+
+    A mean per customer has denominators of 1. `spread` is the standard deviation per customer, so
+    that `error` = spread / √customers.
+    """
+
+    value: float
+    error: float
+    spread: float
+    customers: int
+
+    def interval(self, *, confidence: float = 0.95) -> tuple[float, float]:
+        """Two-sided, by the normal approximation."""
+        reach = _normal_quantile(confidence) * self.error
+        return self.value - reach, self.value + reach
+
+
+def ratio(numerators: Values, denominators: Values | None = None) -> Ratio:
+    """The ratio of two sums over customers by the delta method: a customer counts once, however
+    often they came.
+
+    R = Σn / Σd; Var R ≈ N / (N − 1) · Σ (nᵢ − R dᵢ)² / (Σd)².
+    Deng et al.: Applying the delta method in metric analytics, KDD 2018.
+    """
+    customers = len(numerators)
+    below = np.ones(customers) if denominators is None else np.asarray(denominators, np.float64)
+    total = float(below.sum())
+    if total <= 0:
+        return Ratio(float("nan"), float("nan"), float("nan"), customers)
+    value = float(numerators.sum()) / total
+    if customers < 2:
+        return Ratio(value, float("nan"), float("nan"), customers)
+    residuals = numerators - value * below
+    variance = customers / (customers - 1) * float((residuals**2).sum()) / total**2
+    error = float(np.sqrt(variance))
+    return Ratio(value, error, error * float(np.sqrt(customers)), customers)
+
+
+def difference(
+    ours: Ratio, theirs: Ratio, *, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """(ours − theirs, low, high) of two independent groups of customers."""
+    gap = ours.value - theirs.value
+    reach = _normal_quantile(confidence) * float(np.hypot(ours.error, theirs.error))
+    return gap, gap - reach, gap + reach
+
+
+def lift(ours: Ratio, theirs: Ratio, *, confidence: float = 0.95) -> tuple[float, float, float]:
+    """(ours / theirs − 1, low, high) by the delta method on the logarithm; NaN where one is 0."""
+    if not (ours.value > 0 and theirs.value > 0):
+        return float("nan"), float("nan"), float("nan")
+    gain = float(np.log(ours.value / theirs.value))
+    spread = float(np.hypot(ours.error / ours.value, theirs.error / theirs.value))
+    reach = _normal_quantile(confidence) * spread
+    low, middle, high = np.expm1([gain - reach, gain, gain + reach]).tolist()
+    return middle, low, high
+
+
+def _normal_quantile(confidence: float) -> float:
+    return float(ndtri((1.0 + confidence) / 2.0))
