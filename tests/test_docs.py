@@ -18,7 +18,9 @@ from starlette.applications import Starlette
 from typer.testing import CliRunner
 
 from recsys.bundle import save_bundle
+from recsys.placements import DEFAULT_PLACEMENTS, Placement
 from recsys.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.shop_settings import PlacementsConfig, SegmentsConfig
 from serving.app import ROUTES, build_app
 from serving.assembly import Worker
 from serving.config import ServingConfig
@@ -94,6 +96,17 @@ def test_the_readmes_table_names_every_command() -> None:
     assert named == known
 
 
+def test_the_readme_names_every_placement() -> None:
+    named = set(re.findall(r"^\| `(\w+)` \|", README, re.MULTILINE))
+    assert {one.name for one in DEFAULT_PLACEMENTS} - {"rerank"} <= named
+
+
+def test_the_placements_file_explains_every_key() -> None:
+    text = (ROOT / "configs" / "placements.yaml").read_text()
+    for key in Placement.model_fields:
+        assert re.search(rf"\b{key}\b", text), key
+
+
 def test_the_readme_names_every_configuration_file() -> None:
     shipped = {path.name for path in (ROOT / "configs").glob("*.yaml")}
     assert shipped == set(re.findall(r"`configs/([\w-]+\.yaml)`", README))
@@ -115,6 +128,8 @@ def test_the_readmes_make_targets_exist(target: str) -> None:
         ("preset-media.yaml", TrainingConfig),
         ("preset-sessions.yaml", TrainingConfig),
         ("serving.yaml", ServingConfig),
+        ("placements.yaml", PlacementsConfig),
+        ("segments.yaml", SegmentsConfig),
         ("demo.yaml", DemoConfig),
     ],
 )

@@ -201,6 +201,7 @@ def make_assortment(
             category=[CATEGORIES[category].department, CATEGORIES[category].name],
             brand=brand_names[brands[number]],
             price=round(float(prices[number]), 2),
+            list_price=round(float(prices[number]) * 1.25, 2) if number % 10 == 3 else None,
             available_from=(
                 datetime.fromtimestamp(float(opens[number]), opening.tzinfo)
                 if is_new[number]
