@@ -9,6 +9,7 @@ from datetime import timedelta
 import numpy as np
 from starlette.applications import Starlette
 
+from recsys.event_log import EventLog
 from recsys.store.sqlite import SQLiteStore
 from serving.answer_log import AnswerLog
 from serving.app import Parts, build_app, utc_now
@@ -17,6 +18,7 @@ from serving.config import ServingConfig
 from serving.engine import Engine
 from serving.event_writer import EventWriter
 from serving.monitoring import Monitoring
+from serving.privacy import Privacy
 from serving.security import Limits
 from serving.shop_files import ShopFiles
 
@@ -69,6 +71,12 @@ class Worker:
                 linger_seconds=config.commit_linger_ms / 1000,
             ),
             answers=AnswerLog(store, monitoring=monitoring, capacity=config.answer_log_queue),
+            privacy=Privacy(
+                store=store,
+                log=EventLog(config.workspace / "event_log"),
+                rejected=config.workspace / "rejected",
+                published=config.published_root,
+            ),
             monitoring=monitoring,
             tolerance=config.tolerance,
             request_seconds=config.request_seconds,

@@ -18,6 +18,16 @@ from serving.foreign_bodies import (
     GA4Request,
     SegmentRequest,
 )
+from serving.personal_schemas import (
+    EraseAnswer,
+    ExportAnswer,
+    ExportRequest,
+    FeedbackAnswer,
+    FeedbackRequest,
+    PersonRequest,
+    PreferencesAnswer,
+    PreferencesRequest,
+)
 from serving.schemas import (
     EventsAnswer,
     EventsRequest,
@@ -82,6 +92,36 @@ _BODIES: Final[dict[str, tuple[str, str, type, type]]] = {
         "Declared traits, customer group, account, consent.",
         ProfilesRequest,
         PutAnswer,
+    ),
+    "/v1/feedback": (
+        "post",
+        "What a person says of an item, a brand or a category; in force in the next answer.",
+        FeedbackRequest,
+        FeedbackAnswer,
+    ),
+    "/v1/preferences": (
+        "put",
+        "Interests, exclusions, the order that is wanted, personalisation off or on.",
+        PreferencesRequest,
+        PreferencesAnswer,
+    ),
+    "/v1/preferences/read": (
+        "post",
+        "The preferences on record.",
+        PersonRequest,
+        PreferencesAnswer,
+    ),
+    "/v1/privacy/export": (
+        "post",
+        "Everything that is held about a person, page by page.",
+        ExportRequest,
+        ExportAnswer,
+    ),
+    "/v1/privacy/erase": (
+        "post",
+        "Removes everything that is held about a person; the answer is a receipt.",
+        PersonRequest,
+        EraseAnswer,
     ),
 }
 _READS: Final[dict[str, str]] = {
