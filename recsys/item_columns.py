@@ -36,6 +36,8 @@ Scalar = str | float | bool
 Value = Scalar | tuple[str, ...] | None
 Test = Scalar | NameTest | PathTest | ValueTest
 
+COLUMNS: Final = ("category", "brand", "kind", "price", "stock")
+AMOUNTS: Final = ("price", "stock")
 PREPARED_ATTRIBUTES: Final = 30
 MASK_BYTES: Final = 32 * 1024 * 1024
 """How much the kept masks may take; the oldest go first."""
@@ -99,16 +101,17 @@ class ItemColumns:
         self._vocabulary = vocabulary
         self._columns: dict[str, _Column] = {}
         self._amounts: dict[str, NDArray[np.float64]] = {}
-        self._masks: dict[bytes, Mask] = {}
+        self._masks: dict[bytes, tuple[Mask, frozenset[str]]] = {}
         self._families: _Families | None = None
         self._all_products: bool | None = None
 
     def prepare(self) -> None:
         """Makes the columns that rules are most likely to ask for, so that no request waits."""
-        for name in ("category", "brand", "kind"):
-            self._column(name)
-        for name in ("price", "stock"):
-            self._amount_column(name)
+        for name in COLUMNS:
+            if name in AMOUNTS:
+                self._amount_column(name)
+            else:
+                self._column(name)
         attributes = Counter(name for item in self._items for name in item.attributes)
         for name, _ in attributes.most_common(PREPARED_ATTRIBUTES):
             self._column(ATTRIBUTE + name)
@@ -117,13 +120,14 @@ class ItemColumns:
     def mask(self, where: Where) -> Mask:
         """Which items fulfil the condition; read-only."""
         text = _encoder.encode(where)
-        found = self._masks.get(text)
-        if found is None:
-            found = self._evaluated(where)
-            found.setflags(write=False)
-            while self._masks and len(self._masks) * len(found) > MASK_BYTES:
-                self._masks.pop(next(iter(self._masks)))
-            self._masks[text] = found
+        kept = self._masks.get(text)
+        if kept is not None:
+            return kept[0]
+        found = self._evaluated(where)
+        found.setflags(write=False)
+        while self._masks and len(self._masks) * len(found) > MASK_BYTES:
+            self._masks.pop(next(iter(self._masks)))
+        self._masks[text] = found, _columns_of(where)
         return found
 
     def codes(self, attribute: str, *, depth: int | None = None) -> Codes:
@@ -156,19 +160,33 @@ class ItemColumns:
         return families.of if families.members else None
 
     def with_changes(self, items: Sequence[Item], changed: Sequence[int]) -> ItemColumns:
-        """The columns after the items at these row numbers were replaced; `items` are all items."""
+        """The columns after the items at these row numbers were replaced; `items` are all items.
+
+        What the change does not touch is shared: new stock leaves brands and their masks as they
+        are.
+        """
         after = ItemColumns(items, self._vocabulary)
+        replaced = [(self._items[number], items[number]) for number in changed]
+        touched = set()
         for name, column in dict(self._columns).items():
-            patched = column.copy()
-            patched.put(changed, map(_reader(name), (items[number] for number in changed)))
-            after._columns[name] = patched
+            reader = _reader(name)
+            if all(reader(old) == reader(new) for old, new in replaced):
+                after._columns[name] = column
+                continue
+            touched.add(name)
+            after._columns[name] = patched = column.copy()
+            patched.put(changed, (reader(new) for _, new in replaced))
         for name, amounts in dict(self._amounts).items():
-            patched_amounts = amounts.copy()
-            patched_amounts[list(changed)] = [
-                _amount(getattr(items[number], name)) for number in changed
-            ]
-            after._amounts[name] = patched_amounts
-        if all(items[n].variant_of == self._items[n].variant_of for n in changed):
+            if all(getattr(old, name) == getattr(new, name) for old, new in replaced):
+                after._amounts[name] = amounts
+                continue
+            touched.add(name)
+            after._amounts[name] = amounts = amounts.copy()
+            amounts[list(changed)] = [_amount(getattr(new, name)) for _, new in replaced]
+        for text, (mask, names) in list(self._masks.items()):
+            if names.isdisjoint(touched):
+                after._masks[text] = mask, names
+        if all(old.variant_of == new.variant_of for old, new in replaced):
             after._families = self._families
         return after
 
@@ -295,6 +313,15 @@ def _reader(name: str) -> Callable[[Item], Value]:
     if name == "brand":
         return lambda item: item.brand
     return lambda item: item.kind
+
+
+def _columns_of(where: Where) -> frozenset[str]:
+    """The columns that a condition looks at; ids never change."""
+    names: set[str] = set()
+    for part in (where, *(where.any or ()), *(where.none or ())):
+        names |= {name for name in COLUMNS if getattr(part, name) is not None}
+        names |= {ATTRIBUTE + name for name in part.attributes}
+    return frozenset(names)
 
 
 def _key(value: object) -> object:

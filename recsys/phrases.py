@@ -164,6 +164,7 @@ SOURCE_CODES: Final[Mapping[str, str]] = {
     "exploration": "new",
     "engine": "listed",
     "catalog": "in_catalog",
+    "pinned": "chosen_by_shop",
 }
 """Source → the code of what it says where it has no evidence of its own; of any other, `taste`."""
 
@@ -197,6 +198,7 @@ DUTCH_SOURCES: Final[Mapping[str, str]] = {
     "exploration": "nieuw in de winkel",
     "engine": "in de volgorde die is gestuurd",
     "catalog": "uit het assortiment",
+    "pinned": "gekozen door de winkel",
 }
 """Source → where an item came from; the English words stand with the families in MODELS."""
 

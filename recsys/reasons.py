@@ -50,6 +50,7 @@ _TELLING: Final = tuple(KIND_NUMBER[kind] for kind in _SAID)
 _ENGLISH_SOURCES: Final = {
     "engine": "in the order that was sent",
     "catalog": "from the catalogue",
+    "pinned": "chosen by the shop",
     "exploration": "new in the shop",
 }
 

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.catalog import Catalog, Item
@@ -118,6 +119,16 @@ def test_a_changed_item_is_matched_by_what_it_is_now(shelf: Shelf) -> None:
     assert [matching(shelf, **condition) for condition in asked] == before
 
 
+def test_new_stock_leaves_the_masks_of_other_attributes(shelf: Shelf) -> None:
+    of_brand, of_stock = where(brand="Fern"), where(stock={"min": 10})
+    masks = [shelf.columns.mask(one) for one in (of_brand, of_stock)]
+    put = msgspec.structs.replace(ITEMS[2], stock=1.0)
+    changed = shelf.with_changes([put], revision=1).columns
+    assert changed.mask(of_brand) is masks[0]
+    assert not changed.mask(of_stock).any()
+    assert masks[1].any()
+
+
 def test_a_mask_is_made_once_and_cannot_be_written(shelf: Shelf) -> None:
     mask = shelf.columns.mask(where(brand="Fern"))
     assert shelf.columns.mask(where(brand="Fern")) is mask
@@ -178,6 +189,20 @@ def test_a_configuration_class_takes_rules_and_gives_them_back() -> None:
     assert again == read
     with pytest.raises(ValidationError, match=r"rules\[0\].filter.price: .*unknown field `mux`"):
         Shown.model_validate({"rules": [{"filter": {"price": {"mux": 1}}}]})
+
+
+def test_rules_are_written_in_yaml_as_in_json() -> None:
+    text = """
+    - name: advent
+      from: 2026-11-29T00:00:00Z
+      until: 2026-12-25 00:00:00+01:00
+      boost: [{where: {category: Gifts, price: {max: 25}}, factor: 2}]
+      pin: [{item_id: "0", position: 0}]
+    """
+    (rule,) = parse_rules(yaml.safe_load(text))
+    assert rule.boost[0].where == where(category="Gifts", price={"max": 25})
+    assert rule.in_force(datetime(2026, 12, 24, 22, 59, tzinfo=UTC))
+    assert not rule.in_force(datetime(2026, 12, 24, 23, tzinfo=UTC))
 
 
 def test_a_rule_holds_from_its_first_moment_until_its_last(shelf: Shelf) -> None:
