@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -27,11 +28,20 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
     share: Annotated[float, msgspec.Meta(ge=0, le=1)] = 1.0
 
 
+class Experiment(msgspec.Struct, frozen=True, kw_only=True):
+    """What the variants are served for. Its id keys the split, so that the next experiment deals
+    the persons anew."""
+
+    id: str
+    started_at: datetime
+
+
 class Publication(msgspec.Struct, frozen=True, kw_only=True):
     """What is served now; `previous` is the champion's version before, for rollback."""
 
     variants: list[Variant]
     previous: str | None = None
+    experiment: Experiment | None = None
 
     @property
     def champion(self) -> Variant:

@@ -142,7 +142,8 @@ class BundleSource:
                             or self._files.over(self._published[variant.bundle.model_version]),
                         )
                         for variant in self.current.variants
-                    )
+                    ),
+                    self.current.experiment,
                 )
         return True
 
@@ -168,7 +169,8 @@ class BundleSource:
                         shelf=variant.shelf.with_changes(changes.items, revision=changes.revision),
                     )
                     for variant in serving.variants
-                )
+                ),
+                serving.experiment,
             )
             return True
 
@@ -206,7 +208,8 @@ class BundleSource:
                         shelf=_live_shelf(bundle, items, revision),
                     )
                     for variant, bundle in bundles
-                )
+                ),
+                publication.experiment,
             )
             self._revision = revision
             self._published = {bundle.model_version: bundle for _, bundle in bundles}

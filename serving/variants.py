@@ -11,6 +11,7 @@ from numpy.random import Generator
 
 from recsys.bundle import Bundle
 from recsys.catalog import Item
+from recsys.publication import Experiment
 from recsys.shelf import Shelf
 
 
@@ -29,11 +30,15 @@ class Serving:
     """Everything that one request is answered from. Immutable; a swap replaces it whole."""
 
     variants: tuple[ServedVariant, ...]
+    experiment: Experiment | None = None
 
     @cached_property
     def split_key(self) -> bytes:
-        """The key of the hash: the variants' names, so that a nightly refit moves nobody."""
-        return hashlib.sha256("\n".join(self.model_versions).encode()).digest()[:16]
+        """The key of the hash: the experiment's id, else the variants' names; never the versions,
+        so that a nightly refit moves nobody."""
+        running = self.experiment
+        told = "\n".join(self.model_versions) if running is None else running.id
+        return hashlib.sha256(told.encode()).digest()[:16]
 
     @cached_property
     def model_versions(self) -> Mapping[str, str]:

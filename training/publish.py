@@ -261,7 +261,8 @@ def _with_variant(
         variants.append(new)
     else:
         variants[variants.index(known)] = new
-    return Publication(variants=variants, previous=previous)
+    running = None if old is None else old.experiment
+    return Publication(variants=variants, previous=previous, experiment=running)
 
 
 def _whole(directory: Path) -> bool:

@@ -262,6 +262,10 @@ class Store(Protocol):
         """The answers given in [since, until), oldest first."""
         ...
 
+    def waiting(self) -> list[Event]:
+        """The events that are not in the event log yet, in the order of their arrival."""
+        ...
+
     def archive(self, log: EventLog) -> int:
         """Copies events not yet archived into the log, each exactly once; gives their number.
 

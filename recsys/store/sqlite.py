@@ -242,6 +242,11 @@ class SQLiteStore:
         )
         return [_answers.decode(body) for (body,) in found]
 
+    def waiting(self) -> list[Event]:
+        """The events that are not in the event log yet, in the order of their arrival."""
+        found = self._read("SELECT body FROM waiting ORDER BY seq")
+        return [_events.decode(body) for (body,) in found]
+
     def archive(self, log: EventLog) -> int:
         """Copies events not yet archived into the log, each exactly once; gives their number.
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from recsys.bundle import Bundle
+from recsys.publication import Experiment
 from recsys.shelf import Shelf
 from serving.variants import ServedVariant, Serving
 
@@ -29,6 +31,21 @@ def test_a_person_keeps_the_variant_in_every_worker_and_after_a_refit(bundle: Bu
             for seed, each in enumerate([serving, serving, another_worker])
         }
         assert len(names) == 1
+
+
+def test_another_experiment_deals_the_persons_anew(bundle: Bundle) -> None:
+    before = split(bundle, champion=0.5, challenger=0.5)
+    first, second = (
+        replace(before, experiment=Experiment(id=id, started_at=bundle.manifest.as_of))
+        for id in ("spring", "summer")
+    )
+    rng = np.random.default_rng(0)
+    keys = [f"u:{n}" for n in range(400)]
+    same = sum(
+        first.variant_of(key, rng=rng).name == second.variant_of(key, rng=rng).name for key in keys
+    )
+    # Five standard deviations of a fair coin thrown 400 times.
+    assert abs(same - 200) < 50
 
 
 @pytest.mark.parametrize("known", [True, False])

@@ -218,3 +218,13 @@ def test_in_whatever_order_events_arrive_history_and_training_name_the_same_pers
         trained = dict(connection.sql("SELECT item_id, person FROM item_events").fetchall())
     assert stored == trained
     store.close()
+
+
+def test_what_is_not_archived_yet_waits_in_the_order_of_arrival(
+    store: Store, event: Make, tmp_path: Path
+) -> None:
+    late, early = event(minute=2, items=["tea"]), event(minute=1, items=["mug"])
+    put(store, late, early)
+    assert [one.event_id for one in store.waiting()] == [late.event_id, early.event_id]
+    store.archive(EventLog(tmp_path / "log"))
+    assert store.waiting() == []
