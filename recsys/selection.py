@@ -213,7 +213,9 @@ def _looked_up(numbers, scores, asked):  # type: ignore[no-untyped-def]
     for index in range(len(asked)):
         number = asked[index]
         if number < before:
-            place = np.searchsorted(numbers, number)
+            place = np.searchsorted(numbers[:place], number)
+        elif place + 8 < len(numbers) and numbers[place + 8] < number:
+            place += np.searchsorted(numbers[place:], number)
         before = number
         while place < len(numbers) and numbers[place] < number:
             place += 1

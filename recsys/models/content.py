@@ -20,7 +20,7 @@ from recsys.catalog import Item
 from recsys.errors import BundleError
 from recsys.ids import NONE, Numbers, Vocabulary
 from recsys.models.item_words import category_nodes, price_steps, title_words
-from recsys.models.neighbour_kernel import weighted_rows
+from recsys.models.neighbour_kernel import row_products, weighted_rows
 from recsys.models.neighbours import work
 from recsys.models.saved_arrays import (
     array_of,
@@ -32,7 +32,6 @@ from recsys.models.saved_arrays import (
 )
 from recsys.models.sparse_scores import (
     Row,
-    RowScorer,
     SparseScorer,
     largest_first,
     origins,
@@ -40,7 +39,7 @@ from recsys.models.sparse_scores import (
     stacked,
     without,
 )
-from recsys.query import Array, Contributions, Mask, Query, ScoredItems, Scorer
+from recsys.query import Array, Contributions, Mask, Query, ScoredItems, Scorer, Scores
 from recsys.top_n import top_n_of
 from recsys.training_data import TrainingData
 
@@ -104,8 +103,7 @@ class ContentModel:
             return largest_first(shares(items, weights * (self.vectors[items] @ target), kind=kind))
 
         if len(queries) == 1:
-            rows = [self._row(*starting[0])]
-            return RowScorer(n_items=self.vectors.shape[0], rows=rows, contributions=contributions)
+            return _SingleScorer(self, *starting[0], contributions)
         wanted = self._wanted([(items, weights) for items, weights, _ in starting])
         return self._scorer(wanted, dropped, contributions)
 
@@ -126,16 +124,14 @@ class ContentModel:
         dropped = [NONE] * vectors.shape[0]
         return self._scorer(vectors, dropped, lambda _row, _item: ()).retrieve(n, eligible)
 
-    def _row(self, items: Numbers, weights: NDArray[np.float32], kind: str) -> Row:
-        """What `_scorer` gives for one query, without building a matrix."""
+    def wanted_by(self, items: Numbers, weights: NDArray[np.float32]) -> Row:
+        """One query's row of `_wanted`, without building a matrix."""
         weights = weights / np.float32(max(float(weights.sum()), 1e-30))
         features, wanted = weighted_rows(self.vectors, items, weights)
         if len(features) > self.max_query_features:
             best = top_n_of(features, wanted, self.max_query_features)
-            features, wanted = best.numbers, best.scores
-        return weighted_rows(
-            self.postings, features, wanted, without=items if kind == "seed" else NONE
-        )
+            return best.numbers, best.scores
+        return features, wanted
 
     def _wanted(self, origins_of: Sequence[tuple[Numbers, NDArray[np.float32]]]) -> csr_array:
         """Weighted mean vectors, queries × features, only the heaviest features kept."""
@@ -198,6 +194,46 @@ class ContentModel:
             vectors=vectors,
             max_query_features=int(setting_of(arrays, "max_query_features")),
         )
+
+
+class _SingleScorer:
+    """What `_scorer` gives for one query: few items are scored by their own vectors, and only
+    `retrieve` walks through all that share a feature."""
+
+    def __init__(
+        self,
+        model: ContentModel,
+        items: Numbers,
+        weights: NDArray[np.float32],
+        kind: str,
+        contributions: Callable[[int, int], Contributions],
+    ) -> None:
+        self._model = model
+        self._dropped = items if kind == "seed" else NONE
+        self._wanted = model.wanted_by(items, weights)
+        self._contributions = contributions
+
+    def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
+        """The best n among the eligible items."""
+        row = weighted_rows(self._model.postings, *self._wanted, without=self._dropped)
+        return [top_n_of(*row, n, allow=eligible)]
+
+    def score(self, items: Sequence[Numbers]) -> list[Scores]:
+        """One score per item asked for; NaN where an item shares no feature."""
+        features, weights = self._wanted
+        wanted = np.zeros(len(self._model.features))
+        wanted[features] = weights
+        (asked,) = items
+        scores = row_products(self._model.vectors, asked, wanted).astype(np.float32)
+        scores[scores <= 0] = np.nan
+        if len(self._dropped):
+            scores[np.isin(asked, self._dropped)] = np.nan
+        return [scores]
+
+    def explain(self, row: int, item: int) -> Contributions:
+        """What made the score of an item."""
+        (score,) = self.score([np.array([item], np.int32)])
+        return self._contributions(row, item) if np.isfinite(score[0]) else ()
 
 
 def fit_content(
