@@ -23,6 +23,7 @@ __all__ = ["Judge", "Period", "ascend", "choose_blend", "hidden_by"]
 STEPS = (0.5, 0.2)
 LEAST_GAIN = 1e-4
 LEAST_SHARE = 0.01
+LEAST_VALUE = 1e-9
 
 Weights = NDArray[np.float64]
 
@@ -79,9 +80,11 @@ def choose_blend(
 
 @dataclass(frozen=True, slots=True)
 class Judge:
-    """What a blend is worth beside the one that it started from.
+    """What a blend is worth beside the one that it started from: a geometric mean of its gains.
 
-    `start` holds each period's recall@n + NDCG@n of all items and of items new to the customer.
+    A percent counts the same whether a measure is high or low, and what is chosen does not depend
+    on where it started: an arithmetic mean would favour the measure that began low. `start` holds
+    each period's recall@n + NDCG@n of all items and of items new to the customer.
     """
 
     tables: tuple[CandidateTable, ...]
@@ -97,18 +100,19 @@ class Judge:
         return cls(tuple(tables), tuple(measured), new_items_share)
 
     def value(self, scores: Sequence[Parts]) -> float:
-        """Mean over the periods of (1 − share) · all / start + share · new / start.
+        """Geometric mean over the periods of (all / start)^(1 − share) · (new / start)^share.
 
         `scores` may be of the first periods only.
         """
-        return float(np.mean([self.of_period(place, one) for place, one in enumerate(scores)]))
+        values = [self.of_period(place, one) for place, one in enumerate(scores)]
+        return float(np.exp(np.mean(np.log(np.maximum(values, LEAST_VALUE)))))
 
     def of_period(self, place: int, scores: Parts) -> float:
         """The value in one period."""
         found, base = self.tables[place].measure(scores), self.start[place]
         whole, unseen = (_relative(value, was) for value, was in zip(found, base, strict=True))
         share = self.new_items_share if base[1] > 0 else 0.0
-        return (1.0 - share) * whole + share * unseen
+        return float(whole ** (1.0 - share) * unseen**share)
 
 
 def ascend(

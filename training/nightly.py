@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from recsys.bundle import Bundle, load_bundle, save_bundle
 from recsys.data_checks import Check, Status, check_log, worst
@@ -74,7 +75,8 @@ def run(
     refuse_personal_rows(config.recipe)
     steps = Steps(console, status=workspace.nightly_status)
     recipe = config.recipe
-    with FileLock(workspace.nightly_lock).hold():
+    # BLAS over a customer's few items gains nothing from threads, which wait for each other.
+    with FileLock(workspace.nightly_lock).hold(), threadpool_limits(1, "blas"):
         tracking = Tracking.of(workspace)
         for mended in recover(tracking, workspace, config):
             steps.say(mended)

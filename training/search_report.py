@@ -92,6 +92,8 @@ def winning_config(config: TrainingConfig, standing: Standing, *, ranker: bool) 
             "models": models,
             "placements": placements,
             "ranker": second_stage,
+            "customer_rows": recipe.customer_rows
+            or any(MODELS[name].model.holds_personal_rows for name in models),
         }
     )
     return config.model_copy(update={"recipe": found})

@@ -13,6 +13,7 @@ from datetime import datetime
 from pathlib import Path
 
 from rich.console import Console
+from threadpoolctl import threadpool_limits
 
 from recsys.errors import InsufficientData, InvalidConfig
 from recsys.event_log import EventLog
@@ -25,7 +26,7 @@ from training.lock import FileLock
 from training.revision import code_revision
 from training.search import Deadline, Search, Studies
 from training.search_report import Found, Tried, explain, log_search, winning_config, write_config
-from training.search_space import SearchRules, weighting_space
+from training.search_space import weighting_space
 from training.source import Source, read_source
 from training.steps import Bar, Steps
 from training.tracking import Tracking
@@ -57,7 +58,8 @@ def run(
     workspace = Workspace(config.workspace)
     workspace.create()
     steps = Steps(console)
-    with FileLock(workspace.search_lock).hold():
+    # BLAS over a customer's few items gains nothing from threads, which wait for each other.
+    with FileLock(workspace.search_lock).hold(), threadpool_limits(1, "blas"):
         tracking = Tracking.of(workspace)
         tracking.close_stale_runs()
         with steps.step("read"):
@@ -158,8 +160,8 @@ def _open(
 
 def _given(config: TrainingConfig, placement: Placement) -> Standing:
     """The recipe's own blend, and every family beside it that may be tried, with weight 0."""
-    rules, recipe = config.search, config.recipe
-    allowed = [name for name in MODELS if _allowed(name, rules)]
+    recipe = config.recipe
+    allowed = [name for name in MODELS if _allowed(name, config)]
     names = dict.fromkeys([*placement.models, *allowed])
     whole = sum(placement.blend.values())
     return Standing(
@@ -170,10 +172,12 @@ def _given(config: TrainingConfig, placement: Placement) -> Standing:
     )
 
 
-def _allowed(name: str, rules: SearchRules) -> bool:
+def _allowed(name: str, config: TrainingConfig) -> bool:
+    rules = config.search
     if rules.families is not None:
         return name in rules.families
-    return rules.customer_rows or not MODELS[name].model.holds_personal_rows
+    allowed = rules.customer_rows or config.recipe.customer_rows
+    return allowed or not MODELS[name].model.holds_personal_rows
 
 
 def _placement(config: TrainingConfig) -> Placement:

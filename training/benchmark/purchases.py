@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from recsys.evaluation import EvaluationRules, Report, evaluate
 from recsys.event_log import EventLog
@@ -60,7 +61,9 @@ def measure_purchases(
             Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
         )
         chosen_recipe = recipe or _default(source, cuts, for_purchases)
-        return _measured(source, cuts, chosen_recipe, budget=budget, steps=steps), (
+        with threadpool_limits(1, "blas"):
+            outcome = _measured(source, cuts, chosen_recipe, budget=budget, steps=steps)
+        return outcome, (
             f"{source.events:,} events, {len(source.items):,} items, test from {split:%Y-%m-%d}"
         )
 
