@@ -138,7 +138,8 @@ def _page(placements: Sequence[Body], or_else: Sequence[str]) -> Recommendations
     lists = []
     taken: set[str] = set()
     for place in placements:
-        hidden = taken.union(place.get("items", ()), place.get("exclude", ()))
+        excluded = place.get("exclude", ())
+        hidden = taken.union(place.get("items", ()), excluded if isinstance(excluded, list) else ())
         ids = [id for id in dict.fromkeys(or_else) if id not in hidden][: place.get("k", 10)]
         taken.update(ids)
         shown = [
@@ -147,9 +148,13 @@ def _page(placements: Sequence[Body], or_else: Sequence[str]) -> Recommendations
             )
             for position, id in enumerate(ids)
         ]
-        level = "everybody" if ids else None
         lists.append(
-            PlacementAnswer(placement=place.get("placement", ""), level=level, items=shown)
+            PlacementAnswer(
+                placement=place.get("placement", ""),
+                level="everybody" if ids else None,
+                fallback=AWAY if ids else None,
+                items=shown,
+            )
         )
     return RecommendationsAnswer(
         recommendation_id="", model_version=AWAY, variant=AWAY, degraded=True, placements=lists
