@@ -21,7 +21,7 @@ from recsys.event_log import EventLog, rows
 from recsys.events import Event
 from recsys.ids import Numbers, Vocabulary
 from recsys.log_views import open_log
-from recsys.store import LoggedAnswer
+from recsys.store import LoggedAnswer, Store
 
 CLOCKS: Final = 300.0
 """Seconds by which a shop's clock may be behind the service's."""
@@ -118,6 +118,29 @@ def attribute(
         placement_names=placement_names,
         variant_names=variant_names,
         version_names=version_names,
+    )
+
+
+def read_attributed(
+    store: Store,
+    log: EventLog,
+    *,
+    since: datetime,
+    until: datetime,
+    rules: AttributionRules | None = None,
+) -> Attributed:
+    """What followed from the answers that the store logged in [since, until), from the event log
+    and from what waits to go there. Nothing is written."""
+    # Read before the log: what is archived meanwhile is then told twice, and counted once.
+    waiting = store.waiting()
+    return attribute(
+        log,
+        store.answers(since=since, until=until),
+        since=since,
+        until=until,
+        waiting=waiting,
+        denied=store.denied(),
+        rules=rules,
     )
 
 
