@@ -167,6 +167,7 @@ class Diversity(_Part, frozen=True):
             raise ValueError("depth counts levels of a category; leave it out for anything else")
 
 
+Boosts = Annotated[list[Boost], Meta(max_length=20)]
 Excluded = Annotated[list[Id], Meta(max_length=1000)] | Where
 
 
@@ -176,7 +177,7 @@ class Rules(_Part, frozen=True):
 
     filter: Where | None = None
     exclude: Excluded = []
-    boost: Annotated[list[Boost], Meta(max_length=20)] = []
+    boost: Boosts = []
     pin: Annotated[list[Pin], Meta(max_length=20)] = []
     quota: Annotated[list[Quota], Meta(max_length=10)] = []
     diversity: Annotated[list[Diversity], Meta(max_length=10)] = []

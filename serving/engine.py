@@ -20,6 +20,7 @@ from recsys.phrases import Language
 from recsys.placements import Placement
 from recsys.query import Listed, Query
 from recsys.reasons import Voice, reasons, source_words
+from recsys.rules import Rule
 from recsys.store import LoggedAnswer, Store
 from serving.answer_record import ranking_level, record_of_list, record_of_ranking
 from serving.bundle_source import RERANK
@@ -144,12 +145,15 @@ class Engine:
         if request.query is not None:
             query = replace(query, context=replace(query.context, search_term=request.query))
         listed = _listed(request.items, variant)
-        words = words_about(rules_of(permitted, said), listed.items, variant.shelf)
-        refused = np.concatenate([query.refused, words.refused])
-        query = replace(query, listed=listed, refused=refused)
         placement = variant.bundle.placement(RERANK)
         if placement is None:
             raise invalid("placement", RERANK, "the served bundle cannot rerank; train it so")
+        rules = [rule for rule in placement.rules if rule.in_force(now)]
+        if request.boost:
+            rules.append(Rule(boost=request.boost))
+        words = words_about([*rules, *rules_of(permitted, said)], listed.items, variant.shelf)
+        refused = np.concatenate([query.refused, words.refused])
+        query = replace(query, listed=listed, refused=refused)
         if permitted.known.preferences.order == "shop":
             placement = in_order_of_the_shop(placement)
         (ranking,) = rerank(

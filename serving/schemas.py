@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from recsys.events import Country, Id, Text, Word
 from recsys.phrases import Language
-from recsys.rules import Rules
+from recsys.rules import Boosts, Rules
 
 ItemField = Literal["title", "price", "list_price", "brand", "category", "kind", "attributes"]
 ItemIds = Annotated[list[Id], Meta(max_length=1000)]
@@ -85,11 +85,12 @@ class RerankItem(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 
 class RerankRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A list to put into the person's own order."""
+    """A list to put into the person's own order; `boost` lifts and buries, and no item is lost."""
 
     user: User = User()
     items: Annotated[list[RerankItem], Meta(min_length=1, max_length=MAX_ITEMS)]
     query: Text | None = None
+    boost: Boosts = []
     consent: RequestConsent | None = None
     context: RequestContext = RequestContext()
     language: Language | None = None

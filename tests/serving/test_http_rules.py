@@ -121,6 +121,23 @@ def test_a_boost_lifts_and_a_factor_below_one_buries(service: Service) -> None:
     assert first not in ids(service, k=5, boost=[{"where": {"item_id": first}, "factor": 0.001}])
 
 
+def test_boosts_hold_in_a_list_that_is_sent_and_no_item_is_lost(service: Service) -> None:
+    sent = ["coffee-04", "tea-05", "nobody-knows-it", "coffee-06", "tea-07"]
+
+    def order(**options: Any) -> list[str]:
+        body = {"items": [{"item_id": id} for id in sent], **options}
+        answer = httpx.post(f"{service.url}/v1/rerank", json=body)
+        assert answer.status_code == 200, answer.text
+        return [item["item_id"] for item in answer.json()["items"]]
+
+    tea = {"category": "Drinks > Tea"}
+    assert order()[0] == "coffee-04"
+    assert set(order(boost=[{"where": tea, "factor": 100}])[:2]) == {"tea-05", "tea-07"}
+    buried = order(boost=[{"where": tea, "factor": 0.001}])
+    assert set(buried[-2:]) == {"tea-05", "tea-07"}
+    assert sorted(buried) == sorted(sent)
+
+
 def test_a_pin_puts_an_item_where_it_is_told(service: Service) -> None:
     pinned = items(service, k=4, pin=[{"item_id": "tea-07", "position": 2}])
     assert pinned[2]["item_id"] == "tea-07"
