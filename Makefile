@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE = 1
 export UV_LINK_MODE ?= copy
 
-.PHONY: demo test check bench serve lint types contracts lock clean
+.PHONY: demo test check fuzz bench serve lint types contracts lock clean
 
 demo: $(READY)  ## the whole product on a synthetic shop; ONCE=1 stops by itself
 	$(BIN)/recsys demo --config configs/demo.yaml $(if $(ONCE),--once)
@@ -17,6 +17,9 @@ test: $(READY)  ## all tests
 	$(BIN)/pytest --numprocesses=auto --dist=loadfile
 
 check: lint types contracts test  ## what continuous integration runs
+
+fuzz: $(READY)  ## 5,000 made-up requests against a running service, held against /openapi.json
+	RECSYS_FUZZ_CASES=5000 $(BIN)/pytest tests/serving/test_http_described.py
 
 bench: $(READY)  ## timings and sizes against named peers; writes build/bench.json
 	$(BIN)/python -m tests.benchmarks
