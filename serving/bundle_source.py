@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -24,13 +24,14 @@ from recsys.operations import recommend, rerank
 from recsys.publication import Publication, Variant, bundle_directory, read_publication
 from recsys.query import Context, History, Listed, Query
 from recsys.shelf import Shelf
-from recsys.store import Store
+from recsys.store import Forgotten, Store
 from serving.monitoring import Monitoring
 from serving.shop_files import ShopFiles
 from serving.variants import ServedVariant, Serving
 
 logger = logging.getLogger(__name__)
 
+NOBODY_FORGOTTEN = Forgotten(-1, np.empty(0, np.uint64))
 RERANK = "rerank"
 """The placement that orders a given list."""
 
@@ -71,7 +72,10 @@ class BundleSource:
         self._polling = polling
         self._stopwatch = stopwatch
         self._files = files or ShopFiles(monitoring=monitoring)
+        self._whole: dict[str, Bundle] = {}
         self._published: dict[str, Bundle] = {}
+        """What is in `_whole`, without the rows of who is forgotten."""
+        self._forgotten = NOBODY_FORGOTTEN
         self._publication: Publication | None = None
         self._refusal: _Refusal | None = None
         self._revision = 0
@@ -87,6 +91,7 @@ class BundleSource:
             (self.follow_pointer, self._polling.bundle),
             (self.follow_files, self._polling.bundle),
             (self.follow_catalog, self._polling.catalog),
+            (self.follow_forgotten, self._polling.catalog),
         ):
             thread = threading.Thread(
                 target=self._repeat, args=(follow, seconds), name=follow.__name__, daemon=True
@@ -134,16 +139,19 @@ class BundleSource:
         with self._swapping:
             self._files.take(settings)
             if self.current is not None:
-                self.current = Serving(
-                    tuple(
-                        replace(
-                            variant,
-                            bundle=bundles.get(variant.bundle.model_version)
-                            or self._files.over(self._published[variant.bundle.model_version]),
-                        )
+                # What was swapped or forgotten meanwhile gets the settings as well.
+                ready = {
+                    version: bundles[version]
+                    if published.get(version) is bundle
+                    else self._files.over(bundle)
+                    for version, bundle in self._published.items()
+                }
+                self.current = replace(
+                    self.current,
+                    variants=tuple(
+                        replace(variant, bundle=ready[variant.bundle.model_version])
                         for variant in self.current.variants
                     ),
-                    self.current.experiment,
                 )
         return True
 
@@ -174,6 +182,45 @@ class BundleSource:
             )
             return True
 
+    def follow_forgotten(self) -> bool:
+        """Leaves the stored rows of whoever was erased or refuses out of what is served; True where
+        the store had news of them.
+
+        Bundles without rows of customers, which is most of them, ask nothing.
+        """
+        with self._swapping:
+            if not any(bundle.manifest.kept_local for bundle in self._whole.values()):
+                return False
+            try:
+                forgotten = self._store.forgotten(since=self._forgotten.revision)
+            except StoreError as error:
+                self._monitoring.store_failures.labels("forgotten").inc()
+                logger.warning("Who was erased cannot be read: %s", error)
+                return False
+            if forgotten is None:
+                return False
+            self._forgotten = forgotten
+            before = self._published
+            self._published = {
+                version: bundle.without(forgotten.owners)
+                for version, bundle in self._whole.items()
+            }
+            if self.current is None or all(
+                self._published[version] is bundle for version, bundle in before.items()
+            ):
+                return True
+            self.current = replace(
+                self.current,
+                variants=tuple(
+                    replace(
+                        variant,
+                        bundle=self._files.over(self._published[variant.bundle.model_version]),
+                    )
+                    for variant in self.current.variants
+                ),
+            )
+            return True
+
     def _repeat(self, follow: Callable[[], bool], seconds: float) -> None:
         while not self._stopping.wait(seconds):
             try:
@@ -183,7 +230,7 @@ class BundleSource:
                 logger.exception("%s failed and is tried again", follow.__name__)
 
     def _load(self, publication: Publication) -> tuple[tuple[Variant, Bundle], ...]:
-        loaded = dict(self._published)
+        loaded = dict(self._whole)
         chosen = []
         for variant in publication.variants:
             if variant.share <= 0:
@@ -198,13 +245,18 @@ class BundleSource:
 
     def _swap(self, publication: Publication, bundles: tuple[tuple[Variant, Bundle], ...]) -> None:
         with self._swapping:
+            whole = {bundle.model_version: bundle for _, bundle in bundles}
+            forgotten = self._whose_rows_to_leave(whole)
+            published = {
+                version: bundle.without(forgotten.owners) for version, bundle in whole.items()
+            }
             revision, items = self._whole_catalog()
             self.current = Serving(
                 tuple(
                     ServedVariant(
                         name=variant.name,
                         share=variant.share,
-                        bundle=self._files.over(bundle),
+                        bundle=self._files.over(published[bundle.model_version]),
                         shelf=_live_shelf(bundle, items, revision),
                     )
                     for variant, bundle in bundles
@@ -212,7 +264,7 @@ class BundleSource:
                 publication.experiment,
             )
             self._revision = revision
-            self._published = {bundle.model_version: bundle for _, bundle in bundles}
+            self._whole, self._published, self._forgotten = whole, published, forgotten
             self._publication = publication
             self._refusal = None
         self._monitoring.bundles_loaded.inc()
@@ -220,6 +272,19 @@ class BundleSource:
             as_of = bundle.manifest.as_of.timestamp()
             self._monitoring.bundle_as_of.labels(variant.name).set(as_of)
         logger.info("Serving %s", ", ".join(bundle.model_version for _, bundle in bundles))
+
+    def _whose_rows_to_leave(self, whole: Mapping[str, Bundle]) -> Forgotten:
+        """BundleError where a bundle stores rows of customers while the store is away: nobody knows
+        then which of them may be used."""
+        if not any(bundle.manifest.kept_local for bundle in whole.values()):
+            return NOBODY_FORGOTTEN
+        try:
+            return self._store.forgotten() or NOBODY_FORGOTTEN
+        except StoreError as error:
+            self._monitoring.store_failures.labels("forgotten").inc()
+            raise BundleError(
+                f"A bundle stores rows of customers, and who was erased cannot be read: {error}"
+            ) from error
 
     def _whole_catalog(self) -> tuple[int, list[Item]]:
         """All live changes; while the store is away the bundle's own catalogue serves."""

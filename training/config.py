@@ -167,6 +167,13 @@ class Recipe(_Section):
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
+class Retention(_Section):
+    """How long the store keeps what is not erased before; the nightly run prunes it."""
+
+    answers_days: float = Field(default=180.0, ge=1)
+    event_ids_days: float = Field(default=45.0, ge=32)
+
+
 class TrainingConfig(_Section):
     """One shop's nightly training."""
 
@@ -178,6 +185,7 @@ class TrainingConfig(_Section):
     search: SearchRules = SearchRules()
     checks: CheckRules = CheckRules()
     imports: ImportOptions = ImportOptions()
+    retention: Retention = Retention()
     keep_bundles: int = Field(default=3, ge=1)
 
     def gate_rules(self) -> GateRules:

@@ -32,7 +32,7 @@ from training.datasets.sources import Contents
 from training.gate import Decision, decide
 from training.lock import FileLock
 from training.publish import promote, settle, stage
-from training.report import log_trial, print_metrics, summary_of
+from training.report import log_changes, log_trial, print_metrics, summary_of
 from training.revision import code_revision
 from training.smoke import smoke_check
 from training.source import Source, read_source
@@ -105,6 +105,8 @@ def run(
                 rival = _rival(champion, candidate, source, cuts, config, provenance, bar, steps)
                 print_metrics(candidate, console=console)
                 log_trial(tracked, candidate, source=source, cuts=cuts, checks=checks)
+                if rival is not None and rival is not candidate:
+                    log_changes(tracked, candidate, rival)
             with steps.step("gate"):
                 decision = _decide(candidate, rival, config)
                 for reason in decision.reasons:
@@ -192,7 +194,16 @@ def _read(
                     f"{imported.rejected_share:.1%} of the rows of {data} were rejected (at most "
                     f"{config.imports.max_rejected:.1%} may be); see {workspace.rejected}."
                 )
-        return read_source(store, EventLog(workspace.event_log), now=now)
+        source = read_source(store, EventLog(workspace.event_log), now=now)
+        if source.erased:
+            bar.say(f"removed {source.erased:,} rows of erased persons from the event log")
+        ids, answers = store.prune(
+            event_ids_before=now - timedelta(days=config.retention.event_ids_days),
+            answers_before=now - timedelta(days=config.retention.answers_days),
+        )
+        if ids or answers:
+            bar.say(f"pruned {ids:,} old event ids and {answers:,} old answers")
+        return source
     finally:
         store.close()
 

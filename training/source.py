@@ -38,6 +38,8 @@ class Source:
     newest: datetime
     events: int
     fingerprint: str
+    erased: int = 0
+    """How many rows of erased persons left the log when it was read."""
     _read: dict[_Key, TrainingData] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -90,12 +92,14 @@ class Source:
 
 
 def read_source(store: Store, log: EventLog, *, now: datetime) -> Source:
-    """Archives what the store has not yet put into the log, then reads where the log stands.
+    """Archives what the store has not yet put into the log, removes the rows of whoever was erased
+    since, then reads where the log stands.
 
     Events later than `now` come from wrong clocks and are not read. InsufficientData where there is
     no event.
     """
     store.archive(log)
+    erased = store.clear_log(log, at=now)
     files = [str(path) for path in log.files()]
     if not files:
         raise InsufficientData(
@@ -119,6 +123,7 @@ def read_source(store: Store, log: EventLog, *, now: datetime) -> Source:
         newest=datetime.fromtimestamp(float(row[1]), UTC) + timedelta(seconds=1),
         events=int(row[2]),
         fingerprint=fingerprint(log),
+        erased=erased,
     )
 
 

@@ -112,6 +112,11 @@ def remove(
             "FROM identities WHERE anonymous_id = visitor)",
             names,
         )
+        connection.executemany(
+            "UPDATE profiles SET assigned = person WHERE assigned = 'a:' || ?1 AND person IN "
+            "(SELECT 'u:' || user_id FROM identities WHERE anonymous_id = ?1)",
+            names,
+        )
         identities += _count(connection, "DELETE FROM identities WHERE anonymous_id = ?", names)
     waiting = [(seq,) for seq, _ in _waiting(connection, subject)]
     connection.executemany("DELETE FROM waiting WHERE seq = ?", waiting)

@@ -147,7 +147,7 @@ class _Intake:
     def flush(self) -> None:
         """Stores what has gathered."""
         if self._events:
-            stored = sum(self._store.append(self._events, received_at=self._at))
+            stored = sum(self._store.append(self._events, received_at=self._at, lasting=True))
             self.counts["events"] += stored
             self.counts["duplicates"] += len(self._events) - stored
             self._events = []
