@@ -8,7 +8,7 @@ then, so that a repeated condition costs a look-up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Final
@@ -39,6 +39,8 @@ Test = Scalar | NameTest | PathTest | ValueTest
 COLUMNS: Final = ("category", "brand", "kind", "price", "stock")
 AMOUNTS: Final = ("price", "stock")
 PREPARED_ATTRIBUTES: Final = 30
+COLUMN_BYTES: Final = 256 * 1024 * 1024
+"""How much the codes of all columns may take; the oldest go first, and are made again."""
 MASK_BYTES: Final = 32 * 1024 * 1024
 """How much the kept masks may take; the oldest go first."""
 
@@ -100,6 +102,7 @@ class ItemColumns:
         self._items = items
         self._vocabulary = vocabulary
         self._columns: dict[str, _Column] = {}
+        self._attributes: frozenset[str] | None = None
         self._amounts: dict[str, NDArray[np.float64]] = {}
         self._masks: dict[bytes, tuple[Mask, frozenset[str]]] = {}
         self._families: _Families | None = None
@@ -113,6 +116,7 @@ class ItemColumns:
             else:
                 self._column(name)
         attributes = Counter(name for item in self._items for name in item.attributes)
+        self._attributes = frozenset(attributes)
         for name, _ in attributes.most_common(PREPARED_ATTRIBUTES):
             self._column(ATTRIBUTE + name)
         self._variants()
@@ -167,26 +171,23 @@ class ItemColumns:
         """
         after = ItemColumns(items, self._vocabulary)
         replaced = [(self._items[number], items[number]) for number in changed]
-        touched = set()
+        touched = {name for old, new in replaced for name in _differing(old, new)}
         for name, column in dict(self._columns).items():
-            reader = _reader(name)
-            if all(reader(old) == reader(new) for old, new in replaced):
-                after._columns[name] = column
-                continue
-            touched.add(name)
-            after._columns[name] = patched = column.copy()
-            patched.put(changed, (reader(new) for _, new in replaced))
+            if ("category" if name.startswith("category:") else name) in touched:
+                column = column.copy()
+                column.put(changed, map(_reader(name), (new for _, new in replaced)))
+            after._columns[name] = column
         for name, amounts in dict(self._amounts).items():
-            if all(getattr(old, name) == getattr(new, name) for old, new in replaced):
-                after._amounts[name] = amounts
-                continue
-            touched.add(name)
-            after._amounts[name] = amounts = amounts.copy()
-            amounts[list(changed)] = [_amount(getattr(new, name)) for _, new in replaced]
+            if name in touched:
+                amounts = amounts.copy()
+                amounts[list(changed)] = [_amount(getattr(new, name)) for _, new in replaced]
+            after._amounts[name] = amounts
         for text, (mask, names) in list(self._masks.items()):
             if names.isdisjoint(touched):
                 after._masks[text] = mask, names
-        if all(old.variant_of == new.variant_of for old, new in replaced):
+        if self._attributes is not None:
+            after._attributes = self._attributes.union(*(new.attributes for _, new in replaced))
+        if "variant_of" not in touched:
             after._families = self._families
         return after
 
@@ -236,11 +237,23 @@ class ItemColumns:
     def _column(self, attribute: str, depth: int | None = None) -> _Column:
         name = attribute if depth is None else f"{attribute}:{depth}"
         column = self._columns.get(name)
-        if column is None:
-            column = _Column(np.full(len(self._items), -1, np.int32))
-            column.put(range(len(self._items)), map(_reader(name), self._items))
-            self._columns[name] = column
+        if column is not None:
+            return column
+        column = _Column(np.full(len(self._items), -1, np.int32))
+        if attribute.startswith(ATTRIBUTE) and not self._has(attribute.removeprefix(ATTRIBUTE)):
+            # Names that nobody has are made up by whoever asks: they must not fill the memory.
+            return column
+        column.put(range(len(self._items)), map(_reader(name), self._items))
+        while self._columns and len(self._columns) * column.codes.nbytes > COLUMN_BYTES:
+            self._columns.pop(next(iter(self._columns)))
+        self._columns[name] = column
         return column
+
+    def _has(self, attribute: str) -> bool:
+        """Whether an item has a free attribute of this name."""
+        if self._attributes is None:
+            self._attributes = frozenset(name for item in self._items for name in item.attributes)
+        return attribute in self._attributes
 
     def _amount_column(self, name: str) -> NDArray[np.float64]:
         amounts = self._amounts.get(name)
@@ -313,6 +326,16 @@ def _reader(name: str) -> Callable[[Item], Value]:
     if name == "brand":
         return lambda item: item.brand
     return lambda item: item.kind
+
+
+def _differing(old: Item, new: Item) -> Iterator[str]:
+    """The columns in which two states of an item differ."""
+    for name in (*COLUMNS, "variant_of"):
+        if getattr(old, name) != getattr(new, name):
+            yield name
+    if old.attributes != new.attributes:
+        for name in old.attributes.keys() | new.attributes.keys():
+            yield ATTRIBUTE + name
 
 
 def _columns_of(where: Where) -> frozenset[str]:

@@ -22,7 +22,8 @@ class Shelf:
     the item has no date); `items[n]` is the newest description. `born` is when an item came into
     the shop, epoch seconds: its `opens`, else when it was first seen (−inf where that is unknown,
     +inf where nobody has touched it yet). `price_ranks` are 0 for the cheapest of a category to 1
-    for the dearest, NaN without a price, as the bundle's catalogue has them.
+    for the dearest, NaN without a price, as the bundle's catalogue has them. `dates` are all finite
+    moments of `opens` and `closes`, ascending.
     """
 
     catalog: Catalog
@@ -34,6 +35,7 @@ class Shelf:
     born: NDArray[np.float64]
     price_ranks: NDArray[np.float32]
     columns: ItemColumns
+    dates: NDArray[np.float64]
     revision: int = 0
     _eligible: dict[str, tuple[float, float, Mask]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -53,16 +55,18 @@ class Shelf:
         if first_seen is None:
             first_seen = np.full(len(items), -np.inf)
         opens = np.fromiter((_opens(item) for item in items), np.float64, len(items))
+        closes = np.fromiter((_closes(item) for item in items), np.float64, len(items))
         return cls(
             catalog=catalog,
             items=items,
             offered=np.fromiter((_offered(item) for item in items), np.bool_, len(items)),
             opens=opens,
-            closes=np.fromiter((_closes(item) for item in items), np.float64, len(items)),
+            closes=closes,
             on_sale=np.fromiter((item.on_sale for item in items), np.bool_, len(items)),
             born=np.where(np.isfinite(opens), opens, np.nan_to_num(first_seen, nan=np.inf)),
             price_ranks=price_ranks(catalog),
             columns=ItemColumns(items, catalog.vocabulary),
+            dates=_dates(opens, closes),
             revision=revision,
         )
 
@@ -84,6 +88,11 @@ class Shelf:
             on_sale[number] = item.on_sale
             if item.available_from is not None:
                 born[number] = opens[number]
+        changed = [number for number, _ in known]
+        same_dates = all(
+            np.array_equal(before[changed], after[changed])
+            for before, after in ((self.opens, opens), (self.closes, closes))
+        )
         return replace(
             self,
             items=tuple(newest),
@@ -92,7 +101,8 @@ class Shelf:
             closes=closes,
             on_sale=on_sale,
             born=born,
-            columns=self.columns.with_changes(newest, [number for number, _ in known]),
+            columns=self.columns.with_changes(newest, changed),
+            dates=self.dates if same_dates else _dates(opens, closes),
             revision=revision,
         )
 
@@ -105,10 +115,10 @@ class Shelf:
         mask = self.offered & (self.opens <= moment) & (moment < self.closes)
         mask.setflags(write=False)
         # Nothing changes between one date of any item and the next.
-        dates = np.concatenate([self.opens, self.closes])
-        since = dates[dates <= moment].max(initial=-np.inf)
-        until = dates[dates > moment].min(initial=np.inf)
-        self._eligible["newest"] = (float(since), float(until), mask)
+        place = int(np.searchsorted(self.dates, moment, side="right"))
+        since = float(self.dates[place - 1]) if place else -np.inf
+        until = float(self.dates[place]) if place < len(self.dates) else np.inf
+        self._eligible["newest"] = (since, until, mask)
         return mask
 
     def new_since(self, time: float) -> Mask:
@@ -136,6 +146,11 @@ def price_ranks(catalog: Catalog) -> NDArray[np.float32]:
     among = np.repeat(sizes - 1, sizes)
     ranks[order] = np.where(among > 0, places / np.maximum(among, 1), 0.5)
     return ranks
+
+
+def _dates(opens: NDArray[np.float64], closes: NDArray[np.float64]) -> NDArray[np.float64]:
+    dates = np.concatenate([opens[np.isfinite(opens)], closes[np.isfinite(closes)]])
+    return np.unique(dates)
 
 
 def _offered(item: Item) -> bool:

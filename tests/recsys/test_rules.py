@@ -136,6 +136,32 @@ def test_a_mask_is_made_once_and_cannot_be_written(shelf: Shelf) -> None:
         mask[0] = True
 
 
+def test_an_attribute_that_an_item_gains_is_matched(shelf: Shelf) -> None:
+    assert matching(shelf, attributes={"vegan": True}) == ""
+    put = msgspec.structs.replace(ITEMS[0], attributes={"vegan": True, "size:eu": "L"})
+    changed = shelf.with_changes([put], revision=1)
+    assert matching(changed, attributes={"vegan": True}) == "0"
+    assert matching(changed, attributes={"vegan": {"exists": False}}) == "123456789"
+    assert matching(changed, attributes={"size:eu": "L"}) == "0"
+    other = msgspec.structs.replace(put, attributes={"size:eu": "M"})
+    assert matching(changed.with_changes([other], revision=2), attributes={"size:eu": "L"}) == ""
+
+
+def test_what_may_be_shown_changes_at_every_date_of_an_item(shelf: Shelf) -> None:
+    def shown(shelf: Shelf) -> list[bool]:
+        hours = (-2, -1, 0, 1, 2)
+        return [bool(shelf.eligible(NOW + timedelta(hours=hour))[0]) for hour in hours]
+
+    assert shown(shelf) == [True] * 5
+    hour = timedelta(hours=1)
+    put = msgspec.structs.replace(ITEMS[0], available_from=NOW - hour, available_until=NOW + hour)
+    dated = shelf.with_changes([put], revision=1)
+    assert shown(dated) == [False, True, True, False, False]
+    later = msgspec.structs.replace(put, available_until=NOW + 2 * hour)
+    assert shown(dated.with_changes([later], revision=2)) == [False, True, True, True, False]
+    assert shown(dated.with_changes(ITEMS[:1], revision=2)) == [True] * 5
+
+
 def test_prepared_columns_match_alike(shelf: Shelf) -> None:
     shelf.columns.prepare()
     assert matching(shelf, attributes={"colour": "red"}, price={"exists": False}) == "4"
