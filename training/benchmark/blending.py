@@ -76,7 +76,8 @@ def batches(exam: Exam) -> Iterator[NDArray[np.intp]]:
 def choose_weights(
     fitted: Mapping[str, Fitted], values: Mapping[str, float], exam: Exam, rules: Rules
 ) -> dict[str, float]:
-    """Weights that sum to 1, started from the best single model of `values` (name → objective).
+    """Weights that sum to 1: the better of two climbs, one from the best single model of `values`
+    (name → objective), one from equal weights.
 
     A weight moves up or down by a share of itself as long as the objective grows by more than
     LEAST_GAIN of its value; a model below LEAST_SHARE gets 0. The blend must beat that single
@@ -85,26 +86,11 @@ def choose_weights(
     """
     names = list(fitted)
     table = _Table.of(fitted, names, exam, rules)
-    weights = np.zeros(len(names))
-    weights[int(np.argmax([values[name] for name in names]))] = 1.0
-    single = weights.copy()
-    best = table.value(weights)
-    for step in STEPS:
-        for _ in range(SWEEPS):
-            before = best
-            for index in range(len(names)):
-                for direction in (step, -step):
-                    tried = weights.copy()
-                    tried[index] = max(0.0, tried[index] + direction * max(0.1, tried[index]))
-                    if tried[index] == weights[index] or not tried.any():
-                        continue
-                    value = table.value(tried)
-                    if value > best * (1.0 + LEAST_GAIN):
-                        weights, best = tried, value
-                        break
-            if best <= before:
-                break
-    if not _surely_better(table.values(weights), table.values(single)):
+    single = np.zeros(len(names))
+    single[int(np.argmax([values[name] for name in names]))] = 1.0
+    climbs = [_climbed(table, start) for start in (single, np.full(len(names), 1 / len(names)))]
+    weights = max(climbs, key=lambda climbed: table.value(table.sums(climbed)))
+    if not _surely_better(table.values(table.sums(weights)), table.values(table.sums(single))):
         weights = single
     weights /= weights.sum()
     weights[weights < LEAST_SHARE] = 0.0
@@ -145,18 +131,43 @@ class _Table:
             rules,
         )
 
-    def value(self, weights: NDArray[np.float64]) -> float:
-        """The objective of these weights."""
-        return float(np.nanmean(self.values(weights)))
+    def sums(self, weights: NDArray[np.float64]) -> NDArray[np.float32]:
+        """Every candidate's weighted sum."""
+        return np.asarray(weights.astype(np.float32) @ self.parts)
 
-    def values(self, weights: NDArray[np.float64]) -> PerQuery:
-        """The objective of each question under these weights."""
-        used = np.flatnonzero(weights)
-        scores = weights[used].astype(np.float32) @ self.parts[used]
-        places, counts = best_places(scores, self.starts, self.rules.objective_k)
+    def value(self, sums: NDArray[np.float32]) -> float:
+        """The objective of these sums."""
+        return float(np.nanmean(self.values(sums)))
+
+    def values(self, sums: NDArray[np.float32]) -> PerQuery:
+        """The objective of each question under these sums."""
+        places, counts = best_places(sums, self.starts, self.rules.objective_k)
         found = self.items[places]
         lists = [row[:count] for row, count in zip(found, counts.tolist(), strict=True)]
         return self.rules.values(lists, self.truth)
+
+
+def _climbed(table: _Table, start: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Coordinate ascent, by smaller and smaller steps."""
+    weights, sums = start.copy(), table.sums(start)
+    best = table.value(sums)
+    for step in STEPS:
+        for _ in range(SWEEPS):
+            before = best
+            for index in range(len(start)):
+                for direction in (step, -step):
+                    weight = max(0.0, weights[index] + direction * max(0.1, weights[index]))
+                    moved = weight - weights[index]
+                    if not moved or weights.sum() + moved < LEAST_SHARE:
+                        continue
+                    tried = sums + np.float32(moved) * table.parts[index]
+                    value = table.value(tried)
+                    if value > best * (1.0 + LEAST_GAIN):
+                        weights[index], sums, best = weight, tried, value
+                        break
+            if best <= before:
+                break
+    return weights
 
 
 @njit(cache=True, nogil=True)

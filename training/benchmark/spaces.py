@@ -137,7 +137,13 @@ SPACES: Final[Mapping[str, tuple[Space, ...]]] = {
             {"reg": (50.0, 1000.0), "neighbours": (1000,)},
             _few_items,
         ),
-        Space("bpr", "bpr", {"embedding_size": 64}, {"embedding_size": (128,)}, _few_acts),
+        Space(
+            "bpr",
+            "bpr",
+            {"embedding_size": 64, "candidates": 64},
+            {"candidates": (128,), "embedding_size": (128,)},
+            _few_acts,
+        ),
     ),
     "session": (
         POPULARITY,
