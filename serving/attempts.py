@@ -8,18 +8,23 @@ ServiceError             the service refused the request
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import httpx
 import msgspec
 
+from recsys.errors import InvalidInput
 from serving.calls import Call, T
 from serving.schemas import FieldError, Problem
+from serving.search_hits import items_of
 
 PAUSE_SECONDS: Final = 0.2
 """Before the second attempt; twice as long before each further one."""
+JSON: Final = {"Content-Type": "application/json"}
+KEPT: Final = httpx.Limits(max_keepalive_connections=20, keepalive_expiry=60)
+"""Idle connections are closed before the service would close them (after 75 s)."""
 NOTHING_WAS_DONE: Final = (429, 503)
 """The service says so with these; what a proxy says with 502 or 504 may have been done."""
 _NOT_SENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
@@ -45,6 +50,10 @@ class KeyRefused(ServiceError):
 
 class ServiceUnavailable(ServiceError):
     """No answer after all attempts: the service, its store or its model is away."""
+
+
+OnFailure = Callable[[ServiceError], None]
+"""What a client is told to do instead of raising on a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +111,33 @@ def read_answer(call: Call[T], response: httpx.Response) -> T:
         raise ServiceError(
             response.status_code, f"{call.path} answered something else than documented ({error})"
         ) from error
+
+
+def key_header(api_key: str | None) -> dict[str, str]:
+    """The header that lets a client in."""
+    return {} if api_key is None else {"X-API-Key": api_key}
+
+
+def fall_back(call: Call[T], error: ServiceError, on_failure: OnFailure | None) -> T:
+    """What a page shows instead; raises where nobody is to be told or no page needs the call."""
+    if on_failure is None or call.fallback is None:
+        raise error
+    on_failure(error)
+    return call.fallback()
+
+
+def listed_hits(
+    response: Mapping[str, Any], id_field: str, on_failure: OnFailure | None
+) -> list[dict[str, Any]]:
+    """The items of a search answer; none where it is no such answer and somebody was told."""
+    try:
+        return items_of(response, id_field=id_field)
+    except InvalidInput as error:
+        refusal = InvalidRequest(422, str(error))
+        if on_failure is None:
+            raise refusal from error
+        on_failure(refusal)
+        return []
 
 
 def _retry_after(response: httpx.Response) -> float:

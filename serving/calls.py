@@ -12,6 +12,12 @@ from typing import Any, Final, Generic, TypedDict, TypeVar
 
 import msgspec
 
+from serving.personal_schemas import (
+    EraseAnswer,
+    ExportAnswer,
+    FeedbackAnswer,
+    PreferencesAnswer,
+)
 from serving.schemas import (
     EventsAnswer,
     PlacementAnswer,
@@ -38,16 +44,42 @@ class RecommendOptions(TypedDict, total=False):
     explain: bool
     language: str
     social_proof: bool
+    diagnostics: bool
     fields: Sequence[str]
+    continue_from: Sequence[str]
 
 
 class RerankOptions(TypedDict, total=False):
     """What else a list may ask; see RerankRequest in /openapi.json."""
 
     query: str
+    boost: Sequence[Body]
     consent: Body
     context: Body
     language: str
+
+
+class FeedbackOptions(TypedDict, total=False):
+    """Of what it is said, and how long it holds; see FeedbackRequest in /openapi.json."""
+
+    item_id: str
+    brand: str
+    category: Sequence[str]
+    days: float
+    event_id: str
+    timestamp: str
+    recommendation_id: str
+    consent: Body
+
+
+class PreferencesOptions(TypedDict, total=False):
+    """What is preferred; see PreferencesRequest in /openapi.json."""
+
+    personalization: bool
+    order: str
+    interests: Body
+    exclusions: Body
+    consent: Body
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +156,37 @@ def stock(batch: Sequence[Body]) -> Call[PutAnswer]:
 def profiles(batch: Sequence[Body]) -> Call[PutAnswer]:
     """Declared profiles."""
     return Call("PUT", "/v1/profiles", {"profiles": batch}, PutAnswer)
+
+
+def feedback(user: Body, action: str, options: FeedbackOptions) -> Call[FeedbackAnswer]:
+    """What a person says; known again by its `event_id`."""
+    return Call(
+        "POST",
+        "/v1/feedback",
+        {"user": user, "action": action, **options},
+        FeedbackAnswer,
+        repeatable="event_id" in options,
+    )
+
+
+def preferences(user: Body, options: PreferencesOptions) -> Call[PreferencesAnswer]:
+    """What a person prefers."""
+    return Call("PUT", "/v1/preferences", {"user": user, **options}, PreferencesAnswer)
+
+
+def preferences_on_record(user: Body) -> Call[PreferencesAnswer]:
+    """What a person has said to prefer."""
+    return Call("POST", "/v1/preferences/read", {"user": user}, PreferencesAnswer)
+
+
+def export(user: Body, cursor: str | None) -> Call[ExportAnswer]:
+    """A page of what is held about a person."""
+    return Call("POST", "/v1/privacy/export", {"user": user, "cursor": cursor}, ExportAnswer)
+
+
+def erasure(user: Body) -> Call[EraseAnswer]:
+    """Erases a person; a second call tells how far the first has come."""
+    return Call("POST", "/v1/privacy/erase", {"user": user}, EraseAnswer)
 
 
 def _events(path: str, body: Body, count: int, *, repeatable: bool) -> Call[EventsAnswer]:

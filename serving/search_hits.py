@@ -12,7 +12,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+import msgspec
+
 from recsys.errors import InvalidInput
+from serving.schemas import RerankAnswer
 
 OWN_ID: Final = "_id"
 """The field of a hit that names its document."""
@@ -45,6 +48,12 @@ def reordered(
     ids = [_id(hit, n, id_field) for n, hit in enumerate(hits)]
     order = sorted(range(len(hits)), key=lambda n: place.get(ids[n], len(place)))
     return {**response, "hits": {**response["hits"], "hits": [hits[n] for n in order]}}
+
+
+def with_order(response: Mapping[str, Any], answer: RerankAnswer, id_field: str) -> dict[str, Any]:
+    """The body in the order of an answer, with that answer beside the hits as `_recsys`."""
+    ids = [item.item_id for item in answer.items]
+    return {**reordered(response, ids, id_field=id_field), "_recsys": msgspec.to_builtins(answer)}
 
 
 def _hits(response: Mapping[str, Any]) -> list[Mapping[str, Any]]:

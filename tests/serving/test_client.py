@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
+from serving.async_client import AsyncClient
 from serving.client import (
-    AsyncClient,
     Client,
     InvalidRequest,
     KeyRefused,

@@ -20,7 +20,8 @@ import pytest
 from running_service import Service
 
 from recsys.bundle import Bundle
-from serving.client import AsyncClient, Client, InvalidRequest
+from serving.async_client import AsyncClient
+from serving.client import Client, InvalidRequest
 
 README = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
 GRANTED = {"ad_user_data": "GRANTED", "ad_personalization": "GRANTED"}
@@ -225,6 +226,34 @@ def test_the_async_client_asks_at_once_what_a_page_needs(service: Service) -> No
             with pytest.raises(InvalidRequest):
                 await client.recommend({}, [{"placement": "nowhere"}])
             assert (await client.put_profiles([{"user_id": "p"}])).accepted == 1
+
+    asyncio.run(talk())
+
+
+def test_the_clients_reach_what_a_person_says_and_may_ask_for(
+    service: Service, client: Client
+) -> None:
+    user = {"user_id": "say-1"}
+    agreed = {"personalization": True}
+    client.put_profiles([{**user, "country": "NL", "consent": agreed}])
+    said = client.send_feedback(user, "not_interested", item_id="tea-03", consent=agreed)
+    assert (said.status, said.in_force) == ("accepted", True)
+    wanted = client.put_preferences(user, interests={"brands": ["coffee-brand"]})
+    assert wanted.interests.brands == ["coffee-brand"]
+    assert client.read_preferences(user) == msgspec.structs.replace(wanted, in_force=msgspec.UNSET)
+    held = list(client.export_person(user))
+    assert any("tea-03" in str(record) for record in held)
+    assert client.erase_person(user).receipt
+
+    async def talk() -> None:
+        async with AsyncClient(service.url) as other:
+            assert (await other.read_preferences(user)).interests.brands == []
+            left = [record async for record in other.export_person(user)]
+            assert "tea-03" not in str(left)
+            said = await other.send_feedback({"anonymous_id": "x"}, "like", item_id="tea-01")
+            assert not said.in_force
+            assert (await other.put_preferences(user, consent=agreed)).personalization
+            assert (await other.erase_person(user)).receipt
 
     asyncio.run(talk())
 
