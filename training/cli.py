@@ -12,13 +12,12 @@ Exit codes, for a cron:
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, Final, NoReturn
 
 import typer
 from rich.console import Console
@@ -27,6 +26,7 @@ from rich.markup import escape
 from recsys.errors import InvalidInput, RecsysError
 from training.lock import FileLock, Locked
 from training.tables import comparison_table, remedy, versions_table
+from training.terminal import become, console, hand_over, log_console, say_error
 from training.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ FAILED: Final = 1
 BAD_USAGE: Final = 2
 LOCKED: Final = 3
 BAD_DATA: Final = 4
-LOG_WIDTH: Final = 140
 
 app = typer.Typer(
     name="recsys",
@@ -67,41 +66,49 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="recsys")
     except RecsysError as error:
-        _say_error(error)
+        say_error(error)
         code = LOCKED if isinstance(error, Locked) else FAILED
         sys.exit(BAD_USAGE if isinstance(error, InvalidInput) else code)
     sys.exit(0)
 
 
-@app.command(
-    "import",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+_HANDED_OVER: Final[dict[str, Any]] = {
+    "add_help_option": False,
+    "context_settings": {"allow_extra_args": True, "ignore_unknown_options": True},
+}
+"""Commands with many options live in files of their own, which are read when they are called."""
+
+
+@app.command("import", **_HANDED_OVER)
 def import_(context: typer.Context) -> None:
     """Bring a shop's history in: events, catalogue, profiles; `recsys import --help` tells more."""
     from training.import_command import import_ as import_files
 
-    importing = typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
-    )
-    importing.command()(import_files)
-    importing(args=context.args, prog_name="recsys import")
+    hand_over(context, "import", import_files)
 
 
-@app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+@app.command(**_HANDED_OVER)
 def benchmark(context: typer.Context) -> None:
     """Measure our models on public sets or your own, beside published figures."""
     from training.benchmark.command import benchmark as measure
 
-    measuring = typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
-    )
-    measuring.command()(measure)
-    measuring(args=context.args, prog_name="recsys benchmark")
+    hand_over(context, "benchmark", measure)
+
+
+@app.command("experiment", **_HANDED_OVER)
+def experiment(context: typer.Context) -> None:
+    """Serve two versions side by side: start, stop, status, report."""
+    from training.experiment_command import experiment as run_experiment
+
+    run_experiment(args=context.args, prog_name="recsys experiment")
+
+
+@app.command("kpi", **_HANDED_OVER)
+def kpi(context: typer.Context) -> None:
+    """Show what the answers brought, day by day: clicks, sales, who came back."""
+    from training.experiment_command import kpi as show_kpi
+
+    hand_over(context, "kpi", show_kpi)
 
 
 @app.command(epilog="Example, as a cron line: `15 3 * * * recsys nightly --config shop.yaml`")
@@ -125,7 +132,7 @@ def nightly(
 
     settings = _config(config, workspace)
     try:
-        outcome = run(settings, console=_told(), started=datetime.now(UTC), data=data)
+        outcome = run(settings, console=log_console(), started=datetime.now(UTC), data=data)
     except Locked:
         raise
     except RecsysError as error:
@@ -133,30 +140,23 @@ def nightly(
             write_summary({"decision": "failed", "reasons": [str(error)]}, summary)
         if not isinstance(error, ChecksFailed | ImportRefused):
             raise
-        _say_error(error)
+        say_error(error)
         raise typer.Exit(BAD_DATA) from error
     if summary is not None:
         write_summary(outcome.summary, summary)
     if outcome.promoted:
-        _out().print(f"[green]Published version {outcome.version}.[/]", highlight=False)
+        console().print(f"[green]Published version {outcome.version}.[/]", highlight=False)
     else:
-        _out().print("[yellow]Not promoted; the champion goes on serving.[/]")
+        console().print("[yellow]Not promoted; the champion goes on serving.[/]")
 
 
-@app.command(
-    "search",
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
+@app.command("search", **_HANDED_OVER)
 def search(context: typer.Context) -> None:
     """Find models, settings and blend weights for a shop; `recsys search --help` tells more."""
     from training.search_command import search as find
 
-    searching = typer.Typer(
-        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
-    )
-    searching.command(epilog="Example: `recsys search --minutes 20 --out configs/mine.yaml`")(find)
-    searching(args=context.args, prog_name="recsys search")
+    example = "Example: `recsys search --minutes 20 --out configs/mine.yaml`"
+    hand_over(context, "search", find, epilog=example)
 
 
 @app.command(epilog="Example: `recsys compare 4 3 --config configs/training.yaml`")
@@ -188,9 +188,9 @@ def compare(
             tell=bar.tell,
             progress=bar.progress,
         )
-    _out().print(comparison_table(found, names=None if every else SHOWN))
+    console().print(comparison_table(found, names=None if every else SHOWN))
     if found.same_recipe:
-        _out().print("Both versions have the same recipe; they differ in their data alone.")
+        console().print("Both versions have the same recipe; they differ in their data alone.")
 
 
 @app.command(epilog="Example: `recsys promote 4`")
@@ -207,7 +207,7 @@ def promote(
 
     with _locked(workspace) as (place, tracking):
         publication = promote_version(tracking, version, root=place.published, keep=None)
-    _out().print(
+    console().print(
         f"[green]Champion is version {version}[/] ({publication.champion.model_version}).",
         highlight=False,
     )
@@ -225,7 +225,7 @@ def rollback(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
         publication = roll_back(tracking, root=place.published, keep=None)
         restored = tracking.champion()
     number = "?" if restored is None else restored.version
-    _out().print(
+    console().print(
         f"[green]Champion is version {number} again[/] ({publication.champion.model_version}).",
         highlight=False,
     )
@@ -237,7 +237,7 @@ def versions(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
     from training.publish import served_version
 
     place = _existing(workspace)
-    _out().print(
+    console().print(
         versions_table(_tracking(place).versions(), served=served_version(place.published))
     )
 
@@ -255,7 +255,7 @@ def status(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
     found = tracking.versions()
     champion = next((one for one in found if "champion" in one.aliases), None)
     served = served_version(place.published)
-    out = _out()
+    out = console()
     named = "none" if champion is None else f"version {champion.version} ({champion.model_version})"
     out.print(f"champion in MLflow   {named}", highlight=False)
     out.print(f"served               {served or 'nothing'}", highlight=False)
@@ -290,7 +290,7 @@ def serve(
         "--host": host,
         "--port": port,
     }
-    _become("serving", [f"{name}={value}" for name, value in given.items() if value is not None])
+    become("serving", [f"{name}={value}" for name, value in given.items() if value is not None])
 
 
 @app.command(epilog="Example: `recsys ui --port 5000`, then open http://127.0.0.1:5000")
@@ -301,7 +301,7 @@ def ui(
     """Show runs and versions in MLflow's pages, on this machine alone."""
     place = _existing(workspace)
     hosts = f"localhost:{port},127.0.0.1:{port}"
-    _become(
+    become(
         "mlflow",
         [
             "server",
@@ -336,7 +336,7 @@ def demo(
     if workspace is not None:
         training = settings.training.model_copy(update={"workspace": workspace})
         settings = settings.model_copy(update={"training": training})
-    run(settings, console=_told(), now=datetime.now(UTC), once=once)
+    run(settings, console=log_console(), now=datetime.now(UTC), once=once)
 
 
 def _config(path: Path, workspace: Path | None) -> TrainingConfig:
@@ -367,29 +367,3 @@ def _locked(root: Path) -> Iterator[tuple[Workspace, Tracking]]:
     place = _existing(root)
     with FileLock(place.nightly_lock).hold():
         yield place, _tracking(place)
-
-
-def _become(module: str, arguments: Sequence[str], environment: Mapping[str, str] = {}) -> NoReturn:
-    """Replaces this process by `python -m module`, which gets its signals and its terminal."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execve(  # noqa: S606
-        sys.executable,
-        [sys.executable, "-m", module, *arguments],
-        {**os.environ, **environment},
-    )
-
-
-def _told() -> Console:
-    """The console of a long run: a log file has no width, so tables get room there."""
-    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
-
-
-def _out() -> Console:
-    return Console(soft_wrap=True)
-
-
-def _say_error(error: RecsysError) -> None:
-    Console(stderr=True, soft_wrap=True).print(
-        f"[bold red]Error:[/] {escape(str(error))}", highlight=False
-    )

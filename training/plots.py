@@ -15,6 +15,8 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from recsys.intervals import Estimate
+
 Measured = Mapping[str, Mapping[str, Any]]
 """Name → {value, low, high, baselines: {baseline: value}}; `low`, `high`, `baselines` optional."""
 
@@ -103,6 +105,45 @@ def importance(shares: Mapping[str, float], *, most: int = 25) -> Figure:
     panel.invert_yaxis()
     panel.set_xlim(left=0)
     panel.set_title("importance in the ranker, share of gain")
+    return figure
+
+
+def differences(changes: Mapping[str, Estimate], *, title: str) -> Figure:
+    """What changed: each measure's paired difference with its 95 % interval about the line of no
+    difference; green above, brown below, grey where the interval holds 0."""
+    drawn = {name: one for name, one in changes.items() if np.isfinite(one.value)}
+    figure, (panel,) = _panels(1, height=0.9 + 0.3 * max(len(drawn), 2))
+    for place, one in enumerate(drawn.values()):
+        color = _OURS if one.low > 0 else _THEIRS[1] if one.high < 0 else _THEIRS[0]
+        panel.plot([one.low, one.high], [place, place], color=color, linewidth=2)
+        panel.plot([one.value], [place], color=color, marker="o")
+    panel.axvline(0.0, color="black", linewidth=0.8)
+    panel.set_yticks(np.arange(len(drawn)), list(drawn), fontsize="small")
+    panel.invert_yaxis()
+    panel.set_title(title)
+    return figure
+
+
+def variants_by_measure(report: Mapping[str, Any]) -> Figure:
+    """An experiment's report: a panel per measure, each variant's value with its interval."""
+    variants = report["variants"]
+    names = list(variants[0]["measures"])
+    figure, panels = _panels(len(names), height=1.2 + 0.5 * max(len(variants), 2))
+    places = np.arange(len(variants))
+    for panel, name in zip(panels, names, strict=True):
+        told = [
+            {
+                key: np.nan if value is None else value
+                for key, value in one["measures"][name].items()
+            }
+            for one in variants
+        ]
+        values = _column(told, "value")
+        reach = np.stack([values - _column(told, "low"), _column(told, "high") - values])
+        panel.errorbar(values, places, xerr=np.nan_to_num(reach), fmt="o", color=_OURS, capsize=4)
+        panel.set_yticks(places, [one["name"] for one in variants])
+        panel.set_ylim(len(variants) - 0.5, -0.5)
+        panel.set_title(name.replace("_", " "))
     return figure
 
 

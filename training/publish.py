@@ -154,7 +154,7 @@ def promote(
     The bundle is staged and checked before anything moves, so that the alias never names a bundle
     that cannot serve.
     """
-    stage(_whole_bundle(tracking, version, root=root), root=root, check=check)
+    stage(whole_bundle(tracking, version, root=root), root=root, check=check)
     tracking.promote(version)
     return _follow(tracking, root=root, keep=keep)
 
@@ -168,7 +168,7 @@ def roll_back(
     """
     before = tracking.previous_champions()
     if before:
-        stage(_whole_bundle(tracking, before[-1], root=root), root=root, check=check)
+        stage(whole_bundle(tracking, before[-1], root=root), root=root, check=check)
     tracking.rollback()
     return _follow(tracking, root=root, keep=keep)
 
@@ -186,7 +186,7 @@ def settle(
     if champion is None or served == champion.model_version:
         return None
     try:
-        stage(_whole_bundle(tracking, champion.version, root=root), root=root, check=check)
+        stage(whole_bundle(tracking, champion.version, root=root), root=root, check=check)
     except RowsGone as gone:
         return f"{gone} What was served before stays."
     _follow(tracking, root=root, keep=keep)
@@ -222,7 +222,7 @@ def _follow(tracking: Tracking, *, root: Path, keep: int | None) -> Publication:
     return publication
 
 
-def _whole_bundle(tracking: Tracking, version: str, *, root: Path) -> Path:
+def whole_bundle(tracking: Tracking, version: str, *, root: Path) -> Path:
     """MLflow's copy of a version; of one with rows of customers that of the published directory.
 
     RowsGone where that is no longer there.

@@ -9,7 +9,10 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from recsys.experiments import ExperimentReport
+    from recsys.kpi import Kpis
     from training.compare import Comparison
+    from training.experiments import Record
     from training.tracking import ModelVersion
 
 MEASURES: Final = {
@@ -69,6 +72,72 @@ def comparison_table(found: Comparison, *, names: Collection[str] | None = None)
             str(difference.customers),
         )
     return table
+
+
+def experiment_table(report: ExperimentReport, record: Record) -> Table:
+    """One row per variant and measure: its value, interval, and lift over the control, coloured
+    where the interval of the difference leaves zero out."""
+    table = Table(
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+        title=f"{record.id}: {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
+    )
+    for heading in ("measure", "variant"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("persons", "lists", "value", "95% interval", "lift", "its interval"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    compared = {(one.measure, one.challenger): one for one in report.comparisons}
+    for measure in report.variants[0].measures:
+        for variant in report.variants:
+            found = variant.measures[measure]
+            low, high = found.interval(confidence=report.rules.confidence)
+            one = compared.get((measure, variant.name))
+            color = {1: "green", -1: "red"}.get(0 if one is None else one.direction, "default")
+            value, *bounds = (None, None, None) if one is None else one.lift
+            table.add_row(
+                measure.replace("_", " "),
+                variant.name,
+                str(variant.persons),
+                str(variant.answers),
+                f"{found.value:.4f}",
+                f"{low:.4f} to {high:.4f}",
+                "" if value is None else f"[{color}]{value:+.1%}[/]",
+                "" if one is None else f"{bounds[0]:+.1%} to {bounds[1]:+.1%}",
+            )
+    return table
+
+
+def kpi_table(found: Kpis) -> tuple[Table, Table]:
+    """The days of every placement, and those of the shop."""
+    placements = Table(box=SIMPLE, padding=(0, 1, 0, 0), title="By placement")
+    for heading in ("date", "placement"):
+        placements.add_column(heading, no_wrap=True)
+    for heading in ("lists", "persons", "clicked", "carted", "bought", "click rate", "revenue"):
+        placements.add_column(heading, justify="right")
+    for row in found.placements:
+        counts = (row.lists, row.persons, row.clicked, row.carted, row.bought)
+        placements.add_row(
+            row.date,
+            row.placement,
+            *map(str, counts),
+            f"{row.click_rate:.1%}",
+            f"{row.revenue:.2f}",
+        )
+    days = Table(box=SIMPLE, padding=(0, 1, 0, 0), title="Everybody who was answered")
+    days.add_column("date", no_wrap=True)
+    for heading in ("persons", "returning", "orders", "revenue", "order value"):
+        days.add_column(heading, justify="right")
+    for day in found.days:
+        value = "" if day.order_value is None else f"{day.order_value:.2f}"
+        days.add_row(
+            day.date,
+            str(day.persons),
+            str(day.returning),
+            str(day.orders),
+            f"{day.revenue:.2f}",
+            value,
+        )
+    return placements, days
 
 
 def remedy(champion: ModelVersion | None, served: str | None) -> str | None:

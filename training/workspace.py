@@ -18,6 +18,7 @@ class Workspace:
     mlflow.sqlite   runs and registry; mlartifacts/ holds their files
     nightly.json    the step that the newest nightly run has reached
     nightly.lock    held by the nightly run, so that two never overlap
+    experiments/    what was served side by side, and what came of it
     search.sqlite   the studies of `recsys search`; search.lock is held by one that is under way
     """
 
@@ -67,6 +68,11 @@ class Workspace:
     def nightly_lock(self) -> Path:
         """The lock file of the nightly run."""
         return self.root / "nightly.lock"
+
+    @property
+    def experiments(self) -> Path:
+        """The directory of the experiments' records and reports."""
+        return self.root / "experiments"
 
     @property
     def search_database(self) -> Path:

@@ -23,6 +23,8 @@ from training.tracking.flavor import BUNDLE
 from training.tracking.run import Run, TrackingError
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from training.workspace import Workspace
 
 CHAMPION: Final = "champion"
@@ -35,6 +37,7 @@ _ALIVE: Final = "recsys.alive"
 _MODEL_VERSION: Final = "model_version"
 _PREVIOUS: Final = "previous_champions"
 _MAX_PREVIOUS: Final = 100
+_MAX_TAG: Final = 5000
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +241,30 @@ class Tracking:
         while previous and previous[-1] == champion:
             previous.pop()
         return previous
+
+    def log_online(
+        self,
+        version: str,
+        *,
+        experiment: str,
+        variant: str,
+        metrics: Mapping[str, float],
+        verdict: str,
+        report: object,
+        figure: Figure,
+    ) -> None:
+        """Writes what an experiment measured to a version (tags) and to the run that made it:
+        metrics `online/<name>`, report and figure below `experiments/`. Doing it again replaces
+        tags and files, and adds the newest values of the metrics."""
+        record = self._record(version)
+        run = Run(self._client, record.run_id, staging=self._running)
+        run.log_metrics({f"online/{name}": value for name, value in metrics.items()})
+        run.log_dict(report, f"experiments/{experiment}.json")
+        run.log_figure(figure, f"experiments/{experiment}.png")
+        for name, value in (("variant", variant), ("verdict", verdict[:_MAX_TAG])):
+            self._client.set_model_version_tag(
+                self.model_name, version, f"experiment.{experiment}.{name}", value
+            )
 
     def bundle_directory(self, version: str) -> Path:
         """Where the logged bundle of a version lies on this machine; TrackingError if nowhere."""

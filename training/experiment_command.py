@@ -1,0 +1,218 @@
+"""`recsys experiment` and `recsys kpi` as commands of their own; `cli` calls them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Annotated, Any, Final, get_args
+
+import msgspec
+import typer
+from rich.markup import escape
+
+from recsys.attribution import AttributionRules, read_attributed
+from recsys.errors import InvalidInput
+from recsys.event_log import EventLog
+from recsys.experiments import ExperimentRules, Measure
+from recsys.kpi import kpis
+from recsys.publication import read_publication
+from recsys.store.sqlite import SQLiteStore
+from training.experiments import Told, records
+from training.experiments import report as report_on
+from training.experiments import start as start_experiment
+from training.experiments import stop as stop_experiment
+from training.lock import FileLock
+from training.tables import experiment_table, kpi_table
+from training.terminal import console, log_console
+from training.tracking import Tracking
+from training.workspace import Workspace
+
+DEFAULT_WORKSPACE: Final = Workspace().root
+LOOK_BACK: Final = timedelta(days=28)
+"""How long before the first day shown somebody may have been answered to return."""
+
+PlaceOption = Annotated[
+    Path, typer.Option("--workspace", help="Directory of store, event log, MLflow and bundles.")
+]
+JsonOption = Annotated[
+    Path | None, typer.Option("--json", help="File for the figures, as GET /v1/kpi gives them.")
+]
+
+experiment = typer.Typer(
+    name="recsys experiment",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+    help="Serve two versions side by side and say which is better.",
+)
+
+
+@experiment.command(
+    epilog="Example: `recsys experiment start --variant champion=90 --variant challenger=10`"
+)
+def start(
+    variant: Annotated[
+        list[str],
+        typer.Option(
+            help="NAME=SHARE: champion, challenger, a registered version's number or a published "
+            "model version; shares in proportion."
+        ),
+    ],
+    id: Annotated[
+        str | None, typer.Option("--id", help="What to call it; else the date and time.")
+    ] = None,
+    workspace: PlaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Serve these versions side by side. Every person keeps their variant, also after logging in.
+
+    The nightly run goes on: it may refit the champion, which keeps its persons.
+    """
+    now = datetime.now(UTC)
+    with _held(workspace) as (place, tracking):
+        record = start_experiment(
+            place, tracking, _shares(variant), id=id or f"{now:%Y%m%d-%H%M%S}", at=now
+        )
+    for name, share in record.shares.items():
+        console().print(f"{name:<16}{share:>7.1%}  {record.versions[name]}", highlight=False)
+    console().print(f"[green]Experiment {record.id} is running.[/]", highlight=False)
+
+
+@experiment.command(epilog="Example: `recsys experiment stop`")
+def stop(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
+    """End the experiment: everybody gets the champion; `recsys promote` takes a challenger."""
+    with _held(workspace) as (place, _):
+        record = stop_experiment(place, at=datetime.now(UTC))
+    console().print(f"[green]Experiment {record.id} has ended.[/]", highlight=False)
+
+
+@experiment.command(epilog="Example: `recsys experiment status`")
+def status(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
+    """Show what runs now, and the experiments before."""
+    place = Workspace(workspace)
+    publication = read_publication(place.published)
+    running = None if publication is None else publication.experiment
+    if publication is None or running is None:
+        console().print("No experiment is running.")
+    else:
+        console().print(f"{running.id} runs since {running.started_at:%Y-%m-%d %H:%M} UTC")
+        for one in publication.variants:
+            console().print(
+                f"  {one.name:<16}{one.share:>7.1%}  {one.model_version}", highlight=False
+            )
+    for record in reversed(records(place)):
+        if record.ended_at is not None:
+            names = ", ".join(f"{name} {share:.0%}" for name, share in record.shares.items())
+            lasted = f"{record.started_at:%Y-%m-%d} to {record.ended_at:%Y-%m-%d}"
+            console().print(f"{record.id}  {lasted}  {names}", highlight=False)
+
+
+@experiment.command(epilog="Example: `recsys experiment report --primary revenue_per_visitor`")
+def report(
+    id: Annotated[str | None, typer.Argument(help="The experiment; else the newest.")] = None,
+    primary: Annotated[
+        str, typer.Option(help=f"What decides: {', '.join(get_args(Measure))}.")
+    ] = ExperimentRules().primary,
+    min_days: Annotated[
+        float, typer.Option(min=0, help="How long it must run before its verdict counts.")
+    ] = ExperimentRules().min_days,
+    window_days: Annotated[
+        float, typer.Option(min=0.01, max=90, help="How long an answer may claim an outcome.")
+    ] = AttributionRules().window_days,
+    json: JsonOption = None,
+    workspace: PlaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Join outcomes to logged answers, compare the variants, and write the result to MLflow.
+
+    Measures per person with 95% intervals, lift, sample-ratio check, and a verdict in words.
+    """
+    if primary not in get_args(Measure):
+        raise InvalidInput("--primary", primary, f"use one of {', '.join(get_args(Measure))}")
+    place = Workspace(workspace)
+    tracking = Tracking.of(place) if place.mlflow_database.is_file() else None
+    with _store(place) as store:
+        told = report_on(
+            place,
+            store,
+            tracking,
+            id=id,
+            now=datetime.now(UTC),
+            rules=ExperimentRules.model_validate({"primary": primary, "min_days": min_days}),
+            attribution=AttributionRules(window_days=window_days),
+        )
+    _show(told)
+    if json is not None:
+        json.write_bytes((told.folder / "report.json").read_bytes())
+
+
+def kpi(
+    days: Annotated[int, typer.Option(min=1, max=400, help="How many days, today included.")] = 7,
+    json: JsonOption = None,
+    workspace: PlaceOption = DEFAULT_WORKSPACE,
+) -> None:
+    """Show what the answers brought, day by day: clicks, carts, sales by placement, and returns."""
+    now = datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    since = midnight - timedelta(days=days - 1)
+    place = Workspace(workspace)
+    with _store(place) as store:
+        told = read_attributed(store, EventLog(place.event_log), since=since - LOOK_BACK, until=now)
+    found = kpis(told, since=since)
+    for table in kpi_table(found):
+        console().print(table)
+    if json is not None:
+        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+
+
+def _show(told: Told) -> None:
+    out = log_console()
+    out.print(experiment_table(told.report, told.record))
+    for sentence in told.report.verdict:
+        out.print(f"[bold]{escape(sentence)}[/]", highlight=False)
+    p = told.report.split_p
+    out.print(
+        f"Sample ratio p = {p:.3g}; {told.report.crossed} persons saw several variants and are "
+        f"left out; {told.report.nobodys} lists were for nobody in particular.",
+        highlight=False,
+    )
+    named = ", ".join(told.written_to)
+    where = f"MLflow version {named} and " if named else ""
+    out.print(f"Written to {where}{told.folder}", highlight=False)
+
+
+def _shares(told: Sequence[str]) -> Mapping[str, float]:
+    """champion=90 → champion: 90; the champion is the control and comes first."""
+    found: dict[str, float] = {}
+    for one in told:
+        name, _, share = one.partition("=")
+        try:
+            value = float(share)
+        except ValueError as error:
+            raise InvalidInput("--variant", one, "write NAME=SHARE, such as champion=90") from error
+        if name in found:
+            raise InvalidInput("--variant", one, "name each variant once")
+        found[name] = value
+    return dict(sorted(found.items(), key=lambda pair: pair[0] != "champion"))
+
+
+@contextmanager
+def _held(root: Path) -> Iterator[tuple[Workspace, Tracking | None]]:
+    """The workspace held against the nightly run, which moves the same pointer."""
+    place = Workspace(root)
+    if not place.published.is_dir():
+        raise InvalidInput("--workspace", str(root), "nothing is served there; run recsys nightly")
+    with FileLock(place.nightly_lock).hold():
+        yield place, Tracking.of(place) if place.mlflow_database.is_file() else None
+
+
+@contextmanager
+def _store(place: Workspace) -> Iterator[Any]:
+    if not place.store.is_file():
+        raise InvalidInput("--workspace", str(place.root), "there is no event store in it")
+    store = SQLiteStore(place.store)
+    try:
+        yield store
+    finally:
+        store.close()

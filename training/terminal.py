@@ -1,0 +1,56 @@
+"""What every command does with the terminal: speak, complain, hand over to another command."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from recsys.errors import RecsysError
+
+LOG_WIDTH: Final = 140
+"""Of a table in a log file, which has no width of its own."""
+
+
+def hand_over(
+    context: typer.Context, name: str, command: Callable[..., None], *, epilog: str | None = None
+) -> None:
+    """Runs a command that lives in a file of its own, with its own options and help."""
+    own = typer.Typer(
+        add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
+    )
+    own.command(epilog=epilog)(command)
+    own(args=context.args, prog_name=f"recsys {name}")
+
+
+def become(module: str, arguments: Sequence[str], environment: Mapping[str, str] = {}) -> NoReturn:
+    """Replaces this process by `python -m module`, which gets its signals and its terminal."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execve(  # noqa: S606
+        sys.executable,
+        [sys.executable, "-m", module, *arguments],
+        {**os.environ, **environment},
+    )
+
+
+def log_console() -> Console:
+    """The console of a long run: a log file has no width, so tables get room there."""
+    return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
+
+
+def console() -> Console:
+    """The console of an answer: lines are never broken, so that they can be searched."""
+    return Console(soft_wrap=True)
+
+
+def say_error(error: RecsysError) -> None:
+    """The error's own words, on the error channel."""
+    Console(stderr=True, soft_wrap=True).print(
+        f"[bold red]Error:[/] {escape(str(error))}", highlight=False
+    )
