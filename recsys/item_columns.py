@@ -8,8 +8,8 @@ then, so that a repeated condition costs a look-up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
 from typing import Final
 
@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.catalog import Item
+from recsys.catalog import Catalog, Item
+from recsys.coded_column import CodedColumn, Codes, Test, Value, between
 from recsys.ids import Numbers, Vocabulary
 from recsys.query import Mask
 from recsys.rules import (
@@ -25,16 +26,8 @@ from recsys.rules import (
     AmountTest,
     Condition,
     NameTest,
-    PathTest,
-    ValueTest,
     Where,
 )
-
-Codes = NDArray[np.int32]
-"""Per item the number of its value, −1 where it has none."""
-Scalar = str | float | bool
-Value = Scalar | tuple[str, ...] | None
-Test = Scalar | NameTest | PathTest | ValueTest
 
 COLUMNS: Final = ("category", "brand", "kind", "price", "stock")
 AMOUNTS: Final = ("price", "stock")
@@ -45,63 +38,13 @@ MASK_BYTES: Final = 32 * 1024 * 1024
 """How much the kept masks may take; the oldest go first."""
 
 
-@dataclass(slots=True)
-class _Column:
-    """Distinct values and each item's code among them; `having` says which codes hold a word."""
-
-    codes: Codes
-    code_of: dict[object, int] = field(default_factory=dict)
-    having: dict[object, list[int]] = field(default_factory=dict)
-    amounts: list[float] = field(default_factory=list)
-
-    def put(self, numbers: Sequence[int], values: Iterable[Value]) -> None:
-        for number, value in zip(numbers, values, strict=True):
-            self.codes[number] = -1 if value is None or value == () else self._code(value)
-
-    def copy(self) -> _Column:
-        having = {part: list(codes) for part, codes in self.having.items()}
-        return _Column(self.codes.copy(), dict(self.code_of), having, list(self.amounts))
-
-    def matching(self, test: Test) -> Mask:
-        """One bool per item."""
-        # One entry more than there are codes: the code −1 reads the last.
-        verdict = np.zeros(len(self.code_of) + 1, np.bool_)
-        if isinstance(test, str | float | bool):
-            verdict[self._codes([test])] = True
-            return verdict[self.codes]
-        verdict[:] = True
-        if test.in_ is not None:
-            verdict[:] = False
-            verdict[self._codes(test.in_)] = True
-        if isinstance(test, ValueTest) and not (test.min is None and test.max is None):
-            verdict &= _between(np.array([*self.amounts, np.nan]), test.min, test.max)
-        if test.not_in is not None:
-            verdict[self._codes(test.not_in)] = False
-        if test.exists is not None:
-            verdict &= (np.arange(len(verdict)) < len(verdict) - 1) == test.exists
-        return verdict[self.codes]
-
-    def _code(self, value: Scalar | tuple[str, ...]) -> int:
-        key = _key(value)
-        code = self.code_of.setdefault(key, len(self.code_of))
-        if code == len(self.amounts):
-            is_amount = isinstance(value, float) and not isinstance(value, bool)
-            self.amounts.append(float(value) if is_amount else np.nan)  # type: ignore[arg-type]
-            for part in value if isinstance(value, tuple) else (value,):
-                self.having.setdefault(_key(part), []).append(code)
-        return code
-
-    def _codes(self, values: Sequence[Scalar]) -> list[int]:
-        return [code for value in values for code in self.having.get(_key(value), ())]
-
-
 class ItemColumns:
     """The columns of one state of the catalogue; reading them from several threads is safe."""
 
     def __init__(self, items: Sequence[Item], vocabulary: Vocabulary) -> None:
         self._items = items
         self._vocabulary = vocabulary
-        self._columns: dict[str, _Column] = {}
+        self._columns: dict[str, CodedColumn] = {}
         self._attributes: frozenset[str] | None = None
         self._amounts: dict[str, NDArray[np.float64]] = {}
         self._masks: dict[bytes, tuple[Mask, frozenset[str]]] = {}
@@ -120,6 +63,17 @@ class ItemColumns:
         for name, _ in attributes.most_common(PREPARED_ATTRIBUTES):
             self._column(ATTRIBUTE + name)
         self._variants()
+
+    @classmethod
+    def of(cls, catalog: Catalog) -> ItemColumns:
+        """The columns of a catalogue as it stands, those that it holds already taken from it."""
+        columns = cls(catalog.items, catalog.vocabulary)
+        paths = [_prefixes(name.split(" > ")) for name in catalog.category_names]
+        columns._columns = {
+            "category": CodedColumn.of(catalog.categories, paths),
+            "brand": CodedColumn.of(catalog.brands, list(catalog.brand_names)),
+        }
+        return columns
 
     def mask(self, where: Where) -> Mask:
         """Which items fulfil the condition; read-only."""
@@ -234,12 +188,12 @@ class ItemColumns:
             found[:] = False
         return found
 
-    def _column(self, attribute: str, depth: int | None = None) -> _Column:
+    def _column(self, attribute: str, depth: int | None = None) -> CodedColumn:
         name = attribute if depth is None else f"{attribute}:{depth}"
         column = self._columns.get(name)
         if column is not None:
             return column
-        column = _Column(np.full(len(self._items), -1, np.int32))
+        column = CodedColumn(np.full(len(self._items), -1, np.int32))
         if attribute.startswith(ATTRIBUTE) and not self._has(attribute.removeprefix(ATTRIBUTE)):
             # Names that nobody has are made up by whoever asks: they must not fill the memory.
             return column
@@ -316,7 +270,7 @@ def _reader(name: str) -> Callable[[Item], Value]:
         def category(item: Item) -> Value:
             levels = tuple(item.category)
             if levels not in paths:
-                paths[levels] = tuple(accumulate(levels, "{} > {}".format))
+                paths[levels] = _prefixes(levels)
             return paths[levels]
 
         return category
@@ -326,6 +280,11 @@ def _reader(name: str) -> Callable[[Item], Value]:
     if name == "brand":
         return lambda item: item.brand
     return lambda item: item.kind
+
+
+def _prefixes(levels: Sequence[str]) -> tuple[str, ...]:
+    """A category path and every path above it, the widest first."""
+    return tuple(accumulate(levels, "{} > {}".format))
 
 
 def _differing(old: Item, new: Item) -> Iterator[str]:
@@ -347,11 +306,6 @@ def _columns_of(where: Where) -> frozenset[str]:
     return frozenset(names)
 
 
-def _key(value: object) -> object:
-    # True and 1.0 are one key of a dict, and are not one value of an attribute.
-    return (bool, value) if isinstance(value, bool) else value
-
-
 def _amount(value: float | None) -> float:
     return np.nan if value is None else value
 
@@ -360,21 +314,11 @@ def _amount_matching(amounts: NDArray[np.float64], test: float | AmountTest) -> 
     if isinstance(test, AmountTest):
         found = np.ones(len(amounts), np.bool_)
         if not (test.min is None and test.max is None):
-            found &= _between(amounts, test.min, test.max)
+            found &= between(amounts, test.min, test.max)
         if test.exists is not None:
             found &= np.isfinite(amounts) == test.exists
         return found
     return np.asarray(amounts == test)
-
-
-def _between(amounts: NDArray[np.float64], low: float | None, high: float | None) -> Mask:
-    """NaN lies in no range."""
-    found = np.isfinite(amounts)
-    if low is not None:
-        found &= amounts >= low
-    if high is not None:
-        found &= amounts <= high
-    return found
 
 
 _PRODUCTS: Final = Where(kind="product")

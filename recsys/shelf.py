@@ -65,7 +65,7 @@ class Shelf:
             on_sale=np.fromiter((item.on_sale for item in items), np.bool_, len(items)),
             born=np.where(np.isfinite(opens), opens, np.nan_to_num(first_seen, nan=np.inf)),
             price_ranks=price_ranks(catalog),
-            columns=ItemColumns(items, catalog.vocabulary),
+            columns=ItemColumns.of(catalog),
             dates=_dates(opens, closes),
             revision=revision,
         )
