@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -16,13 +13,22 @@ import numpy as np
 
 from recsys.catalog import Item, ItemChange
 from recsys.errors import StoreUnavailable
-from recsys.event_log import EventLog, rows
+from recsys.event_log import EventLog
 from recsys.events import Event, Person
 from recsys.owner_codes import owner_codes
 from recsys.preferences import Preferences
 from recsys.profiles import Profile
-from recsys.store import CatalogChanges, Erasure, Forgotten, KnownPerson, LoggedAnswer
+from recsys.store import (
+    CatalogChanges,
+    Erasure,
+    Forgotten,
+    KnownPerson,
+    LoggedAnswer,
+    Removed,
+)
 from recsys.store.reserve import Reserve
+from recsys.store.sqlite_archive import archive, clear_log
+from recsys.store.sqlite_file import SQLiteFile, meta, set_meta
 from recsys.store.sqlite_history import asked_for, known_person, note_ids, take
 from recsys.store.sqlite_people import People, named, read_profile, was_erased
 from recsys.store.sqlite_privacy import (
@@ -32,14 +38,7 @@ from recsys.store.sqlite_privacy import (
     prune_ids,
     remove,
     subject_of,
-)
-from recsys.store.sqlite_schema import (
-    check_library,
-    connect,
-    connect_reading,
-    create_tables,
-    refusal,
-    wait_when_busy,
+    thin_out,
 )
 
 DENIED_SQL: Final = """
@@ -49,13 +48,6 @@ WITH refusing AS (
 )
 SELECT person FROM refusing UNION SELECT 'a:' || anonymous_id FROM refusing JOIN identities
 ON user_id = substr(person, 3) WHERE person GLOB 'u:*'
-"""
-
-PART_SQL: Final = """
-SELECT max(seq) FROM (
-    SELECT seq, sum(length(body)) OVER (ORDER BY seq) - length(body) AS bytes_before
-    FROM waiting WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 200000
-) WHERE bytes_before < ?
 """
 
 
@@ -81,29 +73,19 @@ class SQLiteStore:
         part_bytes: int = 32 << 20,
         reserve_bytes: int = 0,
     ) -> None:
-        check_library()
-        self.path = Path(path)
-        self._busy_timeout = busy_timeout
-        self._read_timeout = busy_timeout if read_timeout is None else read_timeout
-        self._reserve = Reserve(Path(f"{path}.reserve"), reserve_bytes)
+        self._file = SQLiteFile(
+            Path(path),
+            busy_timeout=busy_timeout,
+            read_timeout=busy_timeout if read_timeout is None else read_timeout,
+        )
         self._part_bytes = part_bytes
-        self._lock = threading.Lock()
-        self._reading = threading.local()
-        self._readers: weakref.WeakSet[apsw.Connection] = weakref.WeakSet()
-        self._closed = False
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._writer = connect(self.path, busy_timeout=busy_timeout)
-            create_tables(self._writer, self.path)
-            self._answers = connect(self.path, busy_timeout=busy_timeout, durable=False)
-            self._reserve.lay_by()
-        except apsw.Error as error:
-            raise refusal(error, self.path) from error
-        except OSError as error:
-            raise StoreUnavailable(
-                f"The folder of event store {self.path} cannot be made ({error}); give a path "
-                "that this user may write."
-            ) from error
+        self._reserve = Reserve(Path(f"{path}.reserve"), reserve_bytes)
+        self._reserve.lay_by()
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
 
     def append(
         self, events: Sequence[Event], *, received_at: datetime, lasting: bool = False
@@ -111,24 +93,24 @@ class SQLiteStore:
         """Stores the events in one transaction; True where stored, False for a duplicate id."""
         if not events:
             return []
-        with self._writing(self._writer) as connection:
+        with self._file.writing() as connection:
             stored = note_ids(connection, events, received_at, lasting=lasting)
             fresh = [event for event, new in zip(events, stored, strict=True) if new]
-            last_seq = _meta(connection, "last_seq")
+            last_seq = meta(connection, "last_seq")
             take(connection, fresh, first_seq=last_seq + 1)
-            _set_meta(connection, "last_seq", last_seq + len(fresh))
+            set_meta(connection, "last_seq", last_seq + len(fresh))
         return stored
 
     def person(
         self, person: Person, *, limit: int = 500, account_id: str | None = None
     ) -> KnownPerson:
         """One read, in one snapshot, of all that an answer needs about a person."""
-        with self._snapshot() as connection:
+        with self._file.snapshot() as connection:
             return known_person(connection, person, limit, account_id)
 
     def put_profiles(self, profiles: Sequence[Profile], *, received_at: datetime) -> None:
         """Declares profiles; a field that a profile leaves out keeps its value."""
-        with self._writing(self._writer) as connection:
+        with self._file.writing() as connection:
             people = People(connection)
             for profile in profiles:
                 people.declare(profile, received_at.timestamp())
@@ -138,7 +120,7 @@ class SQLiteStore:
         self, preferences: Sequence[Preferences], *, received_at: datetime
     ) -> list[bool]:
         """Takes preferences in; False where nothing may be kept, since consent is missing."""
-        with self._writing(self._writer) as connection:
+        with self._file.writing() as connection:
             people = People(connection)
             taken = [people.prefer(wished, received_at.timestamp()) for wished in preferences]
             people.save()
@@ -146,12 +128,12 @@ class SQLiteStore:
 
     def preferences(self, person: Person) -> Preferences:
         """What the person has asked for, the switch and the consent on record among it."""
-        with self._snapshot() as connection:
+        with self._file.snapshot() as connection:
             return asked_for(connection, person)
 
     def profiles(self) -> dict[str, Profile]:
         """Person key → profile, of everybody who has not refused."""
-        found = self._read(
+        found = self._file.read(
             "SELECT person, body FROM profiles WHERE body IS NOT NULL "
             "AND personalization IS NOT 0 AND objected IS NOT 1 ORDER BY person"
         )
@@ -159,13 +141,13 @@ class SQLiteStore:
 
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""
-        return {key for (key,) in self._read(DENIED_SQL)}
+        return {key for (key,) in self._file.read(DENIED_SQL)}
 
     def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
         """Replaces or adds catalogue items in one transaction; gives the new revision."""
-        with self._writing(self._writer) as connection:
-            revision = _meta(connection, "revision") + 1
-            _set_meta(connection, "revision", revision)
+        with self._file.writing() as connection:
+            revision = meta(connection, "revision") + 1
+            set_meta(connection, "revision", revision)
             received = received_at.timestamp()
             connection.executemany(
                 "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)",
@@ -177,8 +159,8 @@ class SQLiteStore:
         self, changes: Sequence[ItemChange], *, known: Mapping[str, Item], received_at: datetime
     ) -> list[bool]:
         """Changes stock and prices of items in one transaction; True where the item is there."""
-        with self._writing(self._writer) as connection:
-            revision = _meta(connection, "revision") + 1
+        with self._file.writing() as connection:
+            revision = meta(connection, "revision") + 1
             changed: dict[str, Item] = {}
             for change in changes:
                 item = changed.get(change.item_id) or _stored_item(connection, change.item_id)
@@ -186,7 +168,7 @@ class SQLiteStore:
                 if item is not None:
                     changed[change.item_id] = change.applied(item)
             if changed:
-                _set_meta(connection, "revision", revision)
+                set_meta(connection, "revision", revision)
                 connection.executemany(
                     "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)",
                     [
@@ -199,13 +181,14 @@ class SQLiteStore:
     def items(self) -> list[Item]:
         """The whole catalogue as it is now, by id."""
         return [
-            _items.decode(body) for (body,) in self._read("SELECT body FROM items ORDER BY item_id")
+            _items.decode(body)
+            for (body,) in self._file.read("SELECT body FROM items ORDER BY item_id")
         ]
 
     def catalog_changes(self, *, since: int) -> CatalogChanges:
         """Items put after revision `since`, oldest change first; 0 gives all."""
-        with self._snapshot() as connection:
-            revision = _meta(connection, "revision")
+        with self._file.snapshot() as connection:
+            revision = meta(connection, "revision")
             if revision <= since:
                 return CatalogChanges(revision, ())
             found: list[Any] = connection.execute(
@@ -215,7 +198,7 @@ class SQLiteStore:
 
     def log_answers(self, answers: Sequence[LoggedAnswer]) -> None:
         """Appends answers; a power cut may lose the newest."""
-        with self._writing(self._answers) as connection:
+        with self._file.writing(self._file.log) as connection:
             anybody_erased = connection.execute("SELECT 1 FROM erasures LIMIT 1").fetchone()
             if anybody_erased is not None:
                 # They were given before, and waited here, while somebody was erased.
@@ -236,7 +219,7 @@ class SQLiteStore:
 
     def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
         """The answers given in [since, until), oldest first."""
-        found = self._read(
+        found = self._file.read(
             "SELECT body FROM answers WHERE time >= ? AND time < ? ORDER BY time, number",
             (since.timestamp(), until.timestamp()),
         )
@@ -244,42 +227,28 @@ class SQLiteStore:
 
     def waiting(self) -> list[Event]:
         """The events that are not in the event log yet, in the order of their arrival."""
-        found = self._read("SELECT body FROM waiting ORDER BY seq")
+        found = self._file.read("SELECT body FROM waiting ORDER BY seq")
         return [_events.decode(body) for (body,) in found]
 
     def archive(self, log: EventLog) -> int:
         """Copies events not yet archived into the log, each exactly once; gives their number.
 
-        In three steps, each durable: the span of the part is written down; the log gets the part
-        under a name made from the span; the events leave the store. Whoever is killed in between
-        leaves the span behind, and the next call writes the same part again over what is there.
         StoreUnavailable where another process archives for longer than `busy_timeout`.
         """
-        archived = 0
-        with self._archiving():
-            newest = self._meta("last_seq")
-            while (span := self._plan_part(newest)) is not None:
-                first, last = span
-                events = [
-                    _events.decode(body)
-                    for (body,) in self._read(
-                        "SELECT body FROM waiting WHERE seq BETWEEN ? AND ? ORDER BY seq", span
-                    )
-                ]
-                part = f"{self._meta_text('store_id')}-{first:012d}-{last:012d}"
-                log.append(rows(events), part=part)
-                self._settle_part(last)
-                archived += len(events)
-        return archived
+        return archive(self._file, log, part_bytes=self._part_bytes)
+
+    def clear_log(self, log: EventLog, *, at: datetime) -> int:
+        """Removes the rows of everybody erased since the last time from the log; their number."""
+        return clear_log(self._file, log, at=at)
 
     def export(self, person: Person, *, place: str, offset: int, limit: int) -> list[Any]:
         """A page of what is kept about a person in one of PLACES, oldest first."""
-        with self._snapshot() as connection:
+        with self._file.snapshot() as connection:
             return export_page(connection, person, place=place, offset=offset, limit=limit)
 
     def visitors(self, person: Person) -> list[Person]:
         """The person as the event log may name them."""
-        with self._snapshot() as connection:
+        with self._file.snapshot() as connection:
             subject = subject_of(connection, person)
         customer = [] if subject.user_id is None else [Person(subject.user_id)]
         return [*customer, *(Person(anonymous_id=visitor) for visitor in subject.visitors)]
@@ -295,47 +264,19 @@ class SQLiteStore:
         """
         try:
             erasure = self._erase(person, receipt, at, rejected_lines)
-        except StoreUnavailable:
-            if not self._reserve.give_up():
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, apsw.BusyError) or not self._reserve.give_up():
                 raise
-            erasure = self._erase(person, receipt, at, rejected_lines)
-        self._empty_wal()
+            removed = self._thin_out(person)
+            erasure = self._erase(person, receipt, at, rejected_lines, before=removed)
+        self._file.empty_wal()
         self._reserve.lay_by()
         return erasure
 
-    def clear_log(self, log: EventLog, *, at: datetime) -> int:
-        """Removes the rows of everybody erased since the last time from the log; their number.
-
-        No archive is under way meanwhile, which might bring rows that it read before the erasure.
-        """
-        with self._archiving():
-            found = self._read(
-                "SELECT receipt, code FROM receipts JOIN erasures USING (receipt) "
-                "WHERE log_time IS NULL ORDER BY receipt"
-            )
-            pending = sorted({receipt for receipt, _ in found})
-            if not pending:
-                return 0
-            erased = log.erase_owners(
-                [
-                    np.array([code for receipt, code in found if receipt == one], np.int64)
-                    for one in pending
-                ]
-            )
-            with self._writing(self._writer) as connection:
-                connection.executemany(
-                    "UPDATE receipts SET log_time = ?, log_rows = ? WHERE receipt = ?",
-                    [
-                        (at.timestamp(), count, name)
-                        for name, count in zip(pending, erased, strict=True)
-                    ],
-                )
-        return sum(erased)
-
     def forgotten(self, *, since: int = -1) -> Forgotten | None:
         """Whose stored rows must not be used; None where that is as at revision `since`."""
-        with self._snapshot() as connection:
-            revision = _meta(connection, "forgotten")
+        with self._file.snapshot() as connection:
+            revision = meta(connection, "forgotten")
             if revision == since:
                 return None
             erased: list[Any] = connection.execute("SELECT DISTINCT code FROM erasures").fetchall()
@@ -350,11 +291,11 @@ class SQLiteStore:
         ids = answers = 0
         last: str | None = ""
         while last is not None:
-            with self._writing(self._writer) as connection:
+            with self._file.writing() as connection:
                 last, count = prune_ids(connection, last, event_ids_before.timestamp())
             ids += count
         while True:
-            with self._writing(self._writer) as connection:
+            with self._file.writing() as connection:
                 count = prune_answers(connection, answers_before.timestamp())
             answers += count
             if not count:
@@ -362,118 +303,38 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Releases the connections; the object cannot be used afterwards."""
-        with self._lock:
-            self._closed = True
-            for connection in (self._writer, self._answers, *self._readers):
-                connection.close()
+        self._file.close()
 
-    def _erase(self, person: Person, receipt: str, at: datetime, rejected_lines: int) -> Erasure:
-        with self._writing(self._writer) as connection:
+    def _erase(
+        self,
+        person: Person,
+        receipt: str,
+        at: datetime,
+        rejected_lines: int,
+        *,
+        before: Removed | None = None,
+    ) -> Erasure:
+        counts = before or Removed()
+        with self._file.writing() as connection:
             return remove(
                 connection,
                 subject_of(connection, person),
                 time=at.timestamp(),
                 receipt=receipt,
-                rejected_lines=rejected_lines,
+                before=msgspec.structs.replace(counts, rejected_lines=rejected_lines),
             )
 
-    def _empty_wal(self) -> None:
-        try:
-            with self._lock:
-                blocked, _, _ = next(self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)"))
-        except apsw.Error as error:
-            raise refusal(error, self.path) from error
-        if blocked:
-            raise StoreUnavailable(
-                f"A reader of event store {self.path} keeps old pages; erase again when it is done."
-            )
-
-    def _plan_part(self, newest: int) -> tuple[int, int] | None:
-        archived, planned = self._meta("archived"), self._meta("planned")
-        if planned == archived:
-            planned = self._read(PART_SQL, (archived, newest, self._part_bytes))[0][0] or archived
-            with self._writing(self._writer) as connection:
-                _set_meta(connection, "planned", planned)
-        return (archived + 1, planned) if planned > archived else None
-
-    def _settle_part(self, last: int) -> None:
-        with self._writing(self._writer) as connection:
-            connection.execute("DELETE FROM waiting WHERE seq <= ?", (last,))
-            _set_meta(connection, "archived", last)
-
-    @contextmanager
-    def _archiving(self) -> Iterator[None]:
-        # A lock that the system takes back when its holder dies: SQLite's own, on an empty file.
-        try:
-            lock = apsw.Connection(f"{self.path}.archiving")
-            wait_when_busy(lock, self._busy_timeout)
-            lock.execute("BEGIN EXCLUSIVE")
-        except apsw.Error as error:
-            raise refusal(error, Path(f"{self.path}.archiving")) from error
-        try:
-            yield
-        finally:
-            lock.close()
-
-    @contextmanager
-    def _writing(self, connection: apsw.Connection) -> Iterator[apsw.Connection]:
-        try:
-            with self._lock:
-                connection.execute("BEGIN IMMEDIATE")
-                try:
-                    yield connection
-                    connection.execute("COMMIT")
-                except BaseException:
-                    # A full disk has rolled back by itself.
-                    if connection.in_transaction:
-                        connection.execute("ROLLBACK")
-                    raise
-        except apsw.Error as error:
-            raise refusal(error, self.path) from error
-
-    @contextmanager
-    def _snapshot(self) -> Iterator[apsw.Connection]:
-        try:
-            connection = self._reader()
-            connection.execute("BEGIN")
-            try:
-                yield connection
-            finally:
-                connection.execute("COMMIT")
-        except apsw.Error as error:
-            raise refusal(error, self.path) from error
-
-    def _read(self, sql: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-        try:
-            return self._reader().execute(sql, values).fetchall()
-        except apsw.Error as error:
-            raise refusal(error, self.path) from error
-
-    def _reader(self) -> apsw.Connection:
-        connection: apsw.Connection | None = getattr(self._reading, "connection", None)
-        if connection is None:
-            if self._closed:
-                raise StoreUnavailable(f"Event store {self.path} was closed; open it anew.")
-            connection = connect_reading(self.path, busy_timeout=self._read_timeout)
-            self._reading.connection = connection
-            self._readers.add(connection)
-        return connection
-
-    def _meta(self, name: str) -> int:
-        return int(self._meta_text(name))
-
-    def _meta_text(self, name: str) -> str:
-        return str(self._read("SELECT value FROM meta WHERE name = ?", (name,))[0][0])
-
-
-def _meta(connection: apsw.Connection, name: str) -> int:
-    value = next(connection.execute("SELECT value FROM meta WHERE name = ?", (name,)))[0]
-    assert isinstance(value, int)
-    return value
-
-
-def _set_meta(connection: apsw.Connection, name: str, value: int) -> None:
-    connection.execute("UPDATE meta SET value = ? WHERE name = ?", (value, name))
+    def _thin_out(self, person: Person) -> Removed:
+        """Removes a history bite by bite, so that it needs little room: what a commit writes anew
+        is taken over into the file before the next."""
+        history = account = 0
+        while True:
+            self._file.empty_wal()
+            with self._file.writing() as connection:
+                own, members = thin_out(connection, subject_of(connection, person))
+            history, account = history + own, account + members
+            if not own + members:
+                return Removed(history=history, account=account)
 
 
 def _stored_item(connection: apsw.Connection, item_id: str) -> Item | None:

@@ -13,6 +13,8 @@ from recsys.events import Event, Person
 from recsys.store import Erasure, LoggedAnswer, Removed
 from recsys.store.sqlite_people import Record, count_forgotten, read_record, stored_code
 
+THINNED_AT_ONCE: Final = 500
+"""Rows removed in one transaction where the disk is full."""
 PRUNED_AT_ONCE: Final = 2000
 """Rows looked at in one transaction, so that nobody waits for it longer than some milliseconds."""
 
@@ -90,10 +92,10 @@ def export_page(
 
 
 def remove(
-    connection: apsw.Connection, subject: Subject, *, time: float, receipt: str, rejected_lines: int
+    connection: apsw.Connection, subject: Subject, *, time: float, receipt: str, before: Removed
 ) -> Erasure:
-    """Removes a person inside one transaction and notes the receipt; where there is nothing to
-    remove, the last receipt stands."""
+    """Removes a person inside one transaction and notes the receipt, which counts what was removed
+    `before` as well; where there is nothing to remove, the last receipt stands."""
     keys = [(key,) for key in subject.keys]
     account = _count(connection, "DELETE FROM interactions WHERE member = ?", keys)
     history = _count(connection, "DELETE FROM interactions WHERE person = ?", keys)
@@ -121,13 +123,13 @@ def remove(
     waiting = [(seq,) for seq, _ in _waiting(connection, subject)]
     connection.executemany("DELETE FROM waiting WHERE seq = ?", waiting)
     removed = Removed(
-        history=history,
-        account=account,
+        history=before.history + history,
+        account=before.account + account,
         waiting=len(waiting),
         profiles=profiles,
         identities=identities,
         answers=_without_person(connection, subject.keys),
-        rejected_lines=rejected_lines,
+        rejected_lines=before.rejected_lines,
     )
     earlier = last_receipt(connection, subject)
     if removed == Removed() and earlier is not None:
@@ -142,6 +144,21 @@ def remove(
     )
     count_forgotten(connection)
     return Erasure(receipt, time, removed)
+
+
+def thin_out(connection: apsw.Connection, subject: Subject) -> tuple[int, int]:
+    """Removes some of a person's own history and of what they did for accounts; 0, 0 at the end."""
+    own, members = (
+        _count(
+            connection,
+            "DELETE FROM interactions WHERE (person, lane, time, seq, position) IN ("
+            "SELECT person, lane, time, seq, position FROM interactions "
+            f"WHERE {column} = ? LIMIT {THINNED_AT_ONCE})",
+            [(key,) for key in subject.keys],
+        )
+        for column in ("person", "member")
+    )
+    return own, members
 
 
 def last_receipt(connection: apsw.Connection, subject: Subject) -> Erasure | None:

@@ -321,13 +321,13 @@ def test_a_locked_store_says_so_after_the_time_out(path: Path) -> None:
 def test_on_a_full_disk_nothing_of_the_call_is_stored(path: Path) -> None:
     store = SQLiteStore(path)
     store.append([make_event("before")], received_at=NOON)
-    pages = next(store._writer.execute("PRAGMA page_count"))[0]
-    store._writer.execute(f"PRAGMA max_page_count = {pages}")
+    pages = next(store._file.writer.execute("PRAGMA page_count"))[0]
+    store._file.writer.execute(f"PRAGMA max_page_count = {pages}")
     many = [make_event(f"e{n}", user=f"u{n}") for n in range(2000)]
     with pytest.raises(StoreUnavailable, match="full"):
         store.append(many, received_at=NOON)
     assert not store.person(Person("u7")).history
-    store._writer.execute(f"PRAGMA max_page_count = {2**30}")
+    store._file.writer.execute(f"PRAGMA max_page_count = {2**30}")
     assert all(store.append(many, received_at=NOON))
     store.close()
 
