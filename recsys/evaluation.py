@@ -63,6 +63,8 @@ class EvaluationRules(BaseModel):
     sample: int = Field(default=20_000, ge=1)
     """At most so many customers, drawn with the seed."""
     resamples: int = Field(default=1000, ge=100)
+    singles: bool = False
+    """Whether each model of the placement is measured alone, too: that it is worth its place."""
 
     @property
     def n(self) -> int:
@@ -127,39 +129,15 @@ def evaluate(
             " hold out a longer period."
         )
     placement = _placement(bundle, rules.placement)
-    unseen = placement.model_copy(update={"repeats": "exclude_history"})
+    asked = HeldOutQuestions.of(bundle, data, held_out)
+    lists, lists_unseen = asked.answers(bundle, rules, progress=progress)
+    per_person = asked.slices.measure(lists, lists_unseen, rules.cutoffs)
+    eligible = asked.shelf.eligible(held_out.cut)
+    hidden = [no_repeats(query, placement, bundle.models) for query in asked.questions]
     persons = list(held_out.persons)
-    questions = data.queries(persons, now=held_out.cut)
-    numbered = numbered_truth(held_out.truth, bundle.items)
-    truth = [numbers for numbers, _ in numbered]
-    revenues = [
-        gains("revenue", taken)[places]
-        for taken, (_, places) in zip(held_out.truth, numbered, strict=True)
-    ]
-    shelf = shelf_as_of(bundle)
-    eligible = shelf.eligible(held_out.cut)
-    history = [query.history.distinct() for query in questions]
-    hidden = [no_repeats(query, placement, bundle.models) for query in questions]
-
-    lists: list[Numbers] = [NONE] * len(persons)
-    lists_unseen: list[Numbers] = [NONE] * len(persons)
-    # Asked together are those with histories of like size: as much is hidden for each of them.
-    by_size = np.argsort([len(items) for items in history], kind="stable")
-    for span in _chunks(len(persons)):
-        rows = by_size[span].tolist()
-        some = [questions[row] for row in rows]
-        for found, asked in ((lists, placement), (lists_unseen, unseen)):
-            answers = recommend(bundle, some, asked, shelf, rules.n)
-            for row, answer in zip(rows, answers, strict=True):
-                found[row] = answer.numbers
-        if progress is not None:
-            progress(min(span.stop, len(persons)), len(persons))
-
-    slices = Slices.of(data, questions, truth, revenues, history)
-    per_person = slices.measure(lists, lists_unseen, rules.cutoffs)
     baselines = {
-        name: slices.measure(
-            *_baseline_lists(name, data, persons, hidden, rules.n, eligible, history),
+        name: asked.slices.measure(
+            *_baseline_lists(name, data, persons, hidden, rules.n, eligible, asked.histories),
             rules.cutoffs,
         )
         for name in BASELINES
@@ -176,6 +154,59 @@ def evaluate(
         },
         overall=_overall(lists, data, eligible, rules.n),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutQuestions:
+    """A held-out period as questions with their truth, so that several bundles can be asked."""
+
+    questions: list[Query]
+    histories: list[Numbers]
+    slices: Slices
+    shelf: Shelf
+
+    @classmethod
+    def of(cls, bundle: Bundle, data: TrainingData, held_out: HeldOut) -> HeldOutQuestions:
+        """The questions of everybody held out; bundles that are asked share this one's items."""
+        questions = data.queries(list(held_out.persons), now=held_out.cut)
+        numbered = numbered_truth(held_out.truth, bundle.items)
+        truth = [numbers for numbers, _ in numbered]
+        revenues = [
+            gains("revenue", taken)[places]
+            for taken, (_, places) in zip(held_out.truth, numbered, strict=True)
+        ]
+        histories = [query.history.distinct() for query in questions]
+        slices = Slices.of(data, questions, truth, revenues, histories)
+        return cls(questions, histories, slices, shelf_as_of(bundle))
+
+    def measure(self, bundle: Bundle, rules: EvaluationRules) -> dict[str, Values]:
+        """Every measure per person, without baselines and intervals."""
+        return self.slices.measure(*self.answers(bundle, rules), rules.cutoffs)
+
+    def answers(
+        self,
+        bundle: Bundle,
+        rules: EvaluationRules,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[list[Numbers], list[Numbers]]:
+        """Each person's list as it is served, and one of items that are new to the person."""
+        placement = _placement(bundle, rules.placement)
+        unseen = placement.model_copy(update={"repeats": "exclude_history"})
+        lists: list[Numbers] = [NONE] * len(self.questions)
+        lists_unseen: list[Numbers] = [NONE] * len(self.questions)
+        # Asked together are those with histories of like size: as much is hidden for each of them.
+        by_size = np.argsort([len(items) for items in self.histories], kind="stable")
+        for span in _chunks(len(lists)):
+            rows = by_size[span].tolist()
+            some = [self.questions[row] for row in rows]
+            for found, asked in ((lists, placement), (lists_unseen, unseen)):
+                answers = recommend(bundle, some, asked, self.shelf, rules.n)
+                for row, answer in zip(rows, answers, strict=True):
+                    found[row] = answer.numbers
+            if progress is not None:
+                progress(min(span.stop, len(lists)), len(lists))
+        return lists, lists_unseen
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bundle import Bundle
-from recsys.evaluation import EvaluationRules, Report, evaluate
+from recsys.evaluation import EvaluationRules, HeldOutQuestions
 from recsys.features import ItemFacts, item_facts
-from recsys.intervals import Estimate, estimates
+from recsys.intervals import Estimate, estimates, paired_differences
 from recsys.placements import Placement
 from recsys.ranker import Ranker, Trees, column_names
+from recsys.splitting import check_no_leak
 from training.blending import Period
 from training.config import RankerConfig
 from training.labels import LabelledTable
@@ -28,8 +28,8 @@ MEASURED = ("recall", "ndcg")
 class Verdict:
     """Whether a placement's ranker may serve: the paired gain over the plain blend, in words too.
 
-    `gain` is a fraction of what the blend reaches. `importance` is each column's share of what the
-    splits gained, the largest first.
+    `gain` is a fraction of what the blend reaches, `changes` what each measure gains or loses.
+    `importance` is each column's share of what the splits gained, the largest first.
     """
 
     placement: str
@@ -37,6 +37,7 @@ class Verdict:
     gain: Estimate
     reason: str
     importance: Mapping[str, float]
+    changes: Mapping[str, Estimate] = field(default_factory=dict)
 
 
 def fit_ranker(
@@ -117,16 +118,14 @@ def judge(
     A customer's gain is the mean of the differences in recall@n and NDCG@n of all items and of
     items new to the customer, each over the blend's mean; its 95 % interval must lie above zero.
     """
+    check_no_leak(period.data, period.held_out)
     asked = rules.model_copy(update={"placement": placement.name})
     plain = replace(period.bundle, placements={placement.name: placement}, rankers={})
     facts = item_facts(period.data)
     with_ranker = replace(plain, rankers={placement.name: replace(ranker, facts=facts)})
 
-    def report(bundle: Bundle) -> Report:
-        rng = np.random.default_rng(seed)
-        return evaluate(bundle, period.data, period.held_out, rules=asked, rng=rng)
-
-    before, after = report(plain).per_person, report(with_ranker).per_person
+    questions = HeldOutQuestions.of(plain, period.data, period.held_out)
+    before, after = questions.measure(plain, asked), questions.measure(with_ranker, asked)
     relative = []
     for kind in ("", "new_items/"):
         for measure in MEASURED:
@@ -150,7 +149,8 @@ def judge(
         f"{gain.value:+.1%} beside the blend from {period.held_out.cut:%Y-%m-%d} on "
         f"(95% interval {gain.low:+.1%} to {gain.high:+.1%}, {gain.customers} customers)."
     )
-    return Verdict(placement.name, wins, gain, reason, importance(ranker))
+    changes = paired_differences(after, before, rng=rng, resamples=rules.resamples)
+    return Verdict(placement.name, wins, gain, reason, importance(ranker), changes)
 
 
 def importance(ranker: Ranker) -> dict[str, float]:

@@ -9,10 +9,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
 from recsys.data_checks import Check
+from recsys.intervals import Estimate, paired_differences
 from training import plots
 from training.gate import Decision
 from training.source import Source
@@ -33,6 +35,13 @@ SHOWN = (
     "new_customers/ndcg_at_20",
     "cold_items/recall_at_20",
 )
+COMPARED = (
+    "recall_at_20",
+    "ndcg_at_20",
+    "new_items/recall_at_20",
+    "new_items/ndcg_at_20",
+)
+"""What a model alone is compared by."""
 
 
 def print_metrics(trial: Trial, *, console: Console) -> None:
@@ -63,6 +72,37 @@ def print_metrics(trial: Trial, *, console: Console) -> None:
             console.print(f"  {placement.name}: {weights}", highlight=False, soft_wrap=True)
     for verdict in trial.verdicts:
         console.print(f"  {verdict.reason}", highlight=False, soft_wrap=True)
+    if trial.singles:
+        console.print(_above_singles(trial))
+
+
+def _above_singles(trial: Trial) -> Table:
+    """What the recipe has over each of its models alone, with the paired interval."""
+    table = Table(title="Above each model alone, 95% intervals")
+    table.add_column("model", no_wrap=True)
+    compared = _compared(trial)
+    for name in compared:
+        table.add_column(name, justify="right")
+    for model, above in trial.above_singles().items():
+        told = (above[name] for name in compared)
+        table.add_row(
+            model, *(f"{one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f})" for one in told)
+        )
+    return table
+
+
+def log_changes(run: Run, candidate: Trial, rival: Trial) -> None:
+    """What the candidate's recipe changes beside the champion's, on the same customers."""
+    changes = paired_differences(
+        candidate.report.per_person,
+        rival.report.per_person,
+        rng=np.random.default_rng(candidate.recipe.seed),
+    )
+    run.log_dict(_told(changes), "what_changed.json")
+    run.log_figure(
+        plots.differences(_shown(changes), title="candidate minus champion"),
+        "plots/what_changed.png",
+    )
 
 
 def log_trial(
@@ -93,9 +133,23 @@ def log_trial(
     if trial.verdicts:
         run.log_dict({"rankers": _rankers(trial)}, "rankers.json")
     for verdict in trial.verdicts:
+        name = verdict.placement
+        run.log_figure(plots.importance(verdict.importance), f"plots/ranker_{name}.png")
         run.log_figure(
-            plots.importance(verdict.importance), f"plots/ranker_{verdict.placement}.png"
+            plots.differences(_shown(verdict.changes), title="ranker minus blend, on validation"),
+            f"plots/ranker_{name}_what_changed.png",
         )
+    if trial.singles:
+        above = trial.above_singles()
+        run.log_dict({model: _told(one) for model, one in above.items()}, "above_singles.json")
+        for measure in _compared(trial):
+            run.log_figure(
+                plots.differences(
+                    {model: one[measure] for model, one in above.items()},
+                    title=f"{measure}: the recipe minus each model alone",
+                ),
+                f"plots/above_singles/{measure}.png",
+            )
 
 
 def summary_of(
@@ -129,6 +183,10 @@ def summary_of(
         "recipe_digest": candidate.recipe.digest(),
         "blends": {placement.name: placement.blend for placement in candidate.placements},
         "rankers": _rankers(candidate),
+        "above_singles": {
+            model: _told({measure: above[measure] for measure in _compared(candidate)})
+            for model, above in candidate.above_singles().items()
+        },
     }
 
 
@@ -139,6 +197,22 @@ def write_summary(summary: Mapping[str, Any], path: Path) -> None:
     text = json.dumps(_without_nan(summary), indent=1, allow_nan=False)
     beside.write_text(text + "\n", encoding="utf-8")
     beside.replace(path)
+
+
+def _compared(trial: Trial) -> list[str]:
+    return [name for name in COMPARED if name in trial.report.estimates]
+
+
+def _shown(changes: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    return {name: changes[name] for name in SHOWN if name in changes}
+
+
+def _told(changes: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"value": one.value, "low": one.low, "high": one.high, "customers": one.customers}
+        for name, one in changes.items()
+        if one.customers
+    }
 
 
 def _rankers(trial: Trial) -> list[dict[str, Any]]:
@@ -152,6 +226,7 @@ def _rankers(trial: Trial) -> list[dict[str, Any]]:
             "high": verdict.gain.high,
             "customers": verdict.gain.customers,
             "importance": dict(verdict.importance),
+            "changes": _told(_shown(verdict.changes)),
         }
         for verdict in trial.verdicts
     ]

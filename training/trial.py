@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 
+from recsys.bundle import Bundle
 from recsys.errors import InsufficientData
-from recsys.evaluation import EvaluationRules, Report, evaluate
+from recsys.evaluation import EvaluationRules, HeldOutQuestions, Report, evaluate
+from recsys.intervals import Estimate, Values, paired_differences
 from recsys.objectives import Objective
 from recsys.placements import Placement
 from recsys.ranker import Ranker
+from recsys.splitting import HeldOut
+from recsys.training_data import TrainingData
 from training.blending import Period, choose_blend
 from training.build import Provenance, build
 from training.config import Recipe, Split
@@ -39,12 +43,22 @@ class Cuts:
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What a recipe came to: the placements with their chosen blends, the report, and whether each
-    ranker that was asked for serves."""
+    ranker that was asked for serves. `singles` are the measures of each model of the placement by
+    itself, per person as in the report; none where they are not asked for."""
 
     recipe: Recipe
     placements: tuple[Placement, ...]
     report: Report
     verdicts: tuple[Verdict, ...] = ()
+    singles: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
+
+    def above_singles(self) -> dict[str, dict[str, Estimate]]:
+        """Model → measure → the report minus that model alone, on the same customers."""
+        rng = np.random.default_rng(self.recipe.seed)
+        return {
+            name: paired_differences(self.report.per_person, alone, rng=rng)
+            for name, alone in self.singles.items()
+        }
 
 
 def cuts_of(source: Source, split: Split) -> Cuts:
@@ -115,7 +129,30 @@ def try_recipe(
         rng=np.random.default_rng(seed),
         progress=progress,
     )
-    return Trial(recipe, placements, report, verdicts)
+    singles = measure_singles(bundle, data, held_out, rules, tell=tell) if rules.singles else {}
+    return Trial(recipe, placements, report, verdicts, singles)
+
+
+def measure_singles(
+    bundle: Bundle,
+    data: TrainingData,
+    held_out: HeldOut,
+    rules: EvaluationRules,
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Mapping[str, Values]]:
+    """Model → its measures as the only one of the placement's blend, the fallback behind it."""
+    placement = bundle.placements[rules.placement]
+    ranker = bundle.rankers.get(placement.name)
+    models = (*placement.models, *(() if ranker is None else ranker.models))
+    questions = HeldOutQuestions.of(bundle, data, held_out)
+    measured: dict[str, Mapping[str, Values]] = {}
+    for name in dict.fromkeys(models):
+        if tell is not None:
+            tell(f"{name} alone")
+        alone = {placement.name: placement.with_blend({name: 1.0})}
+        measured[name] = questions.measure(replace(bundle, placements=alone, rankers={}), rules)
+    return measured
 
 
 def validation_periods(

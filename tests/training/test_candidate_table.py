@@ -116,3 +116,14 @@ def test_data_from_after_the_cut_are_refused(told: Told, small_shop) -> None:
     late = replace(told, data=small_shop.as_of(small_shop.end - timedelta(days=5)))
     with pytest.raises(LeakFromFuture):
         late.table()
+
+
+def test_what_is_best_does_not_depend_on_where_it_started(told: Told) -> None:
+    table, parts = told.table()
+    tried = ([0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0])
+    blends = [totals([list(parts)], np.array(weights)) for weights in tried]
+    judges = [Judge.against([table], start, new_items_share=0.5) for start in blends[:2]]
+    worth = [[judge.value(blend) for blend in blends] for judge in judges]
+    ratio = worth[0][0] / worth[1][0]
+    assert worth[0][0] == pytest.approx(1.0)
+    np.testing.assert_allclose(worth[0], [ratio * value for value in worth[1]], rtol=1e-9)

@@ -61,7 +61,7 @@ def config(workspace: Path, **changes: object) -> dict[str, object]:
             **changes,
         },
         "split": {"test_days": 14, "validation_days": 14},
-        "evaluation": {"resamples": 200},
+        "evaluation": {"resamples": 200, "singles": True},
         "gate": {"resamples": 300},
     }
 
@@ -136,6 +136,20 @@ def test_the_summary_names_decision_reasons_costs_and_measures(first) -> None:
     json.dumps(msgspec.to_builtins(summary["data"]))
 
 
+def test_the_whole_is_compared_with_each_of_its_models_alone(first) -> None:
+    workspace, outcome = first
+    above = outcome.summary["above_singles"]
+    assert set(above) <= {"repeat", "random_walk", "popularity"}
+    whole = outcome.summary["metrics"]["recall_at_20"]
+    for one in above.values():
+        told = one["recall_at_20"]
+        assert told["low"] <= told["value"] <= told["high"]
+        assert told["customers"] == whole["customers"]
+    assert above["popularity"]["recall_at_20"]["low"] > 0
+    plots = workspace / "mlartifacts" / outcome.summary["run_id"] / "artifacts" / "plots"
+    assert (plots / "above_singles" / "recall_at_20.png").is_file()
+
+
 def test_the_published_bundle_has_learnt_the_held_out_days_too(first, small_shop) -> None:
     workspace, _ = first
     bundle = load_bundle(bundle_directory(workspace / "published", champion(workspace)))
@@ -159,7 +173,7 @@ def test_the_same_recipe_again_is_promoted_as_not_worse(after_first: Path, small
 
 
 def test_a_changed_recipe_that_is_not_better_is_refused_and_the_champion_serves_on(
-    after_first: Path, small_shop
+    first, after_first: Path, small_shop
 ) -> None:
     before = champion(after_first)
     worse = [{"name": "for_you", "blend": {"popularity": 1.0}, "fallback": []}, *PLACEMENTS[1:]]
@@ -168,6 +182,10 @@ def test_a_changed_recipe_that_is_not_better_is_refused_and_the_champion_serves_
     assert refused.version is None
     assert any("Not measurably better" in reason for reason in refused.reasons)
     assert champion(after_first) == before
+    files = first[0] / "mlartifacts" / refused.summary["run_id"] / "artifacts"
+    changed = json.loads((files / "what_changed.json").read_text())
+    assert changed["ndcg_at_20"]["value"] < 0
+    assert (files / "plots" / "what_changed.png").is_file()
 
 
 def test_two_recipes_are_compared_on_the_same_customers(after_first: Path, small_shop) -> None:
@@ -206,7 +224,9 @@ def test_where_the_shop_allows_it_a_model_that_stores_customers_is_published_but
     directory = bundle_directory(workspace.published, champion(workspace.root))
     assert "up_cf" in load_bundle(directory).models
     (logged,) = workspace.mlflow_artifacts.rglob("bundle/models")
-    assert {path.name for path in logged.iterdir()} == set(MODELS)
+    names = {path.name for path in logged.iterdir()}
+    assert "repeat" in names
+    assert "up_cf" not in names
 
 
 def test_two_runs_at_once_are_refused(after_first: Path, small_shop) -> None:

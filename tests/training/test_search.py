@@ -20,6 +20,7 @@ from recsys.models import MODELS
 from recsys.store.sqlite import SQLiteStore
 from recsys.weighting import Weighting
 from training.config import TrainingConfig, load_config, overridden
+from training.nightly import refuse_personal_rows
 from training.search_report import Found, reasons, winning_config, write_config
 from training.search_run import run
 from training.search_space import (
@@ -309,3 +310,12 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
     assert changed.gate_rules().primary == "revenue_ndcg_at_20"
     assert overridden(config) == config
     assert math.isclose(changed.split.test_days, 10.0)
+
+
+def test_a_winner_with_stored_customers_says_so_and_can_be_published(tmp_path: Path) -> None:
+    config = settings(tmp_path, customer_rows=True)
+    for blend, stored in (({"repeat": 1.0}, False), ({"repeat": 0.5, "up_cf": 0.5}, True)):
+        standing = Standing(Weighting(), {name: {} for name in blend}, blend, 1.2)
+        winner = winning_config(config, standing, ranker=False)
+        assert winner.recipe.customer_rows is stored
+        refuse_personal_rows(winner.recipe)

@@ -17,6 +17,7 @@ from mlflow import MlflowClient
 
 from recsys.bundle import load_bundle, read_manifest, verify_files
 from recsys.errors import BundleError, InvalidInput
+from recsys.intervals import Estimate
 from recsys.models import MODELS, ModelFamily
 from recsys.models.owners import owner_codes
 from recsys.models.popularity import PopularityConfig, PopularityModel, fit_popularity
@@ -351,6 +352,20 @@ def test_figures_of_a_report_are_logged_as_pictures(
         run.log_figure(plots.slices({}), "plots/empty.png")
     for name in ("plots/curve.png", "plots/slices.png", "coverage.png", "plots/empty.png"):
         assert artifact(client, run.run_id, name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_changed_is_drawn_about_no_difference() -> None:
+    changes = {
+        "recall_at_20": Estimate(0.02, 0.01, 0.03, 50),
+        "ndcg_at_20": Estimate(0.01, -0.01, 0.03, 50),
+        "cold_items/recall_at_20": Estimate(np.nan, np.nan, np.nan, 0),
+    }
+    (panel,) = plots.differences(changes, title="candidate minus champion").axes
+    assert [label.get_text() for label in panel.get_yticklabels()] == ["recall_at_20", "ndcg_at_20"]
+    drawn = [line.get_xdata() for line in panel.get_lines()]
+    assert [0.01, 0.03] in [list(line) for line in drawn]
+    colours = [line.get_color() for line in panel.get_lines()]
+    assert colours[0] != colours[2]
 
 
 def test_the_curve_shows_each_measure_over_k_beside_its_baselines() -> None:

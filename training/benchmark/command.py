@@ -26,7 +26,7 @@ from training.workspace import Workspace
 
 SHARED_DATA = "RECSYS_SHARED_DATA"
 DEFAULT_FOLDER = Path("../shared/data")
-RETAIL_CONFIG = Path("configs/online-retail.yaml")
+RETAIL_CONFIG = Path("configs/online-retail-ranked.yaml")
 DEFAULT_WORKSPACE = Workspace().root
 TABLE = "benchmark.md"
 LOG_WIDTH = 140

@@ -7,6 +7,7 @@ measured by itself on the same customers.
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -14,9 +15,10 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recsys.evaluation import EvaluationRules, Report, evaluate
+from recsys.evaluation import EvaluationRules, HeldOutQuestions
 from recsys.event_log import EventLog
 from recsys.events import PURCHASE
+from recsys.intervals import Values
 from recsys.placements import Placement
 from recsys.store.sqlite import SQLiteStore
 from training.benchmark.measures import means
@@ -92,11 +94,9 @@ def _measured(
     }
     for name in placement.blend:
         with steps.step(name):
-            report = _alone(name, placement, source, cuts, recipe, rules, provenance)
+            measured = _alone(name, placement, source, cuts, recipe, rules, provenance)
         cost = steps.costs[-1]
-        models[name] = Row(
-            report.per_person, cost.seconds, cost.peak_mb, recipe.models.get(name, {})
-        )
+        models[name] = Row(measured, cost.seconds, cost.peak_mb, recipe.models.get(name, {}))
     return Outcome(
         models={
             name: row.led_by(trial.report.per_person, rng=np.random.default_rng(recipe.seed))
@@ -120,8 +120,8 @@ def _alone(
     recipe: Recipe,
     rules: EvaluationRules,
     provenance: Provenance,
-) -> Report:
-    """The report of one model with the placement's fallback behind it."""
+) -> Mapping[str, Values]:
+    """The measures of one model with the placement's fallback behind it."""
     data = source.as_of(cuts.test, recipe)
     bundle = build(
         data, recipe, provenance=provenance, placements=[placement.with_blend({name: 1.0})]
@@ -129,7 +129,7 @@ def _alone(
     held_out = source.held_out(
         cuts.test, cuts.end, sample=rules.sample, seed=recipe.seed, objective=recipe.objective
     )
-    return evaluate(bundle, data, held_out, rules=rules, rng=np.random.default_rng(recipe.seed))
+    return HeldOutQuestions.of(bundle, data, held_out).measure(bundle, rules)
 
 
 def _source(
