@@ -205,22 +205,23 @@ def _factors(query: Query, placement: Placement, shelf: Shelf, returned: Numbers
         seeds = query.seeds
     if boost == 1.0 and not len(seeds) and not len(returned):
         return None
-    categories = np.unique(catalog.categories[seeds])
-    pairs = np.stack([catalog.categories[returned], catalog.brands[returned]], axis=1)
+    categories = np.unique(catalog.categories[seeds]) if len(seeds) else NONE
+    pairs = zip(
+        catalog.categories[returned].tolist(), catalog.brands[returned].tolist(), strict=True
+    )
     return Factors(
         shelf=shelf,
         seed_categories=categories[categories >= 0],
         same_category=placement.same_category,
-        returned=tuple(
-            (int(category), int(brand))
-            for category, brand in np.unique(pairs, axis=0).tolist()
-            if category >= 0
-        ),
+        returned=tuple(sorted({(category, brand) for category, brand in pairs if category >= 0})),
         returned_like=1.0 if placement.returned_like is None else placement.returned_like,
         on_sale=boost,
     )
 
 
 def _distinct(parts: list[Numbers]) -> Numbers:
-    numbers = np.unique(np.concatenate(parts))
-    return numbers[numbers >= 0]
+    told = [part for part in parts if len(part)]
+    if not told:
+        return NONE
+    numbers = np.unique(told[0] if len(told) == 1 else np.concatenate(told))
+    return numbers if numbers[0] >= 0 else numbers[numbers >= 0]
