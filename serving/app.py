@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -26,7 +26,7 @@ from recsys.errors import InvalidQuery, StoreUnavailable
 from recsys.event_adapters import SegmentConsent
 from recsys.events import Tolerance
 from recsys.profiles import parse_profile
-from recsys.store import Store
+from recsys.store import LoggedAnswer, Store
 from serving.answer_log import AnswerLog
 from serving.bodies import put_answer, read_body, sort_out, without_unknown
 from serving.bundle_source import BundleSource
@@ -41,6 +41,7 @@ from serving.foreign_bodies import (
     read_response,
     rerank_request,
 )
+from serving.gate import Gate
 from serving.monitoring import CONTENT_TYPE, Monitoring
 from serving.openapi import OPENAPI_JSON
 from serving.personal_say import give_feedback, keep_preferences
@@ -58,12 +59,16 @@ from serving.problems import (
     encode_problem,
     unavailable,
 )
+from serving.request_log import ListLine, RequestLog, Told
+from serving.results import Results, running
 from serving.schemas import (
     EventsRequest,
     Health,
     ItemsRequest,
     ProfilesRequest,
+    RecommendationsAnswer,
     RecommendationsRequest,
+    RerankAnswer,
     RerankRequest,
     StockRequest,
 )
@@ -84,12 +89,23 @@ class Parts:
     writer: EventWriter
     answers: AnswerLog
     privacy: Privacy
+    results: Results
     monitoring: Monitoring
     tolerance: Tolerance
     request_seconds: float
     clock: Callable[[], datetime]
     rng: Generator
+    gate: Gate
+    requests: RequestLog
     segment_consent: SegmentConsent = field(default_factory=SegmentConsent)
+
+
+class Answered(Response):
+    """An answer with lists, and what the log says of it."""
+
+    def __init__(self, answer: msgspec.Struct | Mapping[str, object], told: Told) -> None:
+        super().__init__(msgspec.json.encode(answer), media_type="application/json")
+        self.told = told
 
 
 Handler = Callable[[Parts, bytes], Awaitable[Response]]
@@ -103,7 +119,7 @@ def build_app(
 ) -> Starlette:
     """The application; nothing but the documented paths and methods is let in."""
     methods = {path: _with_head(method) for path, (method, _) in ROUTES.items()}
-    refused = partial(_count_refusal, parts.monitoring)
+    refused = partial(_note_refusal, parts)
     return Starlette(
         routes=[
             Route(path, _endpoint(parts, path, handler), methods=[method])
@@ -135,7 +151,7 @@ async def post_recommendations(parts: Parts, body: bytes) -> Response:
         may_explore=parts.answers.has_room(len(request.placements)),
     )
     parts.answers.add(logged)
-    return _json(answer)
+    return Answered(answer, _told(answer, logged))
 
 
 async def post_rerank(parts: Parts, body: bytes) -> Response:
@@ -143,7 +159,7 @@ async def post_rerank(parts: Parts, body: bytes) -> Response:
     request = read_body(_RERANK, body)
     answer, logged = parts.engine.rerank(request, _serving(parts), now=parts.clock(), rng=parts.rng)
     parts.answers.add(logged)
-    return _json(answer)
+    return Answered(answer, _told(answer, logged))
 
 
 async def post_rerank_elasticsearch(parts: Parts, body: bytes) -> Response:
@@ -157,7 +173,7 @@ async def post_rerank_elasticsearch(parts: Parts, body: bytes) -> Response:
     parts.answers.add(logged)
     ids = [item.item_id for item in answer.items]
     ordered = reordered(response, ids, id_field=request.id_field)
-    return _body({**ordered, "_recsys": answer})
+    return Answered({**ordered, "_recsys": answer}, _told(answer, logged))
 
 
 async def post_events(parts: Parts, body: bytes) -> Response:
@@ -269,6 +285,17 @@ async def post_erase(parts: Parts, body: bytes) -> Response:
     return _json(await asyncio.to_thread(lambda: parts.privacy.erase(user, now=now, rng=parts.rng)))
 
 
+async def get_experiments(parts: Parts, _body: bytes) -> Response:
+    """The variants that are served now, with their shares."""
+    return _json(running(_serving(parts)))
+
+
+async def get_kpi(parts: Parts, _body: bytes) -> Response:
+    """What the answers of the last days brought."""
+    now = parts.clock()
+    return _json(await asyncio.to_thread(parts.results.kpi, parts.source.current, now=now))
+
+
 async def get_livez(_parts: Parts, _body: bytes) -> Response:
     """The process answers."""
     return _json(Health(status="alive"))
@@ -281,6 +308,11 @@ async def get_readyz(parts: Parts, _body: bytes) -> Response:
 
 async def get_metrics(parts: Parts, _body: bytes) -> Response:
     """Prometheus text."""
+    if parts.source.current is not None:
+        now = parts.clock()
+        for variant in parts.source.current.variants:
+            age = (now - variant.bundle.manifest.as_of).total_seconds()
+            parts.monitoring.model_age.labels(variant.name).set(age)
     return Response(parts.monitoring.text(), headers={"content-type": CONTENT_TYPE})
 
 
@@ -304,11 +336,19 @@ ROUTES: Final[dict[str, tuple[str, Handler]]] = {
     "/v1/preferences/read": ("POST", read_preferences),
     "/v1/privacy/export": ("POST", post_export),
     "/v1/privacy/erase": ("POST", post_erase),
+    "/v1/experiments": ("GET", get_experiments),
+    "/v1/kpi": ("GET", get_kpi),
     "/livez": ("GET", get_livez),
     "/readyz": ("GET", get_readyz),
     "/metrics": ("GET", get_metrics),
     "/openapi.json": ("GET", get_openapi),
 }
+
+REFUSED: Final = "refused at the door"
+"""The route that is counted and logged where there is no documented one: what was sent may hold
+anything."""
+UNHINDERED: Final = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json"})
+"""Answered whatever the load."""
 
 _RECOMMENDATIONS: Final = msgspec.json.Decoder(RecommendationsRequest)
 _RERANK: Final = msgspec.json.Decoder(RerankRequest)
@@ -336,6 +376,8 @@ def _endpoint(
         body = await request.body()
         started = monitoring.stopwatch()
         try:
+            if path not in UNHINDERED:
+                await parts.gate.turn()
             async with asyncio.timeout(parts.request_seconds):
                 response = await handler(parts, body)
         except ProblemError as problem:
@@ -349,8 +391,11 @@ def _endpoint(
         except Exception:
             logger.exception("%s failed", path)
             response = _problem(ProblemError(500, "The error is in the service's log."))
-        seconds.observe(monitoring.stopwatch() - started)
+        spent = monitoring.stopwatch() - started
+        seconds.observe(spent)
         monitoring.requests.labels(path, str(response.status_code)).inc()
+        told = response.told if isinstance(response, Answered) else None
+        parts.requests.add(path, request.method, response.status_code, spent, told)
         return response
 
     return answer
@@ -361,6 +406,20 @@ def _serving(parts: Parts) -> Serving:
     if serving is None:
         raise unavailable("No model is in service yet; publish one with `recsys nightly`.")
     return serving
+
+
+def _told(answer: RecommendationsAnswer | RerankAnswer, logged: Sequence[LoggedAnswer]) -> Told:
+    return Told(
+        lists=[
+            ListLine(placement=one.placement, level=one.levels[0] if one.levels else None)
+            for one in logged
+        ],
+        variant=answer.variant,
+        model_version=answer.model_version,
+        degraded=answer.degraded,
+        recommendation_id=answer.recommendation_id,
+        items=sum(len(one.item_ids) for one in logged),
+    )
 
 
 def _json(answer: msgspec.Struct) -> Response:
@@ -384,5 +443,6 @@ def _with_head(method: str) -> tuple[str, ...]:
     return ("GET", "HEAD") if method == "GET" else (method,)
 
 
-def _count_refusal(monitoring: Monitoring, status: int) -> None:
-    monitoring.requests.labels("refused at the door", str(status)).inc()
+def _note_refusal(parts: Parts, status: int) -> None:
+    parts.monitoring.requests.labels(REFUSED, str(status)).inc()
+    parts.requests.add(REFUSED, "", status, 0.0, None)

@@ -17,8 +17,11 @@ from serving.bundle_source import BundleSource, Polling
 from serving.config import ServingConfig
 from serving.engine import Engine
 from serving.event_writer import EventWriter
+from serving.gate import Gate
 from serving.monitoring import Monitoring
 from serving.privacy import Privacy
+from serving.request_log import RequestLog
+from serving.results import Results
 from serving.security import Limits
 from serving.shop_files import ShopFiles
 
@@ -61,6 +64,7 @@ class Worker:
                 history_limit=config.history_limit,
                 session=timedelta(minutes=config.session_minutes),
                 voice=config.reasons.voice,
+                store_rest_seconds=config.store_rest_ms / 1000,
             ),
             source=source,
             store=store,
@@ -77,11 +81,20 @@ class Worker:
                 rejected=config.workspace / "rejected",
                 published=config.published_root,
             ),
+            results=Results(store, EventLog(config.workspace / "event_log")),
             monitoring=monitoring,
             tolerance=config.tolerance,
             request_seconds=config.request_seconds,
             clock=utc_now,
             rng=np.random.default_rng(),
+            gate=Gate(
+                wait_seconds=config.queue_ms / 1000,
+                stopwatch=time.monotonic,
+                refused=monitoring.shed.inc,
+            ),
+            requests=RequestLog(
+                form=config.log, clock=utc_now, dropped=monitoring.lines_dropped.inc
+            ),
             segment_consent=config.segment_consent.rule,
         )
         source.start()
@@ -93,6 +106,7 @@ class Worker:
         self.parts.source.close()
         self.parts.answers.close()
         self.parts.store.close()
+        self.parts.requests.close()
 
 
 def limits_of(config: ServingConfig) -> Limits:

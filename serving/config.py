@@ -17,6 +17,7 @@ from recsys.event_adapters import SegmentConsent
 from recsys.events import Tolerance
 from recsys.phrases import Language, Tone
 from recsys.reasons import Voice, sensitive_paths
+from serving.request_log import Form
 
 CONFIG_PATH_VARIABLE: Final = "RECSYS_SERVING_CONFIG"
 """Environment variable with the path of the YAML file, for the worker processes."""
@@ -122,6 +123,15 @@ class ServingConfig(BaseModel):
     """How long a writing call waits for another writer of the store; then 503."""
     store_read_ms: float = Field(default=25.0, gt=0, le=10_000)
     """How long an answer waits for a locked store; then it is given without it, `degraded`."""
+    store_rest_ms: float = Field(default=500.0, ge=0, le=60_000)
+    """How long answers do without the store after one of them could not read it."""
+    queue_ms: float = Field(default=100.0, gt=0, le=60_000)
+    """How long a request may have to wait for its turn; where it would be longer, 503 at once."""
+    log: Form = "json"
+    """One line per request and message, as `json` or `text`."""
+    drain_seconds: float = Field(default=1.0, ge=0, le=60)
+    """How long a worker that is told to stop still answers, saying that it is not ready and that
+    connections end, before it takes no more."""
     erase_reserve_mb: int = Field(default=8, ge=0, le=1024)
     """Room kept beside the store, so that a person can be erased on a full disk."""
     answer_log_queue: int = Field(default=10_000, ge=1)

@@ -5,6 +5,7 @@ What may be known about the person is settled in `permission`; the rest is `recs
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -47,6 +48,7 @@ from serving.schemas import (
     SocialProofAnswer,
     User,
 )
+from serving.store_reader import StoreReader
 from serving.variants import ServedVariant, Serving
 
 NOTHING_EARLIER = Earlier()
@@ -63,8 +65,14 @@ class Engine:
         history_limit: int,
         session: timedelta,
         voice: Voice | None = None,
+        store_rest_seconds: float = 0.5,
     ) -> None:
-        self._store = store
+        self._persons = StoreReader(
+            store,
+            rest_seconds=store_rest_seconds,
+            stopwatch=time.monotonic,
+            failed=monitoring.store_failures.labels("person").inc,
+        )
         self._monitoring = monitoring
         self._history_limit = history_limit
         self._session = session
@@ -99,6 +107,7 @@ class Engine:
         taken = variant.bundle.items.known(earlier.item_ids)
         for asked, placement in zip(request.placements, placements, strict=True):
             here = replace(query, seeds=variant.bundle.items.known(asked.items))
+            started = self._monitoring.stopwatch()
             (answer,) = recommend(
                 variant.bundle,
                 [here],
@@ -118,7 +127,18 @@ class Engine:
             logged.append(
                 record_of_list(recommendation_id, asked.placement, answer, permitted, here, variant)
             )
-            self._count(asked.placement, variant, answer.level)
+            self._count(
+                "/v1/recommendations",
+                asked.placement,
+                variant,
+                answer.level,
+                self._monitoring.stopwatch() - started,
+            )
+            told = answer.diagnostics or answer
+            for effect in told.effects:
+                if effect.removed:
+                    removals = self._monitoring.rule_removals.labels(asked.placement, effect.rule)
+                    removals.inc(effect.removed)
         return (
             RecommendationsAnswer(
                 recommendation_id=recommendation_id,
@@ -156,6 +176,7 @@ class Engine:
         query = replace(query, listed=listed, refused=refused)
         if permitted.known.preferences.order == "shop":
             placement = in_order_of_the_shop(placement)
+        started = self._monitoring.stopwatch()
         (ranking,) = rerank(
             variant.bundle,
             [query],
@@ -164,7 +185,8 @@ class Engine:
         )
         recommendation_id = new_id(now, rng)
         ranked = _ranked(request.items, ranking, request.language or self._voice.language)
-        self._count(RERANK, variant, ranking_level(query))
+        seconds = self._monitoring.stopwatch() - started
+        self._count("/v1/rerank", RERANK, variant, ranking_level(query), seconds)
         return (
             RerankAnswer(
                 recommendation_id=recommendation_id,
@@ -185,7 +207,7 @@ class Engine:
         now: datetime,
         rng: Generator,
     ) -> tuple[Permitted, Said, ServedVariant, Query]:
-        permitted = ask_store(self._store, user, consent, history_limit=self._history_limit)
+        permitted = ask_store(self._persons, user, consent, history_limit=self._history_limit)
         if permitted.degraded:
             self._monitoring.degraded.inc()
         variant = serving.variant_of(permitted.assigned, rng=rng)
@@ -203,8 +225,17 @@ class Engine:
             tone=placement.tone or self._voice.tone,
         )
 
-    def _count(self, placement: str, variant: ServedVariant, level: str | None) -> None:
-        self._monitoring.answers.labels(placement, variant.name, level or "none").inc()
+    def _count(
+        self,
+        route: str,
+        placement: str,
+        variant: ServedVariant,
+        level: str | None,
+        seconds: float,
+    ) -> None:
+        named = (placement, variant.name, level or "none")
+        self._monitoring.answers.labels(*named).inc()
+        self._monitoring.list_seconds.labels(route, *named).observe(seconds)
 
 
 def _placement(variant: ServedVariant, name: str, *, field: str) -> Placement:

@@ -46,6 +46,29 @@ class Monitoring:
             ["placement", "variant", "level"],
             registry=self.registry,
         )
+        self.list_seconds = Histogram(
+            "recsys_list_seconds",
+            "Time to make one list.",
+            ["route", "placement", "variant", "level"],
+            buckets=SECONDS,
+            registry=self.registry,
+        )
+        self.rule_removals = Counter(
+            "recsys_rule_removals",
+            "Items that a rule kept out of a list or moved.",
+            ["placement", "rule"],
+            registry=self.registry,
+        )
+        self.shed = Counter(
+            "recsys_shed_requests",
+            "Requests sent away with 503 because the line was too long.",
+            registry=self.registry,
+        )
+        self.lines_dropped = Counter(
+            "recsys_log_lines_dropped",
+            "Request lines that were not written because the log was not read.",
+            registry=self.registry,
+        )
         self.degraded = Counter(
             "recsys_degraded_answers",
             "Answers given without the event store.",
@@ -88,6 +111,13 @@ class Monitoring:
         self.bundle_as_of = Gauge(
             "recsys_bundle_as_of_seconds",
             "The moment up to which the served model knows events, epoch seconds.",
+            ["variant"],
+            registry=self.registry,
+            multiprocess_mode="mostrecent",
+        )
+        self.model_age = Gauge(
+            "recsys_model_age_seconds",
+            "How old the newest event is that the served model was taught with.",
             ["variant"],
             registry=self.registry,
             multiprocess_mode="mostrecent",

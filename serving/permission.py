@@ -25,8 +25,9 @@ from recsys.profiles import UNKNOWN, Profile
 from recsys.query import Context, History, Query
 from recsys.rules import Rule
 from recsys.segments import segments_of
-from recsys.store import KnownPerson, Store
+from recsys.store import KnownPerson
 from serving.schemas import RequestConsent, RequestContext, User
+from serving.store_reader import Persons
 
 NOBODY: Final = KnownPerson()
 
@@ -51,7 +52,7 @@ class Permitted:
 
 
 def ask_store(
-    store: Store, user: User, consent: RequestConsent | None, *, history_limit: int
+    store: Persons, user: User, consent: RequestConsent | None, *, history_limit: int
 ) -> Permitted:
     """Reads what the store knows of the person and keeps what consent permits."""
     person = Person(user.user_id, user.anonymous_id)
