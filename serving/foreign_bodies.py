@@ -11,6 +11,8 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 from recsys.errors import InvalidInput
 from recsys.event_adapters import GA4Body, SegmentMessage
 from recsys.events import Text, Word, invalid_event
+from recsys.phrases import Language
+from recsys.rules import Boosts
 from serving.bodies import read_body
 from serving.problems import invalid, invalid_input
 from serving.schemas import (
@@ -47,8 +49,10 @@ class EngineRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     response: Raw
     user: User = User()
     query: Text | None = None
+    boost: Boosts = []
     consent: RequestConsent | None = None
     context: RequestContext = RequestContext()
+    language: Language | None = None
     id_field: Word = "_id"
 
 
@@ -96,8 +100,10 @@ def rerank_request(request: EngineRequest, response: Mapping[str, Any]) -> Reran
         listed,
         user=request.user,
         query=request.query,
+        boost=request.boost,
         consent=request.consent,
         context=request.context,
+        language=request.language,
     )
 
 
