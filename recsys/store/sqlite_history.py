@@ -45,6 +45,7 @@ LANE_SQL: Final = {
     CUSTOM: f"SELECT item_id, kind, time, session_id, action, name {_NEWEST}",
 }
 """Lane → its newest rows as the fields of StoredEvent."""
+LAST_LANE_SQL: Final = "SELECT max(lane) FROM interactions WHERE person = ?"
 ACCOUNT_SQL: Final = """
 SELECT item_id, kind, time FROM interactions WHERE person = ? AND lane = 0 AND NOT EXISTS (
     SELECT 1 FROM profiles
@@ -194,12 +195,9 @@ def _keys(connection: apsw.Connection, person: Person) -> list[str]:
 def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> list[StoredEvent]:
     newest_first: list[StoredEvent] = []
     runs = 0
-    for lane, most in (
-        (DONE, limit),
-        (LISTED, LISTED_LIMIT),
-        (SAID, FEEDBACK_LIMIT),
-        (CUSTOM, CUSTOM_LIMIT),
-    ):
+    # Most people have nothing in the last lanes: one step to a person's last row tells.
+    last = max(connection.execute(LAST_LANE_SQL, (key,)).fetchone()[0] or DONE for key in keys)
+    for lane, most in enumerate((limit, LISTED_LIMIT, FEEDBACK_LIMIT, CUSTOM_LIMIT)[: last + 1]):
         found: list[StoredEvent] = []
         for key in keys:
             rows: list[Any] = connection.execute(LANE_SQL[lane], (key, lane, most)).fetchall()
