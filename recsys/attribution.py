@@ -81,6 +81,7 @@ def attribute(
     waiting: Sequence[Event] = (),
     denied: Collection[str] = (),
     rules: AttributionRules | None = None,
+    threads: int | None = None,
 ) -> Attributed:
     """What followed from these answers in [since, until).
 
@@ -92,7 +93,9 @@ def attribute(
     placement_names, placements = _coded([answer.placement for answer in ordered])
     variant_names, variants = _coded([answer.variant for answer in ordered])
     version_names, versions = _coded([answer.model_version for answer in ordered])
-    connection = open_log(log, since=since, until=until, denied=denied, waiting=rows(waiting))
+    connection = open_log(
+        log, since=since, until=until, denied=denied, waiting=rows(waiting), threads=threads
+    )
     with connection:
         connection.register("answer_rows", _answer_table(ordered))
         connection.register("shown_rows", _shown_table(ordered))
@@ -128,6 +131,7 @@ def read_attributed(
     since: datetime,
     until: datetime,
     rules: AttributionRules | None = None,
+    threads: int | None = None,
 ) -> Attributed:
     """What followed from the answers that the store logged in [since, until), from the event log
     and from what waits to go there. Nothing is written."""
@@ -141,6 +145,7 @@ def read_attributed(
         waiting=waiting,
         denied=store.denied(),
         rules=rules,
+        threads=threads,
     )
 
 

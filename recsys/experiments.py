@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Final, Literal, get_args
 
 import numpy as np
@@ -320,49 +320,3 @@ def _lift(found: Comparison) -> str:
 
 def _plain(measure: str) -> str:
     return measure.replace("_", " ")
-
-
-def as_json(report: ExperimentReport) -> dict[str, object]:
-    """The report without a person in it, as MLflow and `GET /v1/kpi` show it."""
-    confidence = report.rules.confidence
-    return {
-        "since": report.since.astimezone(UTC).isoformat(),
-        "until": report.until.astimezone(UTC).isoformat(),
-        "primary": report.rules.primary,
-        "confidence": confidence,
-        "sample_ratio_p": _finite(report.split_p),
-        "persons_with_several_variants": report.crossed,
-        "answers_of_nobody": report.nobodys,
-        "verdict": list(report.verdict),
-        "variants": [
-            {
-                "name": one.name,
-                "share": one.share,
-                "model_versions": list(one.versions),
-                "persons": one.persons,
-                "answers": one.answers,
-                "measures": {
-                    measure: _interval(found.value, *found.interval(confidence=confidence))
-                    for measure, found in one.measures.items()
-                },
-            }
-            for one in report.variants
-        ],
-        "comparisons": [
-            {
-                "challenger": one.challenger,
-                "measure": one.measure,
-                "difference": _interval(*one.difference),
-                "lift": _interval(*one.lift),
-            }
-            for one in report.comparisons
-        ],
-    }
-
-
-def _interval(value: float, low: float, high: float) -> dict[str, float | None]:
-    return {"value": _finite(value), "low": _finite(low), "high": _finite(high)}
-
-
-def _finite(value: float) -> float | None:
-    return round(value, 6) if np.isfinite(value) else None

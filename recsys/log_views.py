@@ -21,6 +21,7 @@ def open_log(
     until: datetime,
     denied: Collection[str] = (),
     waiting: pa.Table | None = None,
+    threads: int | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the views `log_rows`, `person_events` and `item_events` over
     [since, until).
@@ -28,10 +29,12 @@ def open_log(
     `person_events` are the rows of the log with two columns more: `person` (NULL where unknown or
     denied), resolved by the logins before `until`, and `basket`; `item_events` are those with an
     item. `waiting` are further rows of its schema, which may be in the log by now. Close it after
-    use.
+    use. `threads` are how many it may take; None for as many as there are cores.
     """
     connection = duckdb.connect()
     try:
+        if threads is not None:
+            connection.execute(f"SET threads = {threads:d}")
         connection.execute("SET TimeZone = 'UTC'")  # days begin at midnight UTC wherever it runs
         connection.execute(
             "CREATE TABLE denied AS SELECT unnest(?::VARCHAR[]) AS person", [sorted(denied)]

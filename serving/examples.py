@@ -298,6 +298,43 @@ ANSWERS: Final[dict[str, Body]] = {
         "verify": "POST /v1/privacy/export has no record left once event_log.state is done",
     },
     "/livez": {"status": "alive"},
+    "/v1/experiments": {
+        "experiment": "autumn",
+        "started_at": "2026-11-20T09:00:00Z",
+        "variants": [
+            {"name": "champion", "model_version": "20261121T0315-1f3a", "share": 0.9},
+            {"name": "challenger", "model_version": "20261119T0315-9c02", "share": 0.1},
+        ],
+    },
+    "/v1/kpi": {
+        "as_of": "2026-11-21T20:15:00Z",
+        "since": "2026-11-15T00:00:00Z",
+        "placements": [
+            {
+                "date": "2026-11-21",
+                "placement": "for_you",
+                "lists": 5120,
+                "persons": 1904,
+                "clicked": 433,
+                "carted": 121,
+                "bought": 64,
+                "revenue": 1890.4,
+                "click_rate": 0.0846,
+                "conversion": 0.0125,
+            }
+        ],
+        "days": [
+            {
+                "date": "2026-11-21",
+                "persons": 1904,
+                "returning": 811,
+                "orders": 96,
+                "revenue": 3310.85,
+                "order_value": 34.49,
+            }
+        ],
+        "experiment": None,
+    },
     "/readyz": {"status": "ready", "model_versions": {"champion": "20261121T0315-1f3a"}},
 }
 """Path → an answer of the route."""

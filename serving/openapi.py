@@ -28,6 +28,7 @@ from serving.personal_schemas import (
     PreferencesAnswer,
     PreferencesRequest,
 )
+from serving.results import ExperimentsAnswer, KpiAnswer
 from serving.schemas import (
     EventsAnswer,
     EventsRequest,
@@ -125,12 +126,17 @@ _BODIES: Final[dict[str, tuple[str, str, type, type]]] = {
     ),
 }
 _READS: Final[dict[str, str]] = {
+    "/v1/experiments": "The variants that are served now, with their shares.",
+    "/v1/kpi": "What the answers of the last seven days brought, by placement and day.",
     "/livez": "The process answers.",
     "/readyz": "A model is loaded and warmed up.",
     "/metrics": "Prometheus text.",
     "/openapi.json": "This description.",
 }
-_ANSWERED: Final[dict[str, type]] = {}
+_ANSWERED: Final[dict[str, type]] = {
+    "/v1/experiments": ExperimentsAnswer,
+    "/v1/kpi": KpiAnswer,
+}
 """Path read → the type of its answer, where it is not Health."""
 _PROBLEMS: Final[dict[str, str]] = {
     "400": "The body cannot be read.",
@@ -160,6 +166,7 @@ def document() -> dict[str, Any]:
         *(t for _, _, *pair in _BODIES.values() for t in pair),
         *(entry for _, _, entry in _ENTRIES),
         EngineResponse,
+        *_ANSWERED.values(),
         Problem,
         Health,
     ]

@@ -23,7 +23,8 @@ from recsys.attribution import AttributionRules, read_attributed
 from recsys.bundle import load_bundle
 from recsys.errors import InvalidInput
 from recsys.event_log import EventLog
-from recsys.experiments import ExperimentReport, ExperimentRules, as_json, experiment_report
+from recsys.experiment_result import result_of
+from recsys.experiments import ExperimentReport, ExperimentRules, experiment_report
 from recsys.publication import (
     Experiment,
     Publication,
@@ -146,7 +147,7 @@ def report(
         told, record.shares, since=record.started_at, until=until, rules=rules
     )
     folder = _folder(workspace, record.id)
-    content = {"experiment": record.id, **as_json(found)}
+    content = msgspec.to_builtins(result_of(found, experiment=record.id))
     figure = variants_by_measure(content)
     (folder / "report.json").write_bytes(
         msgspec.json.format(msgspec.json.encode(content), indent=2)
