@@ -92,7 +92,7 @@ def fresh(path: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", EXAMPLES)
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(choices=st.data())
 def test_a_body_with_one_odd_value_is_answered_and_never_a_5xx(
     send: Send, path: str, choices: st.DataObject
@@ -107,7 +107,7 @@ def test_a_body_with_one_odd_value_is_answered_and_never_a_5xx(
     answer.json()
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=30, deadline=None, derandomize=True)
 @given(body=st.binary(max_size=200))
 def test_bytes_that_are_no_body_at_all_are_a_400_or_422(send: Send, body: bytes) -> None:
     answer = send("POST", "/v1/events", body)
