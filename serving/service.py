@@ -7,24 +7,28 @@ application, whose guard admits documented paths alone.
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import signal
 import threading
 import time
+from types import FrameType
 
 import bentoml
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.config import config_from_environment
+from serving.problems import unavailable
+from serving.request_log import set_up_logging
+from serving.security import send_problem
 
 config = config_from_environment(os.environ)
 
 
 class Site:
-    """The application of this worker, there from start-up to shutdown."""
+    """The application of this worker, there from start-up to shutdown, and whether it is ending."""
 
     app: ASGIApp | None = None
+    draining: bool = False
 
 
 class Front:
@@ -38,7 +42,23 @@ class Front:
         """Answers one request."""
         answering = self.bentoml_app if scope["type"] == "lifespan" else self.site.app
         assert answering is not None, "BentoML serves requests between start-up and shutdown"
+        if self.site.draining and scope["type"] == "http":
+            send = _ending(send)
+            if scope["path"] == "/readyz":
+                await send_problem(unavailable("This worker is about to stop."), send)
+                return
         await answering(scope, receive, send)
+
+
+def _ending(send: Send) -> Send:
+    """Answers tell the client to take its next request elsewhere."""
+
+    async def ending(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            message = {**message, "headers": [*message["headers"], (b"connection", b"close")]}
+        await send(message)
+
+    return ending
 
 
 site = Site()
@@ -62,12 +82,11 @@ class RecommendationService:
         from serving.assembly import Worker
 
         config.check_exposure()
-        logging.getLogger("serving").setLevel(logging.INFO)
-        # uvicorn formats a line per request wherever its access logger has a handler.
-        logging.getLogger("uvicorn.access").propagate = False
+        set_up_logging(config.log)
         self.worker = Worker.open(config)
         site.app = self.worker.app
         follow_parent(os.getppid())
+        drain_first(config.drain_seconds)
         # What start-up made stays for hours: the collector need not walk it at every turn.
         gc.collect()
         gc.freeze()
@@ -80,6 +99,27 @@ class RecommendationService:
 
 
 RecommendationService.add_asgi_middleware(Front, site=site)  # type: ignore[attr-defined]
+
+
+def drain_first(seconds: float) -> None:
+    """On SIGTERM goes on answering for so long, each answer ending its connection, then stops.
+
+    A server that closes connections at once resets what is just being sent over them.
+    """
+    stop = signal.getsignal(signal.SIGTERM)
+    if not callable(stop):
+        return
+
+    def drain(number: int, frame: FrameType | None) -> None:
+        if site.draining:
+            stop(number, frame)
+            return
+        site.draining = True
+        again = threading.Timer(seconds, os.kill, (os.getpid(), signal.SIGTERM))
+        again.daemon = True
+        again.start()
+
+    signal.signal(signal.SIGTERM, drain)
 
 
 def follow_parent(parent: int) -> None:
