@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -18,13 +19,11 @@ import numpy as np
 from recsys.bundle import Bundle, load_bundle
 from recsys.catalog import Item
 from recsys.errors import BundleError, StoreError
-from recsys.events import KIND_NUMBER
-from recsys.ids import NONE
 from recsys.operations import recommend, rerank
 from recsys.publication import Publication, Variant, bundle_directory, read_publication
-from recsys.query import Context, History, Listed, Query
+from recsys.query import Context, Listed, Query
 from recsys.shelf import Shelf
-from recsys.store import Forgotten, Store
+from recsys.store import Forgotten, Store, StoredEvent
 from serving.monitoring import Monitoring
 from serving.shop_files import ShopFiles
 from serving.variants import ServedVariant, Serving
@@ -202,8 +201,7 @@ class BundleSource:
             self._forgotten = forgotten
             before = self._published
             self._published = {
-                version: bundle.without(forgotten.owners)
-                for version, bundle in self._whole.items()
+                version: bundle.without(forgotten.owners) for version, bundle in self._whole.items()
             }
             if self.current is None or all(
                 self._published[version] is bundle for version, bundle in before.items()
@@ -335,36 +333,38 @@ def _load_and_warm_up(directory: Path, version: str) -> Bundle:
 
 
 def warm_up(bundle: Bundle) -> None:
-    """Asks every placement once for a customer with a history and once for a stranger.
+    """Asks every placement once for a customer, a visitor on a page and a stranger, one by one.
 
-    It touches the mapped files and fills caches, so that no customer waits for either.
+    It touches the mapped files, fills caches and loads what is compiled for a single query, so that
+    no customer waits for any of it.
     """
     now = bundle.manifest.as_of
     shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
-    queries = [_customer(bundle, now), Query(now=now)]
-    for placement in bundle.placements.values():
-        if placement.name == RERANK:
-            listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
-            engine = np.full(len(listed), np.nan, np.float32)
-            asked = [replace(query, listed=Listed(listed, engine)) for query in queries]
-            rerank(bundle, asked, placement)
-        else:
-            recommend(bundle, queries, placement, shelf, 10, explain=True)
+    customer = _customer(bundle, now)
+    listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
+    page = replace(customer, seeds=listed[:2], known=False)
+    for query in (customer, page, Query(now=now)):
+        for placement in bundle.placements.values():
+            if placement.name == RERANK:
+                for engine in (np.nan, 1.0):
+                    scores = np.full(len(listed), engine, np.float32)
+                    rerank(bundle, [replace(query, listed=Listed(listed, scores))], placement)
+            else:
+                recommend(bundle, [query], placement, shelf, 10, explain=True)
 
 
 def _customer(bundle: Bundle, now: datetime) -> Query:
-    items = np.arange(min(len(bundle.items), 3), dtype=np.int32)
-    history = History(
-        items,
-        np.full(len(items), KIND_NUMBER["view_item"], np.int8),
-        np.full(len(items), now.timestamp()),
-        np.ones(len(items), np.float32),
-    )
+    """Somebody who did a little of everything with a few items, the newest of it in this visit."""
+    ids = bundle.items.ids(np.arange(min(len(bundle.items), 3), dtype=np.int32))
+    events = [
+        StoredEvent(item_id=item, kind=kind, time=now.timestamp() - 60.0 * (10 - place))
+        for place, (item, kind) in enumerate(product(ids, ("view_item", "add_to_cart", "purchase")))
+    ]
+    history = bundle.history(events, now=now)
     return Query(
         now=now,
         history=history,
-        session=history,
-        seeds=items[:1] if len(items) else NONE,
-        context=Context(country="NL"),
+        session=history.since(now.timestamp() - 300.0),
+        context=Context(country="NL", search_term="a"),
         known=True,
     )
