@@ -20,9 +20,9 @@ from recsys.errors import StoreUnavailable
 from recsys.events import Consent, Person
 from recsys.feedback import Said, heard, personal_rules
 from recsys.journey import shown_without_click
-from recsys.preferences import Preferences
+from recsys.preferences import Preferences, with_interests
 from recsys.profiles import UNKNOWN, Profile
-from recsys.query import Context, History, Query
+from recsys.query import NO_SHOWN, Context, History, Query
 from recsys.rules import Rule
 from recsys.segments import segments_of
 from recsys.store import KnownPerson
@@ -113,13 +113,14 @@ def query_of(
     return Query(
         now=now,
         history=history,
-        shown=shown_without_click(history),
+        shown=shown_without_click(history) if _anything_tires(bundle) else NO_SHOWN,
         segments=segments,
         account=bundle.history(known.account, now=now) if known.account else None,
         refused=refused,
         disliked=disliked,
         session=_session(permitted, user, bundle, history, now, session),
-        profile=_profile(permitted, user),
+        profile=with_interests(_profile(permitted, user), known.preferences),
+        preferences=known.preferences,
         context=context_of(context),
         known=_is_customer(permitted),
     )
@@ -155,6 +156,10 @@ def context_of(context: RequestContext) -> Context:
         search_term=context.search_term,
         values=context.values or {},
     )
+
+
+def _anything_tires(bundle: Bundle) -> bool:
+    return any(placement.fatigue is not None for placement in bundle.placements.values())
 
 
 def _segments(

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Final
 
 import numpy as np
+from numba import njit
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.special import ndtr
@@ -87,15 +88,12 @@ class RefillModel:
         )
 
     def _due(self, history: History, now: float) -> tuple[Numbers, NDArray[np.float32]]:
-        bought = history.purchases()
-        if not len(bought):
+        if not len(history):
             return NONE, np.empty(0, np.float32)
-        days = PurchaseDays.of(np.zeros(len(bought), np.int32), bought.items, bought.times)
-        items, counts = days.items[days.firsts], days.counts()
+        items, counts, lasts, own = own_rhythm(history.items, history.kinds, history.times)
         # The mean of n own intervals and `own_prior` intervals of the item's mean.
-        own = np.add.reduceat(np.nan_to_num(days.log_gaps()), days.firsts)
         means = (own + self.own_prior * self.means[items]) / (counts - 1 + self.own_prior)
-        ages = np.maximum(now / SECONDS_PER_DAY - days.days[days.lasts()], 0.5)
+        ages = np.maximum(now / SECONDS_PER_DAY - lasts, 0.5)
         chances = self.chances[items, np.minimum(counts, COUNTS) - 1]
         before = distribution(ages, means, self.spread)
         within = distribution(ages + self.horizon_days, means, self.spread) - before
@@ -221,20 +219,43 @@ def due_again(
     and was bought last at least EARLY of its usual interval ago: exp(μ) of the model, moved towards
     the person's own. Without a model only the person's own intervals are known.
     """
-    bought = history.purchases()
-    if not len(bought):
+    if not len(history):
         return NONE, np.empty(0, np.bool_)
-    days = PurchaseDays.of(np.zeros(len(bought), np.int32), bought.items, bought.times)
-    items, counts = days.items[days.firsts], days.counts()
-    own = np.add.reduceat(np.nan_to_num(days.log_gaps()), days.firsts)
+    items, counts, lasts, own = own_rhythm(history.items, history.kinds, history.times)
     habit = counts >= 2
     if model is None:
         means = own / np.maximum(counts - 1, 1)
     else:
         means = (own + model.own_prior * model.means[items]) / (counts - 1 + model.own_prior)
         habit |= model.chances[items, np.minimum(counts, COUNTS) - 1] >= HABIT
-    ages = now / SECONDS_PER_DAY - days.days[days.lasts()]
+    ages = now / SECONDS_PER_DAY - lasts
     return items, habit & (ages >= EARLY * np.exp(means))
+
+
+@njit(cache=True, nogil=True)
+def own_rhythm(
+    items: Numbers, kinds: NDArray[np.int8], times: NDArray[np.float64]
+) -> tuple[Numbers, NDArray[np.int64], NDArray[np.float64], NDArray[np.float64]]:
+    """Of a history (oldest first): the distinct items bought, ascending, on how many days each, the
+    last of them, and Σ ln(days from one to the next)."""
+    bought = np.flatnonzero(kinds == PURCHASE)
+    order = bought[np.argsort(items[bought], kind="mergesort")]
+    found = np.empty(len(order), np.int32)
+    counts = np.empty(len(order), np.int64)
+    lasts = np.empty(len(order), np.float64)
+    log_gaps = np.empty(len(order), np.float64)
+    place = -1
+    for row in order:
+        day = np.floor(times[row] / SECONDS_PER_DAY)
+        if place < 0 or items[row] != found[place]:
+            place += 1
+            found[place], counts[place], lasts[place], log_gaps[place] = items[row], 1, day, 0.0
+        elif day > lasts[place]:
+            log_gaps[place] += np.log(day - lasts[place])
+            counts[place] += 1
+            lasts[place] = day
+    kept = slice(0, place + 1)
+    return found[kept], counts[kept], lasts[kept], log_gaps[kept]
 
 
 def distribution(
