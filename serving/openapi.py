@@ -174,6 +174,7 @@ def document() -> dict[str, Any]:
     for body, field, entry in _ENTRIES:
         components[body]["properties"][field]["items"] = _ref(entry)
     components["EngineRequest"]["properties"]["response"] = _ref(EngineResponse)
+    components = _in_ecma_dialect(components)
     paths: dict[str, Any] = {
         path: {method: _operation(path, method, summary, asked, answered)}
         for path, (method, summary, asked, answered) in _BODIES.items()
@@ -197,6 +198,19 @@ def document() -> dict[str, Any]:
             },
         },
     }
+
+
+def _in_ecma_dialect(schemas: Any) -> Any:
+    """The schemas with patterns as JSON Schema reads them: its `$` never matches before a line
+    feed, so that what forbids this in Python is left out."""
+    if isinstance(schemas, dict):
+        return {
+            key: value.replace(r"$(?!\n)", "$")
+            if key == "pattern" and isinstance(value, str)
+            else _in_ecma_dialect(value)
+            for key, value in schemas.items()
+        }
+    return [_in_ecma_dialect(inner) for inner in schemas] if isinstance(schemas, list) else schemas
 
 
 def _operation(path: str, method: str, summary: str, asked: type, answered: type) -> dict[str, Any]:
