@@ -78,6 +78,9 @@ PHRASES: Final[Mapping[str, Mapping[Language, Phrase]]] = {
     "rated_before": _both(
         ("you rated it before", _KNOWN[0]), ("je hebt dit eerder beoordeeld", _KNOWN[1])
     ),
+    "liked_before": _both(
+        ("you like it", _KNOWN[0]), ("je vindt dit leuk", _KNOWN[1])
+    ),
     "viewed_before": _both(
         ("you looked at it before", _KNOWN[0]), ("je hebt dit eerder bekeken", _KNOWN[1])
     ),
@@ -207,6 +210,7 @@ TRAITS: Final[Mapping[str, Mapping[Language, str]]] = {
     "customer_group": {"en": "customer group", "nl": "klantgroep"},
     "account_id": {"en": "company", "nl": "werkgever"},
     "segment": {"en": "segment", "nl": "doelgroep"},
+    "interests": {"en": "interests", "nl": "interesses"},
     "profile": {"en": "profile", "nl": "achtergrond"},
 }
 """What a trait is called; one that the shop made up keeps its own name."""

@@ -8,7 +8,17 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 
 from recsys.errors import InvalidInput
-from recsys.events import CategoryPath, Consent, Id, Person, Text, Word, invalid_event
+from recsys.events import (
+    CATEGORY_SEPARATOR,
+    CategoryPath,
+    Consent,
+    Id,
+    Person,
+    Text,
+    Word,
+    invalid_event,
+)
+from recsys.profiles import Profile
 
 Order = Literal["shop", "segment", "own"]
 """Whose order a person wants: the shop's (nothing of the person), that of people in the same
@@ -77,6 +87,21 @@ def preferred_over(below: Preferences, above: Preferences) -> Preferences:
         interests=below.interests if above.interests is None else above.interests,
         exclusions=below.exclusions if above.exclusions is None else above.exclusions,
     )
+
+
+INTEREST: Final = "interest in "
+"""What the trait of an interest begins with, in a profile as models see it."""
+
+
+def with_interests(profile: Profile, preferences: Preferences) -> Profile:
+    """The profile with each declared interest as a trait, in training and in serving: what people
+    with one interest like is learnt as for any other trait."""
+    interests = preferences.interests
+    if interests is None:
+        return profile
+    names = [*interests.brands, *map(CATEGORY_SEPARATOR.join, interests.categories)]
+    traits = {f"{INTEREST}{name}": True for name in names}
+    return msgspec.structs.replace(profile, traits={**profile.traits, **traits})
 
 
 def parse_preferences(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Preferences:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from recsys.events import PURCHASE
 from recsys.ids import NONE, Numbers
+from recsys.preferences import NO_PREFERENCES, Preferences
 from recsys.profiles import UNKNOWN, Profile
 from recsys.selection import summed
 
@@ -143,6 +144,7 @@ class Query:
     disliked: Numbers = field(default_factory=lambda: NONE)
     """Those of them that the person disliked: what is like them weighs less."""
     profile: Profile = UNKNOWN
+    preferences: Preferences = NO_PREFERENCES
     context: Context = field(default_factory=Context)
     segments: tuple[str, ...] = ()
     """The rule-made segments that hold now (`recsys.segments`)."""

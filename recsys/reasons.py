@@ -21,6 +21,7 @@ from recsys.models import MODELS
 from recsys.models.bought_together import BoughtTogetherModel
 from recsys.operations import Recommendation
 from recsys.phrases import DUTCH_SOURCES, PHRASES, SOURCE_CODES, TRAITS, Language, Tone
+from recsys.preferences import INTEREST
 from recsys.query import Contribution, History, Query
 from recsys.shelf import Shelf
 from recsys.weighting import SECONDS_PER_DAY
@@ -39,6 +40,7 @@ _SAID: Final[Mapping[str, str]] = {
     "view_cart": "in_cart",
     "begin_checkout": "in_cart",
     "add_to_wishlist": "on_wishlist",
+    "feedback": "liked",
     "rate": "rated",
     "select_item": "viewed",
     "view_item": "viewed",
@@ -141,7 +143,7 @@ class _Teller:
             if contribution.share >= LEAST_SHARE
             and (reason := self._of_contribution(contribution)) is not None
         ]
-        return [*(found or [self._of_source()]), *self._of_item()]
+        return [*(found or [self._of_source()]), *self._of_preferences(item), *self._of_item()]
 
     def _of_contribution(self, contribution: Contribution) -> Reason | None:
         """None where what contributed is not known of whoever asks: then nothing is claimed."""
@@ -188,6 +190,8 @@ class _Teller:
 
     def _of_trait(self, trait: str, share: float) -> Reason:
         name = trait.partition("=")[0]
+        if name.startswith(INTEREST):
+            return self._say("trait", share, trait="interests")
         if name == "country" and self.query.country:
             facts = {"country": self.query.country}
             return self._say("segment", share, trait=name, facts=facts)
@@ -196,6 +200,19 @@ class _Teller:
     def _of_source(self) -> Reason:
         code = SOURCE_CODES.get(self.recommended.source, "taste")
         return self._say(code, 1.0)
+
+    def _of_preferences(self, item: Item) -> list[Reason]:
+        interests = self.query.preferences.interests
+        if interests is None:
+            return []
+        found = []
+        if item.brand is not None and item.brand in interests.brands:
+            found.append(self._say("preferred_brand", 0.0, facts={"brand": item.brand}))
+        for path in interests.categories:
+            if path == item.category[: len(path)]:
+                facts = {"category": path[-1]}
+                found.append(self._say("preferred_category", 0.0, facts=facts))
+        return found
 
     def _of_item(self) -> list[Reason]:
         number = self.recommended.number

@@ -225,7 +225,7 @@ class Store(Protocol):
         ...
 
     def profiles(self) -> dict[str, Profile]:
-        """Person key → profile, of everybody who has not refused."""
+        """Person key → profile, of everybody who has not refused; interests are among the traits."""
         ...
 
     def denied(self) -> set[str]:

@@ -16,8 +16,8 @@ from recsys.errors import StoreUnavailable
 from recsys.event_log import EventLog
 from recsys.events import Event, Person
 from recsys.owner_codes import owner_codes
-from recsys.preferences import Preferences
-from recsys.profiles import Profile
+from recsys.preferences import NO_PREFERENCES, Preferences, with_interests
+from recsys.profiles import UNKNOWN, Profile
 from recsys.store import (
     CatalogChanges,
     Erasure,
@@ -30,7 +30,13 @@ from recsys.store.reserve import Reserve
 from recsys.store.sqlite_archive import archive, clear_log
 from recsys.store.sqlite_file import SQLiteFile, meta, set_meta
 from recsys.store.sqlite_history import asked_for, known_person, note_ids, take
-from recsys.store.sqlite_people import People, named, read_profile, was_erased
+from recsys.store.sqlite_people import (
+    People,
+    named,
+    read_preferences,
+    read_profile,
+    was_erased,
+)
 from recsys.store.sqlite_privacy import (
     export_page,
     nobodys,
@@ -134,10 +140,16 @@ class SQLiteStore:
     def profiles(self) -> dict[str, Profile]:
         """Person key → profile, of everybody who has not refused."""
         found = self._file.read(
-            "SELECT person, body FROM profiles WHERE body IS NOT NULL "
-            "AND personalization IS NOT 0 AND objected IS NOT 1 ORDER BY person"
+            "SELECT person, body, preferences FROM profiles WHERE personalization IS NOT 0 "
+            "AND objected IS NOT 1 AND (body IS NOT NULL OR preferences IS NOT NULL) "
+            "ORDER BY person"
         )
-        return {key: named(read_profile(body), key) for key, body in found}
+        declared = {}
+        for key, body, preferences in found:
+            profile = UNKNOWN if body is None else read_profile(body)
+            wishes = NO_PREFERENCES if preferences is None else read_preferences(preferences)
+            declared[key] = named(with_interests(profile, wishes), key)
+        return declared
 
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""

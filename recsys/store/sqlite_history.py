@@ -196,7 +196,7 @@ def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> li
     newest_first: list[StoredEvent] = []
     runs = 0
     # Most people have nothing in the last lanes: one step to a person's last row tells.
-    last = max(connection.execute(LAST_LANE_SQL, (key,)).fetchone()[0] or DONE for key in keys)
+    last = max(next(connection.execute(LAST_LANE_SQL, (key,)))[0] or DONE for key in keys)
     for lane, most in enumerate((limit, LISTED_LIMIT, FEEDBACK_LIMIT, CUSTOM_LIMIT)[: last + 1]):
         found: list[StoredEvent] = []
         for key in keys:

@@ -268,7 +268,7 @@ def read_record(connection: apsw.Connection, key: str) -> Record | None:
     record = Record(
         UNKNOWN if body is None else read_profile(body),
         objects=bool(objected),
-        preferences=NO_PREFERENCES if preferences is None else _preferences.decode(preferences),
+        preferences=NO_PREFERENCES if preferences is None else read_preferences(preferences),
         assigned=assigned,
     )
     if personalization is None:
@@ -299,6 +299,11 @@ def count_forgotten(connection: apsw.Connection) -> None:
 def read_profile(body: bytes) -> Profile:
     """A stored profile, without the ids that are its row's key."""
     return _decoder.decode(body)
+
+
+def read_preferences(body: bytes) -> Preferences:
+    """Stored preferences."""
+    return _preferences.decode(body)
 
 
 def named(profile: Profile, key: str) -> Profile:

@@ -18,6 +18,7 @@ from recsys.models.bought_together import BoughtTogetherModel
 from recsys.operations import CATALOG, Recommendation, recommend
 from recsys.phrases import DUTCH_SOURCES, LANGUAGES, PHRASES, SOURCE_CODES, TONES, TRAITS, Language
 from recsys.placements import Level, Placement
+from recsys.preferences import Interests, Preferences
 from recsys.profiles import Profile
 from recsys.query import Context, Contribution, History, Query
 from recsys.reasons import (
@@ -349,3 +350,36 @@ def test_the_reasons_of_real_answers_rest_on_the_persons_own_history(
 
 def _fields(text: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+def test_what_a_person_declared_to_like_is_said(bundle: Bundle) -> None:
+    item = Item(item_id="x", title="Lens", brand="Quay", category=["Photo", "Lenses"])
+    shelf = Shelf.of(Catalog.of([item]))
+    wishes = Preferences(interests=Interests(brands=["Quay"], categories=[["Photo"]]))
+    asked = Query(now=NOW, preferences=wishes)
+    recommended = Recommendation(0, 1.0, "popularity", "everybody")
+
+    def texts(voice: Voice, query: Query = asked) -> list[tuple[str, str]]:
+        told = reasons(recommended, query=query, bundle=bundle, shelf=shelf, voice=voice)
+        return [(reason.code, reason.text) for reason in told][1:]
+
+    assert texts(Voice()) == [
+        ("preferred_brand", "you follow Quay"),
+        ("preferred_category", "you are interested in Photo"),
+    ]
+    assert texts(Voice(tone="subtle")) == [("preferred_brand", "among your preferences")]
+    assert texts(Voice(), Query(now=NOW)) == []
+    assert texts(Voice(sensitive=sensitive_paths(["Photo"]))) == []
+
+
+def test_a_like_is_a_reason_and_an_interest_is_shared_without_its_name(bundle: Bundle) -> None:
+    liked = told_of(bundle, query((LENS, "feedback")), Contribution("history", 1.0, item=LENS))
+    assert liked == [f"because you like {TITLES[LENS]}"]
+    shared = told_of(bundle, query(), Contribution("trait", 1.0, trait="interest in Quay true"))
+    assert shared == ["liked by customers with the same interests"]
+
+
+def told_of(bundle: Bundle, asked: Query, why: Contribution) -> list[str]:
+    recommended = Recommendation(0, 1.0, "als", "individual", (why,))
+    told = reasons(recommended, query=asked, bundle=bundle, shelf=SHELF, voice=Voice())
+    return [reason.text for reason in told]

@@ -77,6 +77,20 @@ def test_an_unknown_person_can_object(store: Store, event: Make) -> None:
     assert store.denied() == {"a:v"}
 
 
+def test_interests_are_traits_of_the_profiles_that_models_learn_from(store: Store) -> None:
+    store.put_profiles([Profile(user_id="u", country="NL", consent=YES)], received_at=NOON)
+    prefer(store, user_id="u", interests=Interests(brands=["tea"], categories=[["Home", "Mugs"]]))
+    prefer(store, user_id="w", consent=YES, interests=TEA)
+    prefer(store, user_id="no", consent=YES, interests=TEA)
+    prefer(store, user_id="no", personalization=False)
+    both = {"interest in tea": True, "interest in Home > Mugs": True}
+    assert store.profiles() == {
+        "u:u": Profile(user_id="u", country="NL", traits=both),
+        "u:w": Profile(user_id="w", traits={"interest in tea": True}),
+    }
+    assert store.person(Person("u")).profile.traits == {}
+
+
 def test_a_customer_who_logs_in_keeps_what_the_visitor_wished(store: Store, event: Make) -> None:
     prefer(store, anonymous_id="v", consent=YES, interests=TEA, order="shop")
     prefer(store, user_id="u", consent=YES, order="segment")
