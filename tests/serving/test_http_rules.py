@@ -4,7 +4,6 @@ kinds, variants, stock, diagnostics, and another selection."""
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,7 +13,6 @@ import pytest
 from running_service import Service
 
 from recsys.bundle import Bundle, save_bundle
-from recsys.placements import Placement
 from recsys.publication import Publication, Variant, bundle_directory, write_publication
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
@@ -39,25 +37,33 @@ CATALOG = [
 """What the shop puts before the tests: two kinds of drinks, an article, a banner, two variants."""
 
 
+PLACEMENTS = f"""
+placements:
+  - name: ruled
+    blend: {{{{popularity: 1.0}}}}
+    rules:
+      - name: tea only
+        until: {TOMORROW}
+        filter: {{{{category: Drinks > Tea}}}}
+      - name: over
+        until: {YESTERDAY}
+        exclude: {{{{brand: tea-brand}}}}
+      - from: {YESTERDAY}
+        pin: [{{{{item_id: {{pinned}}, position: 0}}}}]
+"""
+"""The shop's own placement with rules of different times."""
+
+
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Iterator[Service]:
     workspace = tmp_path_factory.mktemp("rules")
-    ruled = Placement.model_validate(
-        {
-            "name": "ruled",
-            "blend": {"popularity": 1.0},
-            "rules": [
-                {"name": "tea only", "until": TOMORROW, "filter": {"category": "Drinks > Tea"}},
-                {"name": "over", "until": YESTERDAY, "exclude": {"brand": "tea-brand"}},
-                {"from": YESTERDAY, "pin": [{"item_id": "tea-10", "position": 0}]},
-            ],
-        }
-    )
     root = workspace / "published"
-    published = replace(bundle, placements={**bundle.placements, "ruled": ruled})
-    save_bundle(published, bundle_directory(root, "v1"))
+    save_bundle(bundle, bundle_directory(root, "v1"))
     write_publication(root, Publication(variants=[Variant(name="champion", model_version="v1")]))
-    service = Service.start(workspace, workers=2)
+    (workspace / "placements.yaml").write_text(PLACEMENTS.format(pinned="tea-10"))
+    config = workspace / "serving.yaml"
+    config.write_text(f"placements: {workspace / 'placements.yaml'}\n")
+    service = Service.start(workspace, workers=2, config=config)
     put(service, *CATALOG)
     service.wait_until(lambda: all("coffee-11" not in ids(service, k=100) for _ in range(8)))
     yield service
@@ -174,6 +180,14 @@ def test_a_placements_own_rules_hold_in_their_time(service: Service) -> None:
     assert found[0]["item_id"] == "tea-10"
     cheap = items(service, placement="ruled", k=20, filter={"price": {"max": 3}})
     assert sorted(item["item_id"] for item in cheap) == ["tea-01", "tea-02", "tea-03"]
+
+
+def test_a_changed_rule_of_the_shop_is_in_force_without_a_restart(service: Service) -> None:
+    file = service.workspace / "placements.yaml"
+    file.write_text(PLACEMENTS.format(pinned="tea-03"))
+    service.wait_until(lambda: {ids(service, placement="ruled")[0] for _ in range(6)} == {"tea-03"})
+    file.write_text(PLACEMENTS.format(pinned="tea-10"))
+    service.wait_until(lambda: {ids(service, placement="ruled")[0] for _ in range(6)} == {"tea-10"})
 
 
 def test_content_is_shown_where_its_kind_is_asked_for(service: Service) -> None:
