@@ -7,7 +7,7 @@ stand in one list. Quotas, diversity and what rests give way where the list woul
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -116,11 +116,16 @@ class Choice:
 
 
 def list_rules(
-    shelf: Shelf, now: datetime, rules: Sequence[Rule] = (), request: Rules = NO_RULES
+    shelf: Shelf,
+    now: datetime,
+    rules: Sequence[Rule] = (),
+    request: Rules = NO_RULES,
+    *,
+    segments: Collection[str] = (),
 ) -> ListRules:
-    """The rules that are in force, those of the request last; where none asks for a kind of
-    content, the list holds products."""
-    parts: list[tuple[str, Rules]] = list(named(rules, now))
+    """The rules that are in force for people of these segments, those of the request last; where
+    none asks for a kind of content, the list holds products."""
+    parts: list[tuple[str, Rules]] = list(named(rules, now, segments))
     if not request.say_nothing:
         parts.append((REQUEST, request))
     columns, vocabulary = shelf.columns, shelf.catalog.vocabulary

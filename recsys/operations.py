@@ -92,15 +92,22 @@ def recommend(
 
     Seeds are never recommended; `exclude` names further items, row by row; the other variants of
     both are left out too. `rules` of the request and the `personal` ones of who asks hold beside
-    the placement's, for all rows. A placement with an empty fallback may give a short or empty
-    answer. New items are drawn in where the placement explores and there is an `rng`.
+    the placement's, for all rows; a rule for a segment where all rows are of it. A placement with
+    an empty fallback may give a short or empty answer. New items are drawn in where the placement
+    explores and there is an `rng`.
     """
     if n < 1:
         raise InvalidQuery(f"n is {n}; ask for at least 1 item.")
     if not queries:
         return []
     now = queries[0].now
-    in_force = list_rules(shelf, now, (*placement.rules, *personal), rules)
+    in_force = list_rules(
+        shelf,
+        now,
+        (*placement.rules, *personal),
+        rules,
+        segments=set(queries[0].segments).intersection(*(query.segments for query in queries)),
+    )
     sellable = shelf.eligible(now)
     shown = shown_mask(placement, shelf, now=now.timestamp())
     eligible = in_force.allowed(sellable if shown is None else sellable & shown)

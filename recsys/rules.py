@@ -12,7 +12,7 @@ fulfils a test where one of its entries does. An item without the attribute fail
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Final
 
@@ -206,9 +206,13 @@ class Rules(_Part, frozen=True):
 
 
 class Rule(Rules, frozen=True):
-    """Rules of a placement under a name, in force from one moment until another."""
+    """Rules of a placement under a name, in force from one moment until another, and `for` the
+    people of one of these segments alone (`recsys.segments`)."""
 
     name: Word | None = None
+    for_: Annotated[list[Word], Meta(min_length=1, max_length=100)] | None = msgspec.field(
+        default=None, name="for"
+    )
     from_: Timestamp | None = msgspec.field(default=None, name="from")
     until: Timestamp | None = None
 
@@ -217,10 +221,12 @@ class Rule(Rules, frozen=True):
         if self.from_ is not None and self.until is not None and self.from_ >= self.until:
             raise ValueError("until must be later than from")
 
-    def in_force(self, now: datetime) -> bool:
-        """Whether `now` lies within [from, until)."""
-        return (self.from_ is None or self.from_ <= now) and (
-            self.until is None or now < self.until
+    def in_force(self, now: datetime, segments: Collection[str] = ()) -> bool:
+        """Whether `now` lies within [from, until), and one of the segments is meant."""
+        return (
+            (self.from_ is None or self.from_ <= now)
+            and (self.until is None or now < self.until)
+            and (self.for_ is None or any(segment in segments for segment in self.for_))
         )
 
 
@@ -242,10 +248,12 @@ RuleList = Annotated[
 NO_RULES: Final = Rules()
 
 
-def named(rules: Sequence[Rule], now: datetime) -> Iterator[tuple[str, Rule]]:
+def named(
+    rules: Sequence[Rule], now: datetime, segments: Collection[str] = ()
+) -> Iterator[tuple[str, Rule]]:
     """The rules in force with the names under which diagnostics speak of them."""
     for place, rule in enumerate(rules):
-        if rule.in_force(now):
+        if rule.in_force(now, segments):
             yield rule.name or f"rules[{place}]", rule
 
 

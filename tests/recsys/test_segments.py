@@ -11,13 +11,17 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from recsys.bundle import Bundle
 from recsys.event_log import EventLog, rows
 from recsys.events import Event, EventContext, EventItem
 from recsys.models import MODELS
 from recsys.models.segment_popularity import SegmentPopularityModel, members
+from recsys.operations import recommend
+from recsys.placements import Placement
 from recsys.profiles import UNKNOWN, Profile
 from recsys.query import Context, Query
 from recsys.segments import Segment, segments_of
+from recsys.shelf import Shelf
 from recsys.shop_settings import SegmentsConfig
 from recsys.store import StoredEvent
 from recsys.training_data import TrainingData, read_training_data
@@ -268,3 +272,31 @@ def test_training_puts_into_a_segment_whom_serving_would_put_there(
 def test_a_group_that_nothing_makes_is_refused() -> None:
     with pytest.raises(ValidationError, match="makes no group"):
         MODELS["popularity_by_segment"].config.model_validate({"by": ["shoe_size"]})
+
+
+def test_a_rule_for_a_segment_holds_for_its_people_alone(
+    bundle: Bundle, small_data: TrainingData
+) -> None:
+    first, *_ = (
+        bundle.models["popularity"]
+        .condition([Query(now=NOW)])
+        .retrieve(1, np.ones(len(bundle.items), np.bool_))
+    )
+    best_id = bundle.items.id(int(first.numbers[0]))
+    placement = Placement.model_validate(
+        {
+            "name": "p",
+            "blend": {"popularity": 1.0},
+            "rules": [{"for": ["fans", "trade"], "exclude": [best_id]}],
+        }
+    )
+    shelf = Shelf.of(bundle.catalog)
+    stranger, fan = Query(now=NOW), Query(now=NOW, segments=("trade",))
+
+    def first_of(*queries: Query) -> list[str]:
+        answers = recommend(bundle, queries, placement, shelf, 3)
+        return [bundle.items.id(answer.items[0].number) for answer in answers]
+
+    assert first_of(stranger) == [best_id]
+    assert first_of(fan) != [best_id]
+    assert first_of(stranger, fan)[0] == best_id
