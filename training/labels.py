@@ -25,6 +25,9 @@ from training.build import Provenance, build
 from training.config import RankerConfig, Recipe
 from training.source import Source
 
+OBSERVED = 0.9
+"""Which share of a period must have passed before it teaches."""
+
 
 @dataclass(frozen=True, slots=True)
 class LabelledTable:
@@ -58,8 +61,9 @@ class LabelledTable:
 class Lessons:
     """The labelled tables of a placement's past periods, each made once.
 
-    The models of a period are fitted on what lay before it; `built` are periods whose bundles can
-    be used for that again.
+    The periods lie on one grid, on which one ends at `anchor`, so that what is taught later looks
+    at the same ones again. The models of a period are fitted on what lay before it; `built` are
+    periods whose bundles can be used for that again.
     """
 
     source: Source
@@ -67,8 +71,11 @@ class Lessons:
     config: RankerConfig
     placement: Placement
     provenance: Provenance
+    anchor: datetime
     built: Sequence[Period] = ()
-    _tables: dict[datetime, LabelledTable] = field(default_factory=dict, compare=False, repr=False)
+    _tables: dict[tuple[datetime, datetime], LabelledTable] = field(
+        default_factory=dict, compare=False, repr=False
+    )
 
     def before(
         self, until: datetime, *, tell: Callable[[str], None] | None = None
@@ -76,23 +83,25 @@ class Lessons:
         """One table per period that ends by `until`; those in which nobody took anything are left
         out."""
         tables = []
-        for cut in label_cuts(until, self.source.oldest, self.config):
-            if tell is not None:
-                tell(f"{self.placement.name}: what was taken after {cut:%Y-%m-%d}")
-            if cut not in self._tables:
+        for cut in label_cuts(until, self.source.oldest, self.config, anchor=self.anchor):
+            end = min(cut + timedelta(days=self.config.period_days), until)
+            if (cut, end) not in self._tables:
+                if tell is not None:
+                    tell(f"{self.placement.name}: what was taken after {cut:%Y-%m-%d}")
                 try:
-                    period = self._period(cut)
+                    period = self._period(cut, end)
                 except InsufficientData:
                     continue
                 rng = np.random.default_rng([self.recipe.seed, int(cut.timestamp())])
-                self._tables[cut] = labelled_table(period, self.placement, self.config, rng=rng)
-            tables.append(self._tables[cut])
+                table = labelled_table(period, self.placement, self.config, rng=rng)
+                self._tables[cut, end] = table
+            tables.append(self._tables[cut, end])
         return tables
 
-    def _period(self, cut: datetime) -> Period:
+    def _period(self, cut: datetime, end: datetime) -> Period:
         held_out = self.source.held_out(
             cut,
-            cut + timedelta(days=self.config.period_days),
+            end,
             sample=self.config.customers,
             seed=self.recipe.seed,
             objective=self.recipe.objective,
@@ -107,14 +116,18 @@ class Lessons:
         return Period(bundle, earlier, held_out)
 
 
-def label_cuts(until: datetime, oldest: datetime, config: RankerConfig) -> tuple[datetime, ...]:
-    """The cuts of the periods to learn from, newest first; each period ends by `until`.
+def label_cuts(
+    until: datetime, oldest: datetime, config: RankerConfig, *, anchor: datetime
+) -> tuple[datetime, ...]:
+    """The cuts of the periods to learn from, newest first, on the grid where one ends at `anchor`.
 
-    Cuts with fewer than `least_days` of events before them are left out.
+    Of the newest period at least OBSERVED lies before `until`; all others end by then. Cuts with
+    fewer than `least_days` of events before them are left out.
     """
     first = oldest + timedelta(days=config.least_days)
     length, stride = timedelta(days=config.period_days), timedelta(days=config.stride_days)
-    cuts = (until - length - stride * place for place in range(config.periods))
+    newest = anchor - length + stride * ((until - anchor + length * (1 - OBSERVED)) // stride)
+    cuts = (newest - stride * place for place in range(config.periods))
     return tuple(cut for cut in cuts if cut >= first)
 
 

@@ -38,7 +38,7 @@ from training.smoke import smoke_check
 from training.source import Source, read_source
 from training.steps import Bar, Steps
 from training.tracking import ModelVersion, Tracking
-from training.trial import Cuts, Trial, cuts_of, lessons_of, teach_rankers, try_recipe
+from training.trial import Cuts, Trial, cuts_of, teach_rankers, try_recipe
 from training.workspace import Workspace
 
 STAGING = "staging"
@@ -288,8 +288,7 @@ def _refit(
     source: Source, candidate: Trial, provenance: Provenance, *, tell: Callable[[str], None]
 ) -> Bundle:
     """The recipe on everything, with the blends that were chosen, and a look at its answers."""
-    lessons = lessons_of(source, candidate.recipe, candidate.placements, provenance=provenance)
-    rankers = teach_rankers(lessons, candidate.verdicts, until=source.newest, tell=tell)
+    rankers = teach_rankers(candidate.lessons, candidate.verdicts, until=source.newest, tell=tell)
     bundle = build(
         source.as_of(source.newest, candidate.recipe),
         candidate.recipe,

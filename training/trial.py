@@ -44,13 +44,15 @@ class Cuts:
 class Trial:
     """What a recipe came to: the placements with their chosen blends, the report, and whether each
     ranker that was asked for serves. `singles` are the measures of each model of the placement by
-    itself, per person as in the report; none where they are not asked for."""
+    itself, per person as in the report; none where they are not asked for. `lessons` are those of
+    the rankers, which may go on with later days."""
 
     recipe: Recipe
     placements: tuple[Placement, ...]
     report: Report
     verdicts: tuple[Verdict, ...] = ()
     singles: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
+    lessons: tuple[Lessons, ...] = field(default=(), repr=False)
 
     def above_singles(self) -> dict[str, dict[str, Estimate]]:
         """Model → measure → the report minus that model alone, on the same customers."""
@@ -102,7 +104,9 @@ def try_recipe(
     placements = learn_list_weights(
         source, cuts, recipe, placements, provenance=provenance, tell=tell
     )
-    lessons = lessons_of(source, recipe, placements, provenance=provenance, built=periods)
+    lessons = lessons_of(
+        source, recipe, placements, provenance=provenance, anchor=cuts.test, built=periods
+    )
     verdicts = judge_rankers(lessons, periods, rules, tell=tell)
     rankers = teach_rankers(lessons, verdicts, until=cuts.test, tell=tell)
     data = source.as_of(cuts.test, recipe)
@@ -130,7 +134,7 @@ def try_recipe(
         progress=progress,
     )
     singles = measure_singles(bundle, data, held_out, rules, tell=tell) if rules.singles else {}
-    return Trial(recipe, placements, report, verdicts, singles)
+    return Trial(recipe, placements, report, verdicts, singles, lessons)
 
 
 def measure_singles(
@@ -263,14 +267,16 @@ def lessons_of(
     placements: Sequence[Placement],
     *,
     provenance: Provenance,
+    anchor: datetime,
     built: Sequence[Period] = (),
 ) -> tuple[Lessons, ...]:
-    """The lessons for each placement that the recipe wants a ranker for."""
+    """The lessons for each placement that the recipe wants a ranker for; a period ends at
+    `anchor`."""
     config = recipe.ranker
     if config is None:
         return ()
     return tuple(
-        Lessons(source, recipe, config, placement, provenance, built)
+        Lessons(source, recipe, config, placement, provenance, anchor, built)
         for placement in placements
         if placement.name in config.placements
     )

@@ -72,7 +72,7 @@ def period(source: Source) -> Period:
 
 
 def teach(source: Source, until: datetime, placement: Placement = PLACEMENT):
-    lessons = Lessons(source, RECIPE, CONFIG, placement, PROVENANCE)
+    lessons = Lessons(source, RECIPE, CONFIG, placement, PROVENANCE, anchor=until)
     ranker = fit_ranker(lessons.before(until), CONFIG, seed=RECIPE.seed)
     assert ranker is not None
     return ranker
@@ -85,15 +85,27 @@ def taught(source: Source, period: Period):
 
 def test_every_period_of_labels_ends_before_the_cut() -> None:
     until, oldest = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
-    cuts = label_cuts(until, oldest, CONFIG)
+    cuts = label_cuts(until, oldest, CONFIG, anchor=until)
     assert cuts == (
         datetime(2026, 5, 25, tzinfo=UTC),
         datetime(2026, 5, 20, tzinfo=UTC),
         datetime(2026, 5, 15, tzinfo=UTC),
     )
     assert all(cut + timedelta(days=CONFIG.period_days) <= until for cut in cuts)
-    assert label_cuts(until, until - timedelta(days=18), CONFIG) == cuts[:1]
-    assert label_cuts(until, until, CONFIG) == ()
+    assert label_cuts(until, until - timedelta(days=18), CONFIG, anchor=until) == cuts[:1]
+    assert label_cuts(until, until, CONFIG, anchor=until) == ()
+
+
+def test_what_is_taught_later_looks_at_the_same_periods_again() -> None:
+    test, oldest = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
+    day = timedelta(days=1)
+    known = set(label_cuts(test, oldest, CONFIG, anchor=test))
+    later = label_cuts(test + 12 * day, oldest, CONFIG, anchor=test)
+    assert later[0] == test + 3 * day
+    assert known & set(later) == set(later[2:])
+    whole = CONFIG.model_copy(update={"period_days": 10, "stride_days": 10, "periods": 2})
+    assert label_cuts(test + 9 * day, oldest, whole, anchor=test) == (test, test - 10 * day)
+    assert label_cuts(test + 8 * day, oldest, whole, anchor=test)[0] == test - 10 * day
 
 
 def test_data_that_reach_into_the_period_are_refused(source: Source, period: Period) -> None:
