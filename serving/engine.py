@@ -168,7 +168,7 @@ class Engine:
         placement = variant.bundle.placement(RERANK)
         if placement is None:
             raise invalid("placement", RERANK, "the served bundle cannot rerank; train it so")
-        rules = [rule for rule in placement.rules if rule.in_force(now)]
+        rules = [rule for rule in placement.rules if rule.in_force(now, query.segments)]
         if request.boost:
             rules.append(Rule(boost=request.boost))
         words = words_about([*rules, *rules_of(permitted, said)], listed.items, variant.shelf)
