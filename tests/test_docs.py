@@ -122,6 +122,7 @@ def test_the_readmes_make_targets_exist(target: str) -> None:
     [
         ("training.yaml", TrainingConfig),
         ("online-retail.yaml", TrainingConfig),
+        ("online-retail-ranked.yaml", TrainingConfig),
         ("search.yaml", TrainingConfig),
         ("preset-sparse.yaml", TrainingConfig),
         ("preset-grocery.yaml", TrainingConfig),
