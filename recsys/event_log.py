@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from recsys.events import CATEGORY_SEPARATOR, Event, EventItem, Person
-from recsys.owner_codes import owner_codes
+from recsys.owner_codes import Owners, owner_codes
 
 SCHEMA = pa.schema(
     [
@@ -121,38 +121,23 @@ class EventLog:
             if first <= date.fromisoformat(path.parent.name.removeprefix("date=")) <= last
         ]
 
-    def erase(self, *, user_ids: Sequence[str] = (), anonymous_ids: Sequence[str] = ()) -> int:
-        """Removes every row of these persons and gives their number; files are replaced whole."""
-        erased = 0
-        for path in self.files():
-            table = pq.read_table(path, schema=SCHEMA)
-            theirs = pc.or_(
-                pc.fill_null(pc.is_in(table["user_id"], pa.array(user_ids, pa.string())), False),
-                pc.fill_null(
-                    pc.is_in(table["anonymous_id"], pa.array(anonymous_ids, pa.string())), False
-                ),
-            )
-            count = pc.sum(theirs).as_py() or 0
-            if count:
-                erased += count
-                _write_durably(table.filter(pc.invert(theirs)), path)
-        return erased
+    def erase(self, owners: Sequence[Owners]) -> list[int]:
+        """Removes every row of some sets of persons, given as codes (`recsys.owner_codes`).
 
-    def erase_owners(self, owners: Sequence[NDArray[np.int64]]) -> list[int]:
-        """Removes every row of some sets of persons, who are given as codes (`owner_codes`, seen as
-        int64), and gives the number of rows for each set.
-
-        A row is its customer's, or its visitor's where it names no customer.
+        Gives the number of rows for each set; files are replaced whole. A row is its customer's, or its visitor's where it
+        names no customer.
         """
+        if not len(owners):
+            return []
         sets = np.concatenate([np.full(len(codes), n) for n, codes in enumerate(owners)])
-        wanted = np.concatenate(owners) if len(owners) else np.empty(0, np.int64)
+        wanted = np.concatenate(owners)
         order = np.argsort(wanted, kind="stable")
         wanted, sets = wanted[order], sets[order]
         erased = np.zeros(len(owners), np.int64)
         for path in self.files():
             persons = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
             named, place = np.unique(persons.astype(object), return_inverse=True)
-            codes = owner_codes([str(name) for name in named]).view(np.int64)
+            codes = owner_codes([str(name) for name in named])
             found = np.minimum(np.searchsorted(wanted, codes), max(len(wanted) - 1, 0))
             theirs = (wanted[found] == codes) & (named != "")
             rows_of = np.where(theirs, sets[found], -1)[place]

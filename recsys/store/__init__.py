@@ -225,7 +225,7 @@ class Store(Protocol):
         ...
 
     def profiles(self) -> dict[str, Profile]:
-        """Person key → profile, of everybody who has not refused; interests are among the traits."""
+        """Person key → profile, interests among its traits, of everybody who has not refused."""
         ...
 
     def denied(self) -> set[str]:

@@ -61,9 +61,11 @@ def clear_log(file: SQLiteFile, log: EventLog, *, at: datetime) -> int:
         pending = sorted({receipt for receipt, _ in found})
         if not pending:
             return 0
-        erased = log.erase_owners(
+        erased = log.erase(
             [
-                np.array([code for receipt, code in found if receipt == one], np.int64)
+                np.array([code for receipt, code in found if receipt == one], np.int64).view(
+                    np.uint64
+                )
                 for one in pending
             ]
         )

@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.event_log import SCHEMA, EventLog, rows
-from recsys.events import Event, EventContext, EventItem
+from recsys.events import Event, EventContext, EventItem, Person
+from recsys.owner_codes import owner_codes
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -142,13 +143,16 @@ def test_erasing_a_person_removes_every_row_of_theirs_and_no_other(tmp_path: Pat
                 make_event("3", anonymous_id="v", hours=24),
                 make_event("4"),
                 make_event("5", user_id="v"),
+                make_event("6", user_id="w", anonymous_id="v"),
             ]
         ),
         part="p",
     )
-    assert log.erase(user_ids=["u"], anonymous_ids=["v"]) == 3
-    assert sorted(row["event_id"] for row in all_rows(log)) == ["2", "4", "5"]
-    assert log.erase(user_ids=["u"], anonymous_ids=["v"]) == 0
+    persons = [owner_codes(["u:u"]), owner_codes(["a:v", "a:nobody"])]
+    assert log.erase(persons) == [2, 1]
+    assert sorted(row["event_id"] for row in all_rows(log)) == ["2", "4", "5", "6"]
+    assert log.erase(persons) == [0, 0]
+    assert log.erase([]) == []
 
 
 def test_erasing_leaves_the_files_of_others_untouched(tmp_path: Path) -> None:
@@ -156,5 +160,18 @@ def test_erasing_leaves_the_files_of_others_untouched(tmp_path: Path) -> None:
     log.append(rows([make_event("1", user_id="u"), make_event("2", hours=24)]), part="p")
     other = log.files()[1]
     before = other.stat().st_ino
-    log.erase(user_ids=["u"])
+    assert log.erase([owner_codes(["u:u"])]) == [1]
     assert other.stat().st_ino == before
+
+
+def test_the_rows_of_a_person_come_in_pages(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    own = [make_event(f"u{n}", user_id="u", hours=n * 12) for n in range(5)]
+    visits = [make_event("v", anonymous_id="v"), make_event("x", anonymous_id="v", user_id="x")]
+    log.append(rows([*own, *visits, make_event("nobody")]), part="p")
+    persons = [Person("u"), Person(anonymous_id="v")]
+    pages = [log.rows_of(persons, offset=n, limit=2) for n in (0, 2, 4, 6)]
+    assert [len(page) for page in pages] == [2, 2, 2, 0]
+    told = [row["event_id"] for page in pages for row in page]
+    assert sorted(told) == ["u0", "u1", "u2", "u3", "u4", "v"]
+    assert all(value is not None for page in pages for row in page for value in row.values())
