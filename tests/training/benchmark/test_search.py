@@ -128,6 +128,17 @@ def test_a_model_that_adds_only_noise_gets_no_weight(prepared: Prepared) -> None
     assert weights["RP3beta"] > 0.6
 
 
+def test_chosen_weights_are_no_worse_on_validation_than_either_start(prepared: Prepared) -> None:
+    fitted, exam = _fitted(prepared), prepared.validation
+    chosen = choose_weights(fitted, {"RP3beta": 1.0, "popularity": 0.1}, exam, TOP_N)
+
+    def value(weights: dict[str, float]) -> float:
+        return TOP_N.value(_blend(fitted, weights, exam), exam.truth)
+
+    starts = {"RP3beta": 1.0}, {"RP3beta": 0.5, "popularity": 0.5}
+    assert value(chosen) > 0.999 * max(map(value, starts))
+
+
 def test_the_best_places_are_those_of_a_stable_sort() -> None:
     rng = np.random.default_rng(2)
     sizes = rng.integers(0, 30, size=50)
