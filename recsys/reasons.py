@@ -100,14 +100,21 @@ def sensitive_paths(paths: Sequence[str]) -> frozenset[tuple[str, ...]]:
 
 
 def reasons(
-    recommended: Recommendation, *, query: Query, bundle: Bundle, shelf: Shelf, voice: Voice
+    recommended: Recommendation,
+    *,
+    query: Query,
+    bundle: Bundle,
+    shelf: Shelf,
+    voice: Voice,
+    promoted: bool = False,
 ) -> tuple[Reason, ...]:
     """The reasons for a recommended item, the weightiest first, at most MAX_REASONS.
 
     What came from a fallback without a contribution of its own is explained by its source; what is
-    itself in a sensitive category is explained without evidence.
+    itself in a sensitive category is explained without evidence. `promoted` says that a rule of the
+    shop made the item weigh more.
     """
-    teller = _Teller(recommended, query, bundle, shelf, voice)
+    teller = _Teller(recommended, query, bundle, shelf, voice, promoted)
     told: dict[str, Reason] = {}
     for reason in teller.all():
         told.setdefault(reason.text, reason)
@@ -131,6 +138,7 @@ class _Teller:
     bundle: Bundle
     shelf: Shelf
     voice: Voice
+    promoted: bool
 
     def all(self) -> list[Reason]:
         """Every reason that holds; never none."""
@@ -218,6 +226,7 @@ class _Teller:
         number = self.recommended.number
         born = self.shelf.born[number]
         holds = {
+            "chosen_by_shop": self.promoted,
             "on_sale": self.shelf.on_sale[number],
             "new": 0 <= self.query.now.timestamp() - born < NEW_FOR.total_seconds(),
         }

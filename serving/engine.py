@@ -11,41 +11,34 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 import numpy as np
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 from numpy.random import Generator
 
-from recsys.answers import Diagnostics
 from recsys.feedback import Said, heard
-from recsys.operations import Answer, Ranking, Recommendation, recommend, rerank
+from recsys.operations import recommend, rerank
 from recsys.phrases import Language
 from recsys.placements import Placement
 from recsys.query import Listed, Query
-from recsys.reasons import Voice, reasons, source_words
+from recsys.reasons import Voice
 from recsys.rules import Rule
 from recsys.store import LoggedAnswer, Store
 from serving.answer_record import ranking_level, record_of_list, record_of_ranking
 from serving.bundle_source import RERANK
 from serving.earlier_answers import Earlier, new_id
+from serving.list_body import Speaking, list_body, promoted, ranked_items
 from serving.monitoring import Monitoring
 from serving.permission import Permitted, ask_store, query_of, rules_of
 from serving.personal_order import in_order_of_the_shop, words_about
 from serving.problems import invalid
 from serving.schemas import (
-    DiagnosticsAnswer,
     PlacementAnswer,
-    PlacementRequest,
-    RankedItem,
-    ReasonAnswer,
     RecommendationsAnswer,
     RecommendationsRequest,
-    RecommendedItem,
     RequestConsent,
     RequestContext,
     RerankAnswer,
     RerankItem,
     RerankRequest,
-    RuleEffect,
-    SocialProofAnswer,
     User,
 )
 from serving.store_reader import StoreReader
@@ -122,8 +115,14 @@ class Engine:
                 rng=rng if may_explore else None,
             )
             taken = np.concatenate([taken, answer.numbers])
-            voice = self._voice_of(request.language, placement)
-            lists.append(_list(request, asked, answer, here, variant, voice))
+            speaking = Speaking(
+                request=request,
+                query=here,
+                variant=variant,
+                voice=self._voice_of(request.language, placement),
+                promoted=promoted(placement, asked, here, variant) if request.explain else None,
+            )
+            lists.append(list_body(asked.placement, answer, speaking))
             logged.append(
                 record_of_list(recommendation_id, asked.placement, answer, permitted, here, variant)
             )
@@ -184,7 +183,7 @@ class Engine:
             factors=None if words.factors is None else [words.factors],
         )
         recommendation_id = new_id(now, rng)
-        ranked = _ranked(request.items, ranking, request.language or self._voice.language)
+        ranked = ranked_items(request.items, ranking, request.language or self._voice.language)
         seconds = self._monitoring.stopwatch() - started
         self._count("/v1/rerank", RERANK, variant, ranking_level(query), seconds)
         return (
@@ -246,101 +245,6 @@ def _placement(variant: ServedVariant, name: str, *, field: str) -> Placement:
     return placement
 
 
-def _list(
-    request: RecommendationsRequest,
-    asked: PlacementRequest,
-    answer: Answer,
-    query: Query,
-    variant: ServedVariant,
-    voice: Voice,
-) -> PlacementAnswer:
-    return PlacementAnswer(
-        placement=asked.placement,
-        level=answer.level,
-        fallback=answer.fallback,
-        diagnostics=_diagnostics(answer.diagnostics),
-        items=[
-            _item(item, position, request, query, variant, voice)
-            for position, item in enumerate(answer.items)
-        ],
-    )
-
-
-def _diagnostics(found: Diagnostics | None) -> DiagnosticsAnswer | UnsetType:
-    if found is None:
-        return UNSET
-    return DiagnosticsAnswer(
-        candidates=dict(found.candidates),
-        rules=[
-            RuleEffect(rule=effect.rule, removed=effect.removed, moved=effect.moved)
-            for effect in found.effects
-        ],
-    )
-
-
-def _item(
-    recommended: Recommendation,
-    position: int,
-    request: RecommendationsRequest,
-    query: Query,
-    variant: ServedVariant,
-    voice: Voice,
-) -> RecommendedItem:
-    item = variant.shelf.items[recommended.number]
-    fields = request.fields
-    return RecommendedItem(
-        item_id=item.item_id,
-        score=recommended.score,
-        source=recommended.source,
-        source_text=source_words(recommended.source, voice.language),
-        position=position,
-        reasons=_reasons(recommended, query, variant, voice) if request.explain else UNSET,
-        social_proof=_social_proof(recommended, variant) if request.social_proof else UNSET,
-        title=item.title if "title" in fields else UNSET,
-        price=item.price if "price" in fields else UNSET,
-        brand=item.brand if "brand" in fields else UNSET,
-        list_price=item.list_price if "list_price" in fields else UNSET,
-        category=item.category if "category" in fields else UNSET,
-        kind=item.kind if "kind" in fields else UNSET,
-        attributes=item.attributes if "attributes" in fields else UNSET,
-    )
-
-
-def _reasons(
-    recommended: Recommendation, query: Query, variant: ServedVariant, voice: Voice
-) -> list[ReasonAnswer]:
-    items = variant.shelf.items
-    return [
-        ReasonAnswer(
-            code=reason.code,
-            text=reason.text,
-            share=reason.share,
-            item_id=UNSET if reason.item is None else items[reason.item].item_id,
-            trait=UNSET if reason.trait is None else reason.trait,
-            facts=dict(reason.facts) if reason.facts else UNSET,
-        )
-        for reason in reasons(
-            recommended, query=query, bundle=variant.bundle, shelf=variant.shelf, voice=voice
-        )
-    ]
-
-
-def _social_proof(
-    recommended: Recommendation, variant: ServedVariant
-) -> SocialProofAnswer | UnsetType:
-    counted = variant.bundle.social_proof
-    proof = None if counted is None else counted.of(recommended.number)
-    if proof is None:
-        return UNSET
-    return SocialProofAnswer(
-        as_of=proof.as_of,
-        customers=UNSET if proof.customers is None else proof.customers,
-        days=UNSET if proof.customers is None else proof.days,
-        rating=UNSET if proof.rating is None else proof.rating,
-        ratings=UNSET if proof.ratings is None else proof.ratings,
-    )
-
-
 def _refuse_repeats(items: Sequence[RerankItem]) -> None:
     first: dict[str, int] = {}
     for place, item in enumerate(items):
@@ -359,19 +263,3 @@ def _listed(items: Sequence[RerankItem], variant: ServedVariant) -> Listed:
             [np.nan if item.score is None else item.score for item in items], np.float32
         ),
     )
-
-
-def _ranked(items: Sequence[RerankItem], ranking: Ranking, language: Language) -> list[RankedItem]:
-    return [
-        RankedItem(
-            item_id=items[original].item_id,
-            position=position,
-            original_position=original,
-            score=score,
-            source=source,
-            source_text=source_words(source, language),
-        )
-        for position, (original, score, source) in enumerate(
-            zip(ranking.order.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
-        )
-    ]

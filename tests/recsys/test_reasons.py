@@ -245,6 +245,28 @@ def test_an_item_below_its_list_price_is_called_on_sale(told) -> None:
     assert [reason.code for reason in told(why, asked=asked)] == ["bought"]
 
 
+def test_what_the_shop_makes_weigh_more_is_said_to_be_its_choice(bundle: Bundle) -> None:
+    asked = query((CAMERA, "purchase"))
+    recommended = Recommendation(
+        STRAP, 1.0, "als", "individual", (Contribution("history", 1.0, item=CAMERA),)
+    )
+    told = [
+        [
+            reason.code
+            for reason in reasons(
+                recommended,
+                query=asked,
+                bundle=bundle,
+                shelf=SHELF,
+                voice=Voice(),
+                promoted=promoted,
+            )
+        ]
+        for promoted in (True, False)
+    ]
+    assert told == [["bought", "chosen_by_shop"], ["bought"]]
+
+
 def test_the_weightiest_come_first_and_trifles_and_repeats_are_left_out(told) -> None:
     asked = query(*((item, "purchase") for item in range(5)))
     why = [Contribution("history", share, item=n) for n, share in enumerate((0.4, 0.3, 0.2, 0.06))]
@@ -298,6 +320,11 @@ def test_every_code_has_words_in_every_language_and_tone(code: str) -> None:
     named = {language: _fields(phrase.open) for language, phrase in PHRASES[code].items()}
     assert named["en"] == named["nl"]
     assert all(not _fields(phrase.subtle) for phrase in PHRASES[code].values())
+
+
+def test_an_item_may_speak_for_itself_whatever_was_done_with_it() -> None:
+    done = ("bought", "in_cart", "on_wishlist", "rated", "viewed", "liked", "account")
+    assert {f"{code}_before" for code in done} <= set(PHRASES)
 
 
 def test_every_source_and_trait_has_words_in_every_language() -> None:

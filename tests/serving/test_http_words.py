@@ -119,6 +119,23 @@ def test_social_proof_comes_when_it_is_asked_for_and_never_of_too_few(ask) -> No
     assert not any("social_proof" in item for item in ask("nobody"))
 
 
+def test_what_the_shop_pins_or_promotes_is_said_to_be_its_choice(service: Service) -> None:
+    asked = {
+        "placement": "trending",
+        "k": 4,
+        "pin": [{"item_id": "coffee-07", "position": 0}],
+        "boost": [{"where": {"item_id": "star"}, "factor": 50}],
+    }
+    answer = httpx.post(
+        f"{service.url}/v1/recommendations", json={"placements": [asked], "explain": True}
+    )
+    items = {item["item_id"]: item["reasons"] for item in answer.json()["placements"][0]["items"]}
+    assert items["coffee-07"][0]["text"] == "chosen by the shop"
+    for item, reasons in items.items():
+        promised = item in ("coffee-07", "star")
+        assert any(reason["code"] == "chosen_by_shop" for reason in reasons) == promised
+
+
 def test_a_language_that_is_not_spoken_is_refused(service: Service) -> None:
     body = {"placements": [{"placement": "trending"}], "language": "xx"}
     answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
