@@ -124,23 +124,21 @@ class EventLog:
     def erase(self, owners: Sequence[Owners]) -> list[int]:
         """Removes every row of some sets of persons, given as codes (`recsys.owner_codes`).
 
-        Gives the number of rows for each set; files are replaced whole. A row is its customer's, or its visitor's where it
-        names no customer.
+        Gives the number of rows for each set; files are replaced whole. A row is its customer's, or
+        its visitor's where it names no customer.
         """
-        if not len(owners):
-            return []
+        if not sum(map(len, owners)):
+            return [0] * len(owners)
         sets = np.concatenate([np.full(len(codes), n) for n, codes in enumerate(owners)])
         wanted = np.concatenate(owners)
         order = np.argsort(wanted, kind="stable")
         wanted, sets = wanted[order], sets[order]
         erased = np.zeros(len(owners), np.int64)
         for path in self.files():
-            persons = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
-            named, place = np.unique(persons.astype(object), return_inverse=True)
-            codes = owner_codes([str(name) for name in named])
-            found = np.minimum(np.searchsorted(wanted, codes), max(len(wanted) - 1, 0))
-            theirs = (wanted[found] == codes) & (named != "")
-            rows_of = np.where(theirs, sets[found], -1)[place]
+            names, place = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
+            codes = owner_codes(names)
+            found = np.minimum(np.searchsorted(wanted, codes), len(wanted) - 1)
+            rows_of = np.where(wanted[found] == codes, sets[found], -1)[place]
             if (rows_of >= 0).any():
                 erased += np.bincount(rows_of[rows_of >= 0], minlength=len(owners))
                 table = pq.read_table(path, schema=SCHEMA)
@@ -171,12 +169,15 @@ class EventLog:
         return [{name: value for name, value in row.items() if value is not None} for row in found]
 
 
-def _persons(table: pa.Table) -> NDArray[np.object_]:
-    """The person key of each row, empty for nobody's."""
+def _persons(table: pa.Table) -> tuple[list[str], NDArray[np.int64]]:
+    """Distinct person keys, and for each row its place among them; the empty key is nobody's."""
     users = pc.binary_join_element_wise("u:", table["user_id"], "")
     visitors = pc.binary_join_element_wise("a:", table["anonymous_id"], "")
     keys = pc.fill_null(pc.coalesce(users, visitors), "")
-    return np.asarray(keys.to_numpy(zero_copy_only=False), object)
+    encoded = pa.concat_arrays(keys.chunks).dictionary_encode() if keys.num_chunks else keys
+    if not len(encoded):
+        return [], np.empty(0, np.int64)
+    return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, np.int64)
 
 
 def _write_durably(table: pa.Table, path: Path) -> None:
