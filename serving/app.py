@@ -251,6 +251,7 @@ async def post_feedback(parts: Parts, body: bytes) -> Response:
             read_body(_FEEDBACK, body),
             store=parts.store,
             writer=parts.writer,
+            monitoring=parts.monitoring,
             now=parts.clock(),
             tolerance=parts.tolerance,
             rng=parts.rng,

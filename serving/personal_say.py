@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import Literal
 
 from msgspec import UNSET
 from numpy.random import Generator
@@ -12,6 +13,7 @@ from recsys.events import Consent, Event, Person, Tolerance, parse_event
 from recsys.preferences import Exclusions, Interests, Preferences
 from recsys.store import Store
 from serving.event_writer import EventWriter
+from serving.monitoring import Monitoring
 from serving.permission import may_personalise
 from serving.personal_schemas import (
     FeedbackAnswer,
@@ -33,6 +35,7 @@ async def give_feedback(
     *,
     store: Store,
     writer: EventWriter,
+    monitoring: Monitoring,
     now: datetime,
     tolerance: Tolerance,
     rng: Generator,
@@ -47,9 +50,11 @@ async def give_feedback(
     permitted = _permitted(store, person, request.consent)
     event_id = request.event_id or f"f-{rng.bytes(12).hex()}"
     (stored,) = await writer.append([_event(request, permitted, now, tolerance, event_id)])
+    status: Literal["accepted", "duplicate"] = "accepted" if stored else "duplicate"
+    monitoring.events.labels(status).inc()
     return FeedbackAnswer(
         event_id=event_id,
-        status="accepted" if stored else "duplicate",
+        status=status,
         in_force=permitted,
         reason=UNSET if permitted else NO_CONSENT,
     )
