@@ -61,6 +61,9 @@ __all__ = [
     "rerank",
 ]
 
+MASKED_FROM = 20
+"""More excluded items than these are taken out of what models may put forward, instead of asking
+each model for so many more."""
 STOCK = "stock"
 """The rule that what cannot be bought now is not shown, as diagnostics name it."""
 
@@ -111,6 +114,12 @@ def recommend(
     sellable = shelf.eligible(now)
     shown = shown_mask(placement, shelf, now=now.timestamp())
     eligible = in_force.allowed(sellable if shown is None else sellable & shown)
+    if len(queries) == 1 and exclude is not None and len(exclude[0]) > MASKED_FROM:
+        eligible = _without(eligible, shelf.columns.with_variants(exclude[0]))
+        exclude = None
+    if len(in_force.hidden) > MASKED_FROM:
+        eligible = _without(eligible, in_force.hidden)
+        in_force = replace(in_force, hidden=NONE)
     asked = [with_account(seeded(query, placement), placement.account_weight) for query in queries]
     standings = [
         _standing(bundle, query, placement, shelf, in_force, out)
@@ -300,6 +309,12 @@ def _favoured(numbers: Numbers, scores: Scores, standing: Standing, rules: ListR
     if standing.factors is not None:
         scores = scores * standing.factors.of(numbers)
     return rules.boosted(numbers, scores)
+
+
+def _without(eligible: Mask, numbers: Numbers) -> Mask:
+    left = eligible.copy()
+    left[numbers[numbers >= 0]] = False
+    return left
 
 
 def _standing(

@@ -180,6 +180,22 @@ def test_other_content_is_kept_out_unless_its_kind_is_asked_for(
     assert mixed.numbers.tolist() == before.numbers.tolist()
 
 
+@pytest.mark.parametrize("n_excluded", [3, 40])
+def test_excluded_items_stay_out_however_many_they_are(
+    bundle: Bundle, shelf: Shelf, customers: list[Query], placement: Placement, n_excluded: int
+) -> None:
+    for query in customers[:8]:
+        (all_of_it,) = recommend(bundle, [query], placement, shelf, 100)
+        seen = all_of_it.numbers[:n_excluded]
+        exclude = [np.append(seen, np.int32(-1)).astype(np.int32)]
+        (rest,) = recommend(bundle, [query], placement, shelf, 100, exclude=exclude)
+        ids = [bundle.items.id(number) for number in seen.tolist()]
+        (by_rule,) = recommend(bundle, [query], placement, shelf, 100, rules=rules(exclude=ids))
+        for answer in (rest, by_rule):
+            assert not set(seen.tolist()) & set(answer.numbers.tolist())
+            assert len(answer.items) == 100
+
+
 def test_what_rests_comes_back_after_soft_rules_gave_way(
     bundle: Bundle, shelf: Shelf, customers: list[Query], placement: Placement
 ) -> None:
