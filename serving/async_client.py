@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
 
@@ -39,6 +39,9 @@ from serving.calls import (
 from serving.personal_schemas import EraseAnswer, FeedbackAnswer, PreferencesAnswer
 from serving.schemas import EventsAnswer, PutAnswer, RecommendationsAnswer, RerankAnswer
 from serving.search_hits import OWN_ID, with_order
+
+if TYPE_CHECKING:
+    from serving.result_schemas import ExperimentsAnswer, KpiAnswer
 
 
 class AsyncClient:
@@ -145,6 +148,14 @@ class AsyncClient:
     async def erase_person(self, user: Body) -> EraseAnswer:
         """Erases all that is held about a person; calling it again tells how far it has come."""
         return await self._send(calls.erasure(user))
+
+    async def experiments(self) -> ExperimentsAnswer:
+        """The variants that are served now, with their shares."""
+        return await self._send(calls.experiments())
+
+    async def kpi(self) -> KpiAnswer:
+        """What the answers of the last days brought, by placement and day."""
+        return await self._send(calls.kpi())
 
     async def ready(self) -> bool:
         """Whether the service has a model in service."""

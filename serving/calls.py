@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Generic, TypedDict, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Generic, TypedDict, TypeVar
 
 import msgspec
 
@@ -27,6 +27,9 @@ from serving.schemas import (
     RecommendedItem,
     RerankAnswer,
 )
+
+if TYPE_CHECKING:
+    from serving.result_schemas import ExperimentsAnswer, KpiAnswer
 
 T = TypeVar("T")
 Body = Mapping[str, Any]
@@ -89,15 +92,15 @@ class Call(Generic[T]):
 
     method: str
     path: str
-    body: Body
+    body: Body | None
     answer: type[T]
     repeatable: bool = True
     fallback: Callable[[], T] | None = None
 
     @property
     def content(self) -> bytes:
-        """The body as JSON."""
-        return msgspec.json.encode(self.body)
+        """The body as JSON; empty where there is none."""
+        return b"" if self.body is None else msgspec.json.encode(self.body)
 
 
 def recommendations(
@@ -187,6 +190,20 @@ def export(user: Body, cursor: str | None) -> Call[ExportAnswer]:
 def erasure(user: Body) -> Call[EraseAnswer]:
     """Erases a person; a second call tells how far the first has come."""
     return Call("POST", "/v1/privacy/erase", {"user": user}, EraseAnswer)
+
+
+def experiments() -> Call[ExperimentsAnswer]:
+    """What is served side by side."""
+    from serving.result_schemas import ExperimentsAnswer  # brings DuckDB, which pages do not need
+
+    return Call("GET", "/v1/experiments", None, ExperimentsAnswer)
+
+
+def kpi() -> Call[KpiAnswer]:
+    """What the answers of the last days brought."""
+    from serving.result_schemas import KpiAnswer
+
+    return Call("GET", "/v1/kpi", None, KpiAnswer)
 
 
 def _events(path: str, body: Body, count: int, *, repeatable: bool) -> Call[EventsAnswer]:

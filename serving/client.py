@@ -15,7 +15,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack
 
 import httpx
 
@@ -47,6 +47,9 @@ from serving.calls import (
 from serving.personal_schemas import EraseAnswer, FeedbackAnswer, PreferencesAnswer
 from serving.schemas import EventsAnswer, PutAnswer, RecommendationsAnswer, RerankAnswer
 from serving.search_hits import OWN_ID, with_order
+
+if TYPE_CHECKING:
+    from serving.result_schemas import ExperimentsAnswer, KpiAnswer
 
 __all__ = [
     "Client",
@@ -168,6 +171,14 @@ class Client:
     def erase_person(self, user: Body) -> EraseAnswer:
         """Erases all that is held about a person; calling it again tells how far it has come."""
         return self._send(calls.erasure(user))
+
+    def experiments(self) -> ExperimentsAnswer:
+        """The variants that are served now, with their shares."""
+        return self._send(calls.experiments())
+
+    def kpi(self) -> KpiAnswer:
+        """What the answers of the last days brought, by placement and day."""
+        return self._send(calls.kpi())
 
     def ready(self) -> bool:
         """Whether the service has a model in service."""

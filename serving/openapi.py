@@ -28,7 +28,7 @@ from serving.personal_schemas import (
     PreferencesAnswer,
     PreferencesRequest,
 )
-from serving.results import ExperimentsAnswer, KpiAnswer
+from serving.result_schemas import ExperimentsAnswer, KpiAnswer
 from serving.schemas import (
     EventsAnswer,
     EventsRequest,

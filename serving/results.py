@@ -6,14 +6,13 @@ import threading
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from recsys.attribution import read_attributed
 from recsys.event_log import EventLog
-from recsys.experiment_result import ExperimentResult, result_of
+from recsys.experiment_result import result_of
 from recsys.experiments import experiment_report
-from recsys.kpi import PlacementDay, ShopDay, kpis
+from recsys.kpi import kpis
 from recsys.store import Store
+from serving.result_schemas import ExperimentsAnswer, KpiAnswer, RunningVariant
 from serving.variants import Serving
 
 SHOWN: Final = timedelta(days=7)
@@ -21,33 +20,6 @@ LOOK_BACK: Final = timedelta(days=28)
 """How long before the first day shown somebody may have been answered to return."""
 KEPT: Final = timedelta(seconds=30)
 """How long figures are handed out again: they cost a second or more of one core."""
-
-
-class RunningVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """One version that is served, and the share of persons who get it."""
-
-    name: str
-    model_version: str
-    share: float
-
-
-class ExperimentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """What is served side by side; `experiment` is null where no experiment is running."""
-
-    experiment: str | None
-    started_at: datetime | None
-    variants: list[RunningVariant]
-
-
-class KpiAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The last seven days, today included, by placement and for the shop, and what the experiment
-    that is running says so far. Sums alone: nobody is named."""
-
-    as_of: datetime
-    since: datetime
-    placements: list[PlacementDay]
-    days: list[ShopDay]
-    experiment: ExperimentResult | None
 
 
 def running(serving: Serving) -> ExperimentsAnswer:

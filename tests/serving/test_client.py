@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
+from serving import calls
+from serving.app import ROUTES
 from serving.async_client import AsyncClient
 from serving.client import (
     Client,
@@ -175,6 +179,18 @@ def test_a_wrong_key_and_a_wrong_field_are_told_apart(listen: Callable[..., List
         pytest.raises(InvalidRequest, match="413: x"),
     ):
         client.send_events([])
+
+
+def test_every_route_has_a_method_in_both_clients() -> None:
+    source = Path(calls.__file__).read_text()
+    reading = {"/livez", "/readyz", "/metrics", "/openapi.json"}
+    for path in ROUTES.keys() - reading - {"/v1/rerank/elasticsearch"}:
+        assert f'"{path}"' in source, path
+    for name in dir(Client):
+        if not name.startswith("_"):
+            assert inspect.signature(getattr(Client, name)).parameters.keys() == (
+                inspect.signature(getattr(AsyncClient, name)).parameters.keys()
+            ), name
 
 
 def test_a_client_that_was_told_what_to_do_on_failure_never_raises_on_a_page() -> None:

@@ -223,6 +223,8 @@ def test_the_async_client_asks_at_once_what_a_page_needs(service: Service) -> No
             assert len({page.recommendation_id for page in pages}) == 8
             ranked = await client.rerank({}, [{"item_id": "tea-01"}, {"item_id": "tea-02"}])
             assert len(ranked.items) == 2
+            assert (await client.experiments()).experiment is None
+            assert (await client.kpi()).placements is not None
             with pytest.raises(InvalidRequest):
                 await client.recommend({}, [{"placement": "nowhere"}])
             assert (await client.put_profiles([{"user_id": "p"}])).accepted == 1
