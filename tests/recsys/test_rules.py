@@ -9,6 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.catalog import Catalog, Item
@@ -345,3 +347,72 @@ def test_effects_count_what_each_soft_rule_held_back(shelf: Shelf) -> None:
     given = list_rules(shelf, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
     effects = given.choose(np.array([2, 7, 8, 0, 1, 4], np.int32), 3).effects
     assert {effect.rule: effect.removed for effect in effects} == {"request.diversity[0]": 3}
+
+
+CONDITIONS = st.sampled_from(
+    [
+        {},
+        {"brand": "Fern"},
+        {"category": "Home"},
+        {"price": {"max": 10}},
+        {"attributes": {"colour": "red"}},
+        {"none": [{"brand": {"exists": True}}]},
+    ]
+)
+SOFT = st.fixed_dictionaries(
+    {},
+    optional={
+        "pin": st.lists(
+            st.fixed_dictionaries(
+                {"item_id": st.sampled_from("0123456789"), "position": st.integers(0, 9)}
+            ),
+            max_size=3,
+            unique_by=(lambda pin: pin["item_id"], lambda pin: pin["position"]),
+        ),
+        "quota": st.lists(
+            st.fixed_dictionaries({"where": CONDITIONS, "at_most": st.integers(0, 3)})
+            | st.fixed_dictionaries({"where": CONDITIONS, "at_least": st.integers(1, 3)}),
+            max_size=3,
+        ),
+        "diversity": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "per": st.sampled_from(["brand", "category", "kind", "attributes.colour"]),
+                    "at_most": st.integers(1, 3),
+                }
+            ),
+            max_size=2,
+        ),
+    },
+)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(fields=SOFT, pool=st.permutations(range(10)), kept=st.integers(0, 10), n=st.integers(1, 10))
+def test_whatever_the_rules_a_list_is_distinct_and_as_long_as_can_be(
+    shelf: Shelf, fields: dict[str, Any], pool: list[int], kept: int, n: int
+) -> None:
+    numbers = np.array(pool[:kept], np.int32)
+    limits = list_rules(shelf, NOW, request=rules(**fields))
+    families = shelf.columns.families
+    assert families is not None
+    possible = min(n, len(set(families[numbers].tolist())))
+    for may_give_way in (False, True):
+        places = list(limits.choose(numbers, n, may_give_way=may_give_way).places)
+        found = families[numbers[places]].tolist()
+        assert len(set(found)) == len(found) <= n
+        if may_give_way:
+            assert len(found) == possible
+    strict = limits.choose(numbers, n)
+    pinned = {pin["item_id"] for pin in fields.get("pin", ())}
+    free = [place for place in strict.places if str(numbers[place]) not in pinned]
+    for cap in fields.get("diversity", ()):
+        codes = shelf.columns.codes(cap["per"])[numbers[free]]
+        assert np.bincount(codes[codes >= 0], minlength=1).max() <= cap["at_most"]
+    for quota in fields.get("quota", ()):
+        if "at_most" in quota:
+            inside = shelf.columns.mask(where(**quota["where"]))[numbers[free]]
+            assert inside.sum() <= quota["at_most"]
+    assert [place for place in strict.places if place in free] == sorted(free)
