@@ -37,7 +37,7 @@ from serving.event_writer import EventWriter
 from serving.foreign_bodies import (
     EngineRequest,
     GA4Request,
-    SegmentRequest,
+    read_message,
     read_response,
     rerank_request,
 )
@@ -193,7 +193,7 @@ async def post_ga4_events(parts: Parts, body: bytes) -> Response:
 async def post_segment_events(parts: Parts, body: bytes) -> Response:
     """A Segment message or batch as it is."""
     entries = segment_entries(
-        read_body(_SEGMENT, body),
+        read_message(body),
         consent=parts.segment_consent,
         now=parts.clock(),
         tolerance=parts.tolerance,
@@ -356,7 +356,6 @@ _RERANK: Final = msgspec.json.Decoder(RerankRequest)
 _ENGINE: Final = msgspec.json.Decoder(EngineRequest)
 _EVENTS: Final = msgspec.json.Decoder(EventsRequest)
 _GA4: Final = msgspec.json.Decoder(GA4Request, strict=False)
-_SEGMENT: Final = msgspec.json.Decoder(SegmentRequest, strict=False)
 _ITEMS: Final = msgspec.json.Decoder(ItemsRequest)
 _STOCK: Final = msgspec.json.Decoder(StockRequest)
 _PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from recsys.errors import InvalidEvent, InvalidInput
+from recsys.errors import InvalidInput
 from recsys.event_adapters import (
     GA4Event,
     Ignored,
@@ -20,8 +20,9 @@ from recsys.event_adapters import (
     Translated,
     measurement_event,
     message_event,
+    read_lax,
 )
-from recsys.events import Event, Tolerance, invalid_event, parse_event
+from recsys.events import Event, Tolerance, parse_event
 from serving.bodies import id_of, read_entry, reason_text
 from serving.event_writer import EventWriter
 from serving.foreign_bodies import GA4Request, SegmentRequest
@@ -51,7 +52,7 @@ def ga4_entries(request: GA4Request, *, now: datetime, tolerance: Tolerance) -> 
     """The events of a Measurement Protocol body, each translated, ignored or rejected."""
 
     def translate(raw: msgspec.Raw, place: int) -> Translated:
-        event = _lax(_GA4_EVENT, raw)
+        event = read_lax(raw, GA4Event)
         return measurement_event(event, request, place=place, received_at=now)
 
     return [
@@ -69,7 +70,7 @@ def segment_entries(
         return [_entry(translate, now=now, tolerance=tolerance)]
 
     def translate_raw(raw: msgspec.Raw) -> Translated:
-        message = _lax(_SEGMENT_MESSAGE, raw)
+        message = read_lax(raw, SegmentMessage)
         if message.context is None and request.context is not None:
             message = msgspec.structs.replace(message, context=request.context)
         return message_event(message, consent=consent, received_at=now)
@@ -106,19 +107,6 @@ async def take(
         rejected=counts["rejected"],
         ignored=counts["ignored"],
     )
-
-
-_GA4_EVENT = msgspec.json.Decoder(GA4Event, strict=False)
-_SEGMENT_MESSAGE = msgspec.json.Decoder(SegmentMessage, strict=False)
-
-
-def _lax(decoder: msgspec.json.Decoder[T], raw: msgspec.Raw) -> T:
-    try:
-        return decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise invalid_event(str(error), raw) from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidEvent("event", None, f"send one JSON object in UTF-8 ({error})") from error
 
 
 def _entry(translate: Callable[[], Translated], *, now: datetime, tolerance: Tolerance) -> Entry:

@@ -9,12 +9,12 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, UnsetType
 
 from recsys.errors import InvalidInput
-from recsys.event_adapters import GA4Body, SegmentMessage
+from recsys.event_adapters import GA4Body, SegmentMessage, read_lax
 from recsys.events import Text, Word, invalid_event
 from recsys.phrases import Language
 from recsys.rules import Boosts
 from serving.bodies import read_body
-from serving.problems import invalid, invalid_input
+from serving.problems import ProblemError, invalid, invalid_input
 from serving.schemas import (
     MAX_EVENTS,
     MAX_ITEMS,
@@ -76,6 +76,19 @@ class EngineAnswer(msgspec.Struct, frozen=True):
     recsys: RerankAnswer | None = msgspec.field(name="_recsys")
 
 
+def read_message(body: bytes) -> SegmentRequest:
+    """A Segment body; ProblemError 400 where it cannot be read, 422 where a field is wrong."""
+    try:
+        return read_body(_SEGMENT, body)
+    except ProblemError as problem:
+        if problem.status != 422:
+            raise
+        try:  # an empty text in place of a number says nothing, in a single message as in a batch
+            return read_lax(body, SegmentRequest)
+        except (InvalidInput, TypeError):
+            raise problem from None
+
+
 def read_response(raw: Raw) -> dict[str, Any]:
     """The engine's body; ProblemError 400 or 422 where it is no JSON object."""
     response = read_body(_OBJECT, bytes(raw))
@@ -107,4 +120,5 @@ def rerank_request(request: EngineRequest, response: Mapping[str, Any]) -> Reran
     )
 
 
+_SEGMENT: Final = msgspec.json.Decoder(SegmentRequest, strict=False)
 _OBJECT: Final = msgspec.json.Decoder()

@@ -10,7 +10,7 @@ of the sender's ids is whose, and what the sender's consent says. Consent that i
 absent, which means no.
 """
 
-from recsys.event_adapters.canonical import Ignored, Translated
+from recsys.event_adapters.canonical import Ignored, Translated, read_lax
 from recsys.event_adapters.ga4 import GA4Body, GA4Event, measurement_event
 from recsys.event_adapters.ga4_export import GA4Row, row_event
 from recsys.event_adapters.segment import SegmentConsent, SegmentMessage, message_event
@@ -25,5 +25,6 @@ __all__ = [
     "Translated",
     "measurement_event",
     "message_event",
+    "read_lax",
     "row_event",
 ]

@@ -7,9 +7,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from recsys.errors import InvalidEvent
+from recsys.events import invalid_event
+
+T = TypeVar("T")
 
 ForeignId = str | int | None
 """An id as other systems send it: many write their numbers without quotes."""
@@ -29,6 +34,58 @@ class Ignored:
 
 
 Translated = Mapping[str, Any] | Ignored
+
+
+def read_lax(raw: bytes | msgspec.Raw | Mapping[str, Any], type_: type[T]) -> T:
+    """The message in `raw` (JSON text or a mapping), numbers in quotes as numbers and empty texts
+    as nothing said; InvalidEvent names field and value."""
+    try:
+        try:
+            if isinstance(raw, Mapping):
+                return msgspec.convert(raw, type_, strict=False)
+            return msgspec.json.decode(raw, type=type_, strict=False)
+        except msgspec.ValidationError:
+            # Tag managers send "" for a price that is not known.
+            value = raw if isinstance(raw, Mapping) else msgspec.json.decode(raw)
+            return msgspec.convert(_without_empty_texts(value), type_, strict=False)
+    except msgspec.ValidationError as error:
+        raise invalid_event(str(error), raw) from error
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise InvalidEvent("event", None, f"send one JSON object in UTF-8 ({error})") from error
+
+
+def cut(text: str | None, length: int) -> str | None:
+    """The beginning of a text that may be longer than is kept; None where it says nothing."""
+    return as_id(text) and text and text[:length]
+
+
+def context_of(
+    *,
+    device: str | None = None,
+    country: str | None = None,
+    channel: str | None = None,
+    referrer: str | None = None,
+) -> dict[str, Any]:
+    """The canonical context, each text as long as it may be."""
+    return filled(
+        {
+            "device": cut(device, 64),
+            "country": cut(country, 64),
+            "channel": cut(channel, 64),
+            "referrer": cut(referrer, 512),
+        }
+    )
+
+
+def currency_of(code: str | None) -> str | None:
+    """The currency in capitals."""
+    return code.upper() if code else None
+
+
+def _without_empty_texts(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_empty_texts(inner) for key, inner in value.items() if inner != ""}
+    return [_without_empty_texts(inner) for inner in value] if isinstance(value, list) else value
 
 
 def as_id(value: ForeignId) -> str | None:

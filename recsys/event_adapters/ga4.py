@@ -26,6 +26,9 @@ from recsys.event_adapters.canonical import (
     Ignored,
     Translated,
     as_id,
+    context_of,
+    currency_of,
+    cut,
     filled,
     made_id,
     moment,
@@ -141,11 +144,11 @@ def measurement_event(
         client=client,
         user=as_id(body.user_id),
         consent=consent_of(body.consent),
-        context={
-            "device": body.device.category,
-            "country": body.user_location.country_id,
-            "referrer": event.params.page_referrer,
-        },
+        context=context_of(
+            device=body.device.category,
+            country=body.user_location.country_id,
+            referrer=event.params.page_referrer,
+        ),
     )
 
 
@@ -168,7 +171,7 @@ def canonical_event(
     client: str | None,
     user: str | None,
     consent: dict[str, bool] | None,
-    context: Mapping[str, str | None],
+    context: Mapping[str, Any],
 ) -> Translated:
     """The canonical event of a GA4 name and its parameters, from whichever side they came.
 
@@ -190,14 +193,14 @@ def canonical_event(
             "anonymous_id": client,
             "session_id": session and (f"{client}.{session}" if client else session),
             "items": items,
-            "search_term": params.search_term if kind == "search" else None,
+            "search_term": cut(params.search_term, 512) if kind == "search" else None,
             "recommendation_id": recommendation_of(params.recommendation_id, _list_id(params)),
             "transaction_id": transaction,
-            "currency": params.currency,
+            "currency": currency_of(params.currency),
             "rating": params.rating if kind == "rate" else None,
             "action": params.action if kind == "feedback" else None,
             "consent": consent,
-            "context": filled(context),
+            "context": context,
         }
     )
 

@@ -13,7 +13,15 @@ from typing import Final
 
 import msgspec
 
-from recsys.event_adapters.canonical import ForeignId, Ignored, Translated, as_id, moment
+from recsys.event_adapters.canonical import (
+    ForeignId,
+    Ignored,
+    Translated,
+    as_id,
+    context_of,
+    moment,
+    read_lax,
+)
 from recsys.event_adapters.ga4 import (
     ABOUT_VISITS,
     GA4Item,
@@ -119,16 +127,14 @@ def row_event(
 
     `ignore`: event names to leave out beside GA4's own about visits. `consent_key` is a parameter
     or user property, `granted` its values that mean yes; any other value is a refusal.
-    InvalidEvent where the row's time is none, msgspec.ValidationError where a parameter that is
-    used has a value of another type.
+    InvalidEvent where the row's time is none or a parameter that is used has another type.
     """
     if row.event_name in ABOUT_VISITS or row.event_name in ignore:
         return Ignored("event about the visit" if row.event_name in ABOUT_VISITS else "to ignore")
     params = {entry.key: entry.value.value for entry in row.event_params or ()}
-    known = msgspec.convert(
+    known = read_lax(
         {name: value for name, value in params.items() if name in GA4Params.__struct_fields__},
         GA4Params,
-        strict=False,
     )
     transaction = as_id(row.ecommerce.transaction_id) if row.ecommerce else None
     known = msgspec.structs.replace(
@@ -154,12 +160,12 @@ def row_event(
         client=client,
         user=None if nobodys else as_id(row.user_id),
         consent=None if nobodys else _consent(row, params, consent_key, granted),
-        context={
-            "device": as_id(row.device.category if row.device else None),
-            "country": as_id(row.geo.country if row.geo else None),
-            "channel": _CHANNELS.get(row.platform or ""),
-            "referrer": known.page_referrer,
-        },
+        context=context_of(
+            device=row.device.category if row.device else None,
+            country=row.geo.country if row.geo else None,
+            channel=_CHANNELS.get(row.platform or ""),
+            referrer=known.page_referrer,
+        ),
     )
 
 

@@ -23,6 +23,9 @@ from recsys.event_adapters.canonical import (
     Ignored,
     Translated,
     as_id,
+    context_of,
+    currency_of,
+    cut,
     filled,
     made_id,
     recommendation_of,
@@ -171,19 +174,17 @@ def message_event(
             "session_id": as_id(told.session_id) or as_id(context.session_id),
             "account_id": as_id(context.group_id),
             "items": _items(told),
-            "search_term": told.query if kind == "search" else None,
+            "search_term": cut(told.query, 512) if kind == "search" else None,
             "recommendation_id": recommendation_of(told.recommendation_id, told.list_id),
             "transaction_id": as_id(told.order_id),
-            "currency": told.currency,
+            "currency": currency_of(told.currency),
             "rating": told.rating if kind == "rate" else None,
             "consent": _consent(context, consent),
-            "context": filled(
-                {
-                    "channel": _CHANNELS.get(message.channel or "", message.channel),
-                    "device": context.device and context.device.type,
-                    "country": context.location and context.location.country,
-                    "referrer": context.page and context.page.referrer,
-                }
+            "context": context_of(
+                channel=_CHANNELS.get(message.channel or "", message.channel),
+                device=context.device.type if context.device else None,
+                country=context.location.country if context.location else None,
+                referrer=context.page.referrer if context.page else None,
             ),
         }
     )

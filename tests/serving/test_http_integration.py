@@ -126,6 +126,10 @@ def test_a_segment_batch_changes_the_next_answer(service: Service, client: Clien
     assert client.send_segment_events(batch[0]).duplicates == 1
     after = list_for(service, anonymous_id="s-1")
     assert after != before
+    sloppy = {**viewed, "messageId": "m-3", "properties": {"product_id": "tea-05", "price": ""}}
+    assert client.send_segment_events(sloppy).accepted == 1
+    with pytest.raises(InvalidRequest):
+        client.send_segment_events({**sloppy, "properties": {"product_id": ["tea-05"]}})
     joined = {**viewed, "type": "identify", "userId": "s-u", "messageId": "m-9"}
     assert client.send_segment_events(joined).accepted == 1
     assert list_for(service, user_id="s-u") == after

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import msgspec
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -20,11 +19,12 @@ from recsys.event_adapters import (
     SegmentMessage,
     Translated,
     message_event,
+    read_lax,
     row_event,
 )
 from recsys.event_adapters.canonical import as_id
 from recsys.event_adapters.ga4_export import GA4RowItem
-from recsys.events import invalid_event, parse_event
+from recsys.events import parse_event
 from training.datasets.findings import Finding, FoundEvent, FoundItem, KeptOut, Rejected
 from training.datasets.reading import Row, TableFile, Unreadable
 
@@ -131,15 +131,7 @@ _CATEGORIES: Final = (
 
 
 def _convert(row: Row, type_: type[T]) -> T:
-    try:
-        if isinstance(row.content, bytes):
-            return msgspec.json.decode(row.content, type=type_, strict=False)
-        return msgspec.convert(_plain(row.content), type_, strict=False)
-    except msgspec.ValidationError as error:
-        told = invalid_event(str(error), row.content)
-        raise InvalidInput(told.field, told.value, told.remedy) from error
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise InvalidInput("row", None, f"write one JSON object per line ({error})") from error
+    return read_lax(row.content if isinstance(row.content, bytes) else _plain(row.content), type_)
 
 
 def _plain(value: Any) -> Any:

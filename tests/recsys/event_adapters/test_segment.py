@@ -5,10 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import msgspec
 import pytest
 
-from recsys.event_adapters import Ignored, SegmentConsent, SegmentMessage, message_event
+from recsys.errors import InvalidEvent
+from recsys.event_adapters import (
+    Ignored,
+    SegmentConsent,
+    SegmentMessage,
+    message_event,
+    read_lax,
+)
 from recsys.events import Event, parse_event
 
 NOW = datetime(2026, 11, 21, 20, 15, tzinfo=UTC)
@@ -41,7 +47,7 @@ ORDER: dict[str, Any] = {
 
 def translated(message: dict[str, Any], **consent: Any) -> Any:
     return message_event(
-        msgspec.convert(message, SegmentMessage, strict=False),
+        read_lax(message, SegmentMessage),
         consent=SegmentConsent(**consent),
         received_at=NOW,
     )
@@ -126,3 +132,18 @@ def test_a_message_without_an_id_is_known_by_its_content() -> None:
     other = {**bare, "userId": 18}
     ids = [translated(message)["event_id"] for message in (bare, bare, other)]
     assert ids[0] == ids[1] != ids[2]
+
+
+def test_what_is_sloppy_and_clear_is_taken() -> None:
+    properties = {"product_id": "a", "price": "", "quantity": "0", "position": "0"}
+    page = {"referrer": "https://shop.example/?" + "q" * 900}
+    sloppy = {"properties": {**properties, "currency": "eur"}, "context": {"page": page}}
+    event = canonical({**ORDER, **sloppy, "event": "PRODUCT VIEWED", "channel": ""})
+    assert (event.items[0].price, event.items[0].quantity, event.currency) == (None, 1, "EUR")
+    assert event.context is not None
+    assert len(event.context.referrer or "") == 512
+
+
+def test_what_is_not_clear_is_refused_with_the_field() -> None:
+    with pytest.raises(InvalidEvent, match=r"properties\.price"):
+        translated({**ORDER, "properties": {"product_id": "a", "price": "cheap"}})
