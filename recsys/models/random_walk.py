@@ -6,6 +6,8 @@ for interactive applications, ACM TiiS 2017. On sparse shops this beats matrix f
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -14,6 +16,9 @@ from scipy.sparse import csr_array, diags_array
 from recsys.models.decayed import binary_of, decayed_interactions
 from recsys.models.neighbours import NeighbourModel, neighbours, product_spans
 from recsys.training_data import TrainingData
+
+FORGOTTEN: Final = 1e-30
+"""A sum of weights whose inverse float32 could hardly hold."""
 
 
 class RandomWalkConfig(BaseModel):
@@ -70,9 +75,10 @@ def _matrix(data: TrainingData, half_life_days: float | None, binary: bool) -> c
 
 
 def _stepping(matrix: csr_array) -> csr_array:
-    """Rows divided by their sums: where a walk goes from each row; empty rows stay empty."""
+    """Rows divided by their sums: where a walk goes from each row; empty rows and those that have
+    decayed to nothing (FORGOTTEN) are left by nobody."""
     sums: NDArray[np.float64] = np.asarray(matrix.sum(axis=1), np.float64).ravel()
-    inverse = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > 0)
+    inverse = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > FORGOTTEN)
     return csr_array(diags_array(inverse.astype(np.float32)) @ matrix)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from recsys.models import neighbours as neighbours_module
 from recsys.models import sparse_scores
@@ -45,6 +46,17 @@ def test_p3_is_a_distribution_over_where_a_walk_ends(random_shop: TrainingData) 
     config = RandomWalkConfig(neighbours=None, beta=0.0, keep_self=True)
     sums = fit_random_walk(random_shop, config, rng=RNG).weights.sum(axis=1)
     np.testing.assert_allclose(sums[:24], 1.0, rtol=1e-5)
+
+
+def test_what_has_decayed_to_nothing_gives_no_infinite_steps(random_shop: TrainingData) -> None:
+    matrix = random_shop.interactions.tocoo()
+    faded = np.where(matrix.col == 3, np.float32(1e-42), matrix.data)
+    old = csr_array((faded, (matrix.row, matrix.col)), shape=matrix.shape)
+    config = RandomWalkConfig(neighbours=None, keep_self=True)
+    weights = fit_random_walk(replace(random_shop, interactions=old), config, rng=RNG).weights
+    assert np.isfinite(weights.data).all()
+    assert weights.toarray()[3].sum() == 0
+    assert weights.toarray()[0].sum() > 0
 
 
 def test_pruning_keeps_the_heaviest_neighbours_and_drops_the_item_itself(
