@@ -16,7 +16,7 @@ from numpy.random import Generator
 
 from recsys.bundle import read_manifest
 from recsys.errors import BundleError
-from recsys.event_log import EventLog
+from recsys.event_log import START, EventLog, Place
 from recsys.events import Person
 from recsys.kept_aside import lines_about, remove_lines
 from recsys.owner_codes import Owners, owner_codes
@@ -65,21 +65,20 @@ class Privacy:
     def export(self, request: ExportRequest) -> ExportAnswer:
         """A page of records, place after place; ProblemError for nobody or a wrong cursor."""
         person = person_of(request.user)
-        place, offset = _position(request.cursor)
+        place, since = _position(request.cursor)
         records: list[dict[str, Any]] = []
         while True:
             name = EVERY_PLACE[place]
-            asked = request.limit - len(records)
-            # One more than fits tells whether the place has another page.
-            found = self._page(person, name, offset, asked + 1)
-            records += [{"place": name, **record} for record in found[:asked]]
-            if len(found) > asked:
-                return ExportAnswer(records=records, next=f"{name}:{offset + asked}")
-            place, offset = place + 1, 0
+            found, next_since = self._page(person, name, since, request.limit - len(records))
+            records += [{"place": name, **record} for record in found]
+            if next_since is not None:
+                cursor = f"{name}:{next_since[0]}.{next_since[1]}"
+                return ExportAnswer(records=records, next=cursor)
+            place, since = place + 1, START
             if place == len(EVERY_PLACE):
                 return ExportAnswer(records=records, next=None)
             if len(records) == request.limit:
-                return ExportAnswer(records=records, next=f"{EVERY_PLACE[place]}:0")
+                return ExportAnswer(records=records, next=f"{EVERY_PLACE[place]}:0.0")
 
     def erase(self, user: User, *, now: datetime, rng: Generator) -> EraseAnswer:
         """Removes the person and gives the receipt; ProblemError for nobody.
@@ -114,15 +113,21 @@ class Privacy:
             verify=VERIFY,
         )
 
-    def _page(self, person: Person, place: str, offset: int, limit: int) -> list[dict[str, Any]]:
+    def _page(
+        self, person: Person, place: str, since: Place, limit: int
+    ) -> tuple[list[dict[str, Any]], Place | None]:
+        """Some records of one place, and where to go on in it; None at its end."""
         if place == EVENT_LOG:
-            names = self.store.visitors(person)
-            return self.log.rows_of(names, offset=offset, limit=limit)
+            return self.log.rows_of(self.store.visitors(person), since=since, limit=limit)
+        # One more than fits tells whether the place has another page.
+        number, offset = since
         if place == REJECTED:
             names = self.store.visitors(person)
             ids = [name.user_id or name.anonymous_id or "" for name in names]
-            return lines_about(self.rejected, ids)[offset : offset + limit]
-        return self.store.export(person, place=place, offset=offset, limit=limit)
+            found = lines_about(self.rejected, ids)[offset : offset + limit + 1]
+        else:
+            found = self.store.export(person, place=place, offset=offset, limit=limit + 1)
+        return found[:limit], (number, offset + limit) if len(found) > limit else None
 
     def _bundles(self, owners: Owners) -> list[HeldRows]:
         """What each published bundle holds of these owners; a damaged one serves nobody."""
@@ -158,13 +163,14 @@ def _holds(path: Path, owners: Owners) -> bool:
     return bool(np.isin(stored, owners).any())
 
 
-def _position(cursor: str | None) -> tuple[int, int]:
+def _position(cursor: str | None) -> tuple[int, Place]:
     if cursor is None:
-        return 0, 0
-    name, _, offset = cursor.partition(":")
+        return 0, START
+    name, _, since = cursor.partition(":")
     if name not in EVERY_PLACE:
         raise invalid("cursor", cursor, "send the `next` of the page before, or nothing")
-    return EVERY_PLACE.index(name), int(offset)
+    number, _, offset = since.partition(".")
+    return EVERY_PLACE.index(name), (int(number), int(offset))
 
 
 def _moment(seconds: float) -> str:
