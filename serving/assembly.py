@@ -64,6 +64,8 @@ class Worker:
                 history_limit=config.history_limit,
                 session=timedelta(minutes=config.session_minutes),
                 voice=config.reasons.voice,
+                # What waits for a lock within the store is let finish; both stay below 50 ms.
+                store_patience_seconds=1.5 * config.store_read_ms / 1000,
                 store_rest_seconds=config.store_rest_ms / 1000,
             ),
             source=source,

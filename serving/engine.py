@@ -58,10 +58,12 @@ class Engine:
         history_limit: int,
         session: timedelta,
         voice: Voice | None = None,
+        store_patience_seconds: float = 0.04,
         store_rest_seconds: float = 0.5,
     ) -> None:
         self._persons = StoreReader(
             store,
+            patience_seconds=store_patience_seconds,
             rest_seconds=store_rest_seconds,
             stopwatch=time.monotonic,
             failed=monitoring.store_failures.labels("person").inc,

@@ -1,0 +1,269 @@
+"""What the service must stand: swaps under load, a locked store, being killed, being stopped.
+
+Each scenario runs for as long as its caller says: a few seconds in the tests, a hundred rounds in
+`make torture`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import apsw
+import msgspec
+import numpy as np
+
+from recsys.bundle import Bundle, Manifest, save_bundle
+from recsys.catalog import Catalog, Item
+from recsys.ids import Vocabulary
+from recsys.models.als import ALSModel
+from recsys.models.popularity import PopularityModel
+from recsys.placements import Placement
+from recsys.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.weighting import Weighting
+from tests.benchmarks.load import Asked, Load, drive, request
+from tests.benchmarks.made_shop import made_factors, made_neighbours
+from tests.support.running_service import Service
+
+ITEMS = 300
+LOCK = """
+import fcntl, sqlite3, sys, time
+path, seconds = sys.argv[1], float(sys.argv[2])
+writer = sqlite3.connect(path, isolation_level=None, timeout=30)
+writer.execute("BEGIN EXCLUSIVE")
+# In WAL mode readers go on beside that; whoever recovers the file holds these bytes as well.
+with open(path + "-shm", "r+b") as shared:
+    fcntl.lockf(shared, fcntl.LOCK_EX, 7, 121)
+    print("locked", flush=True)
+    time.sleep(seconds)
+writer.execute("ROLLBACK")
+"""
+
+
+@dataclass
+class Seen:
+    """What was looked for in the answers of a load."""
+
+    versions: Counter[str] = field(default_factory=Counter)
+    mixed: int = 0
+    """Answers with an item that is not of their version."""
+    degraded: int = 0
+    acknowledged: set[str] = field(default_factory=set)
+    ending: int = 0
+    """Answers that ended their connection."""
+    retry_after: int = 0
+
+    def __call__(self, kind: str, status: int, head: bytes, body: bytes) -> None:
+        """Takes an answer in."""
+        self.ending += b"connection: close" in head
+        self.retry_after += b"retry-after:" in head
+        if status != 200:
+            return
+        answer = msgspec.json.decode(body)
+        if kind == "events":
+            self.acknowledged.update(result["event_id"] for result in answer["results"])
+            return
+        version = answer["model_version"]
+        self.versions[version] += 1
+        self.degraded += answer["degraded"]
+        items = [item["item_id"] for one in answer["placements"] for item in one["items"]]
+        self.mixed += any(not item.startswith(version[0]) for item in items)
+
+
+def publish(workspace: Path, version: str) -> None:
+    """A small bundle whose items begin with the first letter of its version."""
+    root = workspace / "published"
+    if not bundle_directory(root, version).exists():
+        save_bundle(_bundle(version), bundle_directory(root, version))
+    champion = Variant(name="champion", model_version=version)
+    write_publication(root, Publication(variants=[champion]))
+
+
+def pages(port: int) -> Iterator[Asked]:
+    """Pages of two lists for a thousand customers, without end."""
+    rng = random.Random(3)
+    ready = [
+        request(
+            port,
+            "/v1/recommendations",
+            {
+                "user": {"user_id": f"customer-{number}"},
+                "consent": {"personalization": True},
+                "placements": [{"placement": "for_you", "k": 8}, {"placement": "similar", "k": 4}],
+            },
+        )
+        for number in range(1000)
+    ]
+    while True:
+        yield "recommendations", rng.choice(ready)
+
+
+def batches(port: int, name: str) -> Iterator[Asked]:
+    """Batches of three events that nobody has sent before, without end."""
+    for number in itertools.count():
+        yield "events", request(port, "/v1/events", {"events": events_of(f"{name}-{number}")})
+
+
+def events_of(name: str) -> list[dict[str, Any]]:
+    """Three events with ids of their own."""
+    return [
+        {
+            "event_id": f"{name}-{place}",
+            "event": "view_item",
+            "timestamp": datetime.now(UTC).isoformat(),
+            "user_id": f"customer-{place}",
+            "items": [{"item_id": f"a-{place}"}],
+            "consent": {"personalization": True},
+        }
+        for place in range(3)
+    ]
+
+
+@contextmanager
+def under_load(
+    port: int, asked: Iterator[Asked], seen: Seen, *, seconds: float, connections: int = 8
+) -> Iterator[list[Load]]:
+    """The load in a thread beside the block; the list holds it once the block is left."""
+    came: list[Load] = []
+    thread = threading.Thread(
+        target=lambda: came.append(
+            asyncio.run(drive(port, asked, seconds=seconds, connections=connections, seen=seen))
+        )
+    )
+    thread.start()
+    try:
+        yield came
+    finally:
+        thread.join()
+
+
+def swap_under_load(service: Service, *, swaps: int) -> tuple[Load, Seen]:
+    """Publishes so many new versions, each when the one before it has answered."""
+    seen = Seen()
+    with under_load(service.port, pages(service.port), seen, seconds=1.0 + 0.7 * swaps) as came:
+        for number in range(swaps):
+            version = f"{'ba'[number % 2]}-{number}"
+            publish(service.workspace, version)
+            wait_for(lambda version=version: seen.versions[version] > 0, seconds=20)  # type: ignore[misc]
+    return came[0], seen
+
+
+def lock_under_load(service: Service, *, seconds: float) -> tuple[Load, Seen, Load, Seen]:
+    """Another process locks the store for so long; what came to pages, and to events."""
+    pages_seen, events_seen = Seen(), Seen()
+    name = f"lock-{time.time_ns()}"
+    port = service.port
+    command = [sys.executable, "-c", LOCK, str(service.workspace / "store.sqlite"), str(seconds)]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as locker,
+        under_load(
+            port, batches(port, name), events_seen, seconds=seconds + 0.5, connections=2
+        ) as events,
+    ):
+        assert locker.stdout is not None
+        assert locker.stdout.readline() == b"locked\n"
+        with under_load(port, pages(port), pages_seen, seconds=seconds - 0.3) as came:
+            pass
+    return came[0], pages_seen, events[0], events_seen
+
+
+def kill_while_sending(
+    workspace: Path, *, kills: int, senders: int = 8, start: Callable[[Path], Service]
+) -> tuple[int, int, int]:
+    """Kills the whole service so often while events are sent: acknowledged, lost, doubled.
+
+    What was not acknowledged is sent again to the next service, as a shop would.
+    """
+    rng = random.Random(5)
+    acknowledged: set[str] = set()
+    for number in range(kills + 1):
+        service = start(workspace)
+        seen = Seen()
+        asked = batches(service.port, f"kill-{number}")
+        left = [f"kill-{number - 1}-{n}" for n in range(50)] if number else []
+        again = (
+            ("events", request(service.port, "/v1/events", {"events": events_of(name)}))
+            for name in left
+        )
+        seconds = rng.uniform(0.2, 0.8)
+        with under_load(
+            service.port,
+            itertools.chain(again, asked),
+            seen,
+            seconds=seconds + (0 if number == kills else 0.3),
+            connections=senders,
+        ):
+            time.sleep(seconds)
+            if number < kills:
+                service.kill_everything()
+                service.process.wait()
+        acknowledged |= seen.acknowledged
+        if number == kills:
+            service.stop()
+    with apsw.Connection(str(workspace / "store.sqlite")) as connection:
+        stored = Counter(
+            id
+            for (id,) in connection.execute("SELECT json_extract(body, '$.event_id') FROM waiting")
+        )
+    lost = len(acknowledged - set(stored))
+    doubled = sum(1 for count in stored.values() if count > 1)
+    return len(acknowledged), lost, doubled
+
+
+def stored_ids(workspace: Path) -> set[str]:
+    """Every event id that the store knows."""
+    with apsw.Connection(str(workspace / "store.sqlite")) as connection:
+        return {id for (id,) in connection.execute("SELECT event_id FROM event_ids")}
+
+
+def wait_for(true: Callable[[], bool], *, seconds: float) -> None:
+    """Returns when it is true; TimeoutError where it does not become so."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        if time.monotonic() > deadline:
+            raise TimeoutError("what was waited for did not come")
+        time.sleep(0.01)
+
+
+def _bundle(version: str) -> Bundle:
+    rng = np.random.default_rng(1)
+    ids = [f"{version[0]}-{number}" for number in range(ITEMS)]
+    vocabulary = Vocabulary(ids)
+    catalog = Catalog.of([Item(item_id=id, title=f"Thing {id}") for id in ids], vocabulary)
+    now = datetime.now(UTC).replace(microsecond=0)
+    placements = (
+        Placement(name="for_you", blend={"als": 1.0}, fallback=("popularity",)),
+        Placement(name="similar", blend={"item_item": 1.0}, fallback=("popularity",)),
+        Placement(name="rerank", blend={"als": 1.0}, fallback=()),
+    )
+    return Bundle(
+        manifest=Manifest(
+            model_version=version,
+            as_of=now,
+            window_from=now - timedelta(days=90),
+            config_digest="made",
+            code_revision="made",
+            synthetic=True,
+        ),
+        items=vocabulary,
+        catalog=catalog,
+        models={
+            "als": ALSModel.of(made_factors(ITEMS, 16, rng), alpha=1.0, reg=1.0),
+            "item_item": made_neighbours(ITEMS, 10, rng),
+            "popularity": PopularityModel.of(np.linspace(1, 2, ITEMS).astype(np.float32)),
+        },
+        placements={placement.name: placement for placement in placements},
+        weighting=Weighting(),
+    )

@@ -1,0 +1,90 @@
+"""The line before the engine is as long as can be served in time."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from serving.gate import AT_LEAST, Gate
+from serving.problems import ProblemError
+
+
+class Clock:
+    """Every turn takes `length` seconds."""
+
+    def __init__(self, length: float) -> None:
+        self.now = 0.0
+        self.length = length
+
+
+async def crowd(gate: Gate, clock: Clock, count: int) -> tuple[list[int], list[ProblemError]]:
+    """So many ask at once; who got a turn, in order, and what the others were told."""
+    served: list[int] = []
+    refused: list[ProblemError] = []
+
+    async def one(number: int) -> None:
+        try:
+            await gate.turn()
+        except ProblemError as problem:
+            refused.append(problem)
+        else:
+            clock.now += clock.length
+            served.append(number)
+
+    await asyncio.gather(*(one(number) for number in range(count)))
+    return served, refused
+
+
+def gate_of(clock: Clock, *, wait_seconds: float) -> Gate:
+    return Gate(wait_seconds=wait_seconds, stopwatch=lambda: clock.now, refused=lambda: None)
+
+
+def test_turns_are_taken_in_the_order_of_arrival() -> None:
+    clock = Clock(0.001)
+    served, refused = asyncio.run(crowd(gate_of(clock, wait_seconds=10), clock, 50))
+    assert served == list(range(50))
+    assert refused == []
+
+
+def test_who_would_wait_too_long_is_sent_away_with_a_time_to_come_back() -> None:
+    clock = Clock(0.01)
+    gate = gate_of(clock, wait_seconds=0.1)
+
+    async def twice() -> tuple[list[int], list[ProblemError]]:
+        for _ in range(20):
+            await crowd(gate, clock, AT_LEAST)
+        return await crowd(gate, clock, 100)
+
+    served, refused = asyncio.run(twice())
+    assert 8 <= len(served) <= 20
+    assert len(served) + len(refused) == 100
+    assert {problem.status for problem in refused} == {503}
+    assert refused[0].headers["Retry-After"] == "1"
+
+
+def test_a_few_may_always_wait() -> None:
+    clock = Clock(1.0)
+    gate = gate_of(clock, wait_seconds=0.001)
+
+    async def often() -> list[ProblemError]:
+        return [problem for _ in range(5) for problem in (await crowd(gate, clock, AT_LEAST))[1]]
+
+    assert asyncio.run(often()) == []
+
+
+@pytest.mark.parametrize("leavers", [1, 5])
+def test_who_leaves_the_line_holds_nobody_up(leavers: int) -> None:
+    clock = Clock(0.001)
+    gate = gate_of(clock, wait_seconds=10)
+
+    async def leave() -> int:
+        await gate.turn()
+        waiting = [asyncio.ensure_future(gate.turn()) for _ in range(leavers + 1)]
+        await asyncio.sleep(0)
+        for turn in waiting[:-1]:
+            turn.cancel()
+        done, _ = await asyncio.wait(waiting)
+        return sum(not turn.cancelled() for turn in done)
+
+    assert asyncio.run(leave()) >= 1
