@@ -22,7 +22,13 @@ from training.benchmark.reading import ItemLists, Numbering, read_item_lists
 from training.benchmark.spaces import Size
 
 VALIDATION_SHARE: Final = 0.1
-"""Of each user's train items, at least one of two."""
+"""Of each user's train items, at least one of two, at random as the published splits hold theirs.
+
+Half of their fifth, because ridges and penalties that suit sparser graphs are then fitted to the
+whole; on Gowalla both shares put the walks in one order. Gowalla's own test items are no random
+share: of the visits to its twelve most visited places it holds 1.6 times what chance would give.
+No share of the train items shows that.
+"""
 
 
 def prepare(train: Path, test: Path, *, rng: Generator) -> Prepared:
