@@ -29,9 +29,11 @@ from recsys.weighting import SECONDS_PER_DAY
 
 COUNTS: Final = 5
 """Own purchases 1, 2, … and `COUNTS or more` have chances of their own."""
+DUE: Final = 0.1
+"""A thing is due when this share of its intervals is over by its age."""
 EARLY: Final = 0.8
-"""A thing is due when this share of its usual interval has passed."""
-HABIT: Final = 0.3
+"""Where nothing is known of a thing but one person's intervals: due at this share of their mean."""
+HABIT: Final = 0.1
 """A thing that was bought once is a habit where so many of its buyers buy it again."""
 LEAST_SPREAD: Final = 0.2
 """The least standard deviation of ln(days): nobody is punctual to the hour."""
@@ -216,20 +218,21 @@ def due_again(
     """Distinct items that the person bought (ascending), and which of them are due again.
 
     Due is what is bought by habit (on two days or more, or by at least HABIT of its buyers again)
-    and was bought last at least EARLY of its usual interval ago: exp(μ) of the model, moved towards
-    the person's own. Without a model only the person's own intervals are known.
+    and was bought last so long ago that F(age) ≥ DUE, with μ moved towards the person's own: the
+    more punctual a shop's customers, the nearer to the whole interval. Without a model only the
+    person's own intervals are known.
     """
     if not len(history):
         return NONE, np.empty(0, np.bool_)
     items, counts, lasts, own = own_rhythm(history.items, history.kinds, history.times)
-    habit = counts >= 2
+    ages = np.maximum(now / SECONDS_PER_DAY - lasts, 0.5)
     if model is None:
-        means = own / np.maximum(counts - 1, 1)
-    else:
-        means = (own + model.own_prior * model.means[items]) / (counts - 1 + model.own_prior)
-        habit |= model.chances[items, np.minimum(counts, COUNTS) - 1] >= HABIT
-    ages = now / SECONDS_PER_DAY - lasts
-    return items, habit & (ages >= EARLY * np.exp(means))
+        usual = np.exp(own / np.maximum(counts - 1, 1))
+        return items, (counts >= 2) & (ages >= EARLY * usual)
+    means = (own + model.own_prior * model.means[items]) / (counts - 1 + model.own_prior)
+    chances = model.chances[items, np.minimum(counts, COUNTS) - 1]
+    habit = (counts >= 2) | (chances >= HABIT)
+    return items, habit & (distribution(ages, means, model.spread) >= DUE)
 
 
 @njit(cache=True, nogil=True)
