@@ -7,9 +7,10 @@ Orders of everybody who was answered are there too, whatever was in them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import islice
 from typing import Any, Final
 
 import numpy as np
@@ -22,6 +23,21 @@ from recsys.events import Event
 from recsys.ids import Numbers, Vocabulary
 from recsys.log_views import open_log
 from recsys.store import LoggedAnswer, Store
+
+PART: Final = 5000
+"""So many answers are turned into columns at once."""
+_ANSWER_SCHEMA: Final = pa.schema(
+    [
+        ("number", pa.int32()),
+        ("time", pa.float64()),
+        ("recommendation_id", pa.string()),
+        ("person", pa.string()),
+        ("placement", pa.string()),
+        ("variant", pa.string()),
+        ("model_version", pa.string()),
+    ]
+)
+_SHOWN_SCHEMA: Final = pa.schema([("answer", pa.int32()), ("item_id", pa.string())])
 
 CLOCKS: Final = 300.0
 """Seconds by which a shop's clock may be behind the service's."""
@@ -74,7 +90,7 @@ class Attributed:
 
 def attribute(
     log: EventLog,
-    answers: Sequence[LoggedAnswer],
+    answers: Iterable[LoggedAnswer],
     *,
     since: datetime,
     until: datetime,
@@ -83,44 +99,43 @@ def attribute(
     rules: AttributionRules | None = None,
     threads: int | None = None,
 ) -> Attributed:
-    """What followed from these answers in [since, until).
+    """What followed from these answers in [since, until). They are read once, one by one, so that
+    a year of them need not lie in memory.
 
     `waiting` are events that are not in the log yet. A visitor who has logged in is the customer;
     answers and orders of who is `denied` are nobody's.
     """
     window = timedelta(days=(rules or AttributionRules()).window_days)
-    ordered = sorted(answers, key=lambda answer: answer.time)
-    placement_names, placements = _coded([answer.placement for answer in ordered])
-    variant_names, variants = _coded([answer.variant for answer in ordered])
-    version_names, versions = _coded([answer.model_version for answer in ordered])
+    gathered = _gathered(answers)
     connection = open_log(
         log, since=since, until=until, denied=denied, waiting=rows(waiting), threads=threads
     )
     with connection:
-        connection.register("answer_rows", _answer_table(ordered))
-        connection.register("shown_rows", _shown_table(ordered))
+        connection.register("answer_rows", gathered.answers)
+        connection.register("shown_rows", gathered.shown)
         connection.execute(ANSWERED_SQL)
         connection.execute(OUTCOMES_SQL.format(window=window.total_seconds(), clocks=CLOCKS))
         told = _columns(connection.sql(ANSWERS_SQL).to_arrow_table())
         orders = _columns(connection.sql(ORDERS_SQL).to_arrow_table())
+    order = np.argsort(told["time"], kind="stable")
     return Attributed(
-        times=np.asarray(told["time"], np.float64),
-        placements=placements,
-        variants=variants,
-        versions=versions,
-        persons=np.asarray(told["person"], np.int32),
-        clicked=np.asarray(told["clicked"], np.bool_),
-        carted=np.asarray(told["carted"], np.bool_),
-        bought=np.asarray(told["bought"], np.bool_),
-        revenue=np.asarray(told["revenue"], np.float64),
+        times=np.asarray(told["time"], np.float64)[order],
+        placements=gathered.placements.codes[order],
+        variants=gathered.variants.codes[order],
+        versions=gathered.versions.codes[order],
+        persons=np.asarray(told["person"], np.int32)[order],
+        clicked=np.asarray(told["clicked"], np.bool_)[order],
+        carted=np.asarray(told["carted"], np.bool_)[order],
+        bought=np.asarray(told["bought"], np.bool_)[order],
+        revenue=np.asarray(told["revenue"], np.float64)[order],
         orders=Orders(
             persons=np.asarray(orders["person"], np.int32),
             times=np.asarray(orders["time"], np.float64),
             values=np.asarray(orders["value"], np.float64),
         ),
-        placement_names=placement_names,
-        variant_names=variant_names,
-        version_names=version_names,
+        placement_names=gathered.placements.names,
+        variant_names=gathered.variants.names,
+        version_names=gathered.versions.names,
     )
 
 
@@ -139,7 +154,7 @@ def read_attributed(
     waiting = store.waiting()
     return attribute(
         log,
-        store.answers(since=since, until=until),
+        store.each_answer(since=since, until=until),
         since=since,
         until=until,
         waiting=waiting,
@@ -217,30 +232,70 @@ GROUP BY p.person_number, e.basket ORDER BY time, person
 """
 
 
-def _answer_table(answers: Sequence[LoggedAnswer]) -> pa.Table:
-    return pa.table(
-        {
-            "number": pa.array(range(len(answers)), pa.int32()),
-            "time": pa.array([answer.time for answer in answers], pa.float64()),
-            "recommendation_id": pa.array([one.recommendation_id for one in answers], pa.string()),
-            "person": pa.array([answer.person for answer in answers], pa.string()),
-        }
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A column of words as codes into their vocabulary."""
+
+    names: Vocabulary
+    codes: Numbers
+
+    @classmethod
+    def of(cls, words: pa.ChunkedArray) -> _Coded:
+        names = Vocabulary.of(words.unique().to_pylist())
+        dictionary = words.combine_chunks().dictionary_encode()
+        places = names.numbers(dictionary.dictionary.to_pylist())
+        return cls(names, places[dictionary.indices.to_numpy(zero_copy_only=False)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """The answers as tables: one row per answer, one row per item shown."""
+
+    answers: pa.Table
+    shown: pa.Table
+    placements: _Coded
+    variants: _Coded
+    versions: _Coded
+
+
+def _gathered(answers: Iterable[LoggedAnswer]) -> _Gathered:
+    told: list[pa.Table] = [_ANSWER_SCHEMA.empty_table()]
+    shown: list[pa.Table] = [_SHOWN_SCHEMA.empty_table()]
+    number = 0
+    for part in _batched(answers, PART):
+        told.append(
+            pa.Table.from_arrays(
+                [
+                    pa.array(range(number, number + len(part)), pa.int32()),
+                    pa.array([one.time for one in part], pa.float64()),
+                    *(
+                        pa.array([getattr(one, name) for one in part], pa.string())
+                        for name in _ANSWER_SCHEMA.names[2:]
+                    ),
+                ],
+                schema=_ANSWER_SCHEMA,
+            )
+        )
+        lengths = [len(one.item_ids) for one in part]
+        numbers = np.arange(number, number + len(part), dtype=np.int32)
+        ids = pa.array([id for one in part for id in one.item_ids], pa.string())
+        columns = [pa.array(np.repeat(numbers, lengths)), ids]
+        shown.append(pa.Table.from_arrays(columns, schema=_SHOWN_SCHEMA))
+        number += len(part)
+    table = pa.concat_tables(told)
+    return _Gathered(
+        answers=table,
+        shown=pa.concat_tables(shown),
+        placements=_Coded.of(table["placement"]),
+        variants=_Coded.of(table["variant"]),
+        versions=_Coded.of(table["model_version"]),
     )
 
 
-def _shown_table(answers: Sequence[LoggedAnswer]) -> pa.Table:
-    lengths = [len(answer.item_ids) for answer in answers]
-    return pa.table(
-        {
-            "answer": pa.array(np.repeat(np.arange(len(answers), dtype=np.int32), lengths)),
-            "item_id": pa.array([id for one in answers for id in one.item_ids], pa.string()),
-        }
-    )
-
-
-def _coded(words: Sequence[str]) -> tuple[Vocabulary, Numbers]:
-    names = Vocabulary.of(words)
-    return names, names.numbers(words)
+def _batched(answers: Iterable[LoggedAnswer], size: int) -> Iterator[Sequence[LoggedAnswer]]:
+    source = iter(answers)
+    while part := list(islice(source, size)):
+        yield part
 
 
 def _columns(table: pa.Table) -> dict[str, NDArray[Any]]:

@@ -16,10 +16,10 @@ from serving.result_schemas import ExperimentsAnswer, KpiAnswer, RunningVariant
 from serving.variants import Serving
 
 SHOWN: Final = timedelta(days=7)
-LOOK_BACK: Final = timedelta(days=28)
+LOOK_BACK: Final = timedelta(days=7)
 """How long before the first day shown somebody may have been answered to return."""
-KEPT: Final = timedelta(seconds=30)
-"""How long figures are handed out again: they cost a second or more of one core."""
+KEPT: Final = timedelta(seconds=60)
+"""How long figures are handed out again: a hundred thousand answers cost a core some seconds."""
 
 
 def running(serving: Serving) -> ExperimentsAnswer:

@@ -6,7 +6,7 @@ an event without consent to personalisation is stored without anything tied to a
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
@@ -260,6 +260,10 @@ class Store(Protocol):
 
     def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
         """The answers given in [since, until), oldest first."""
+        ...
+
+    def each_answer(self, *, since: datetime, until: datetime) -> Iterator[LoggedAnswer]:
+        """The same, read part by part, so that they need not all lie in memory."""
         ...
 
     def waiting(self) -> list[Event]:

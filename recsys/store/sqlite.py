@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
@@ -54,6 +54,12 @@ WITH refusing AS (
 )
 SELECT person FROM refusing UNION SELECT 'a:' || anonymous_id FROM refusing JOIN identities
 ON user_id = substr(person, 3) WHERE person GLOB 'u:*'
+"""
+
+
+ANSWERS_SQL: Final = """
+SELECT time, number, body FROM answers
+WHERE (time, number) > (?, ?) AND time < ? ORDER BY time, number LIMIT 5000
 """
 
 
@@ -231,11 +237,15 @@ class SQLiteStore:
 
     def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
         """The answers given in [since, until), oldest first."""
-        found = self._file.read(
-            "SELECT body FROM answers WHERE time >= ? AND time < ? ORDER BY time, number",
-            (since.timestamp(), until.timestamp()),
-        )
-        return [_answers.decode(body) for (body,) in found]
+        return list(self.each_answer(since=since, until=until))
+
+    def each_answer(self, *, since: datetime, until: datetime) -> Iterator[LoggedAnswer]:
+        """The same, read part by part, so that they need not all lie in memory."""
+        last: tuple[float, int] = (since.timestamp(), -1)
+        while found := self._file.read(ANSWERS_SQL, (*last, until.timestamp())):
+            for _, _, body in found:
+                yield _answers.decode(body)
+            last = found[-1][:2]
 
     def waiting(self) -> list[Event]:
         """The events that are not in the event log yet, in the order of their arrival."""

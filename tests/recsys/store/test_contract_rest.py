@@ -112,6 +112,14 @@ def test_answers_come_back_oldest_first_within_the_time_asked(store: Store) -> N
     assert found == [answer("early", minute=1, person="u:u"), answer("late", minute=5)]
 
 
+def test_more_answers_than_one_part_come_one_by_one_and_each_once(store: Store) -> None:
+    # Many at one moment, across the border of a part.
+    told = [answer(f"r-{n:05}", minute=float(n > 3000)) for n in range(5300)]
+    store.log_answers(told)
+    found = store.each_answer(since=NOON, until=NOON + timedelta(minutes=5))
+    assert [one.recommendation_id for one in found] == [one.recommendation_id for one in told]
+
+
 def test_a_closed_store_says_so(store: Store, event: Make) -> None:
     store.person(Person("u"))
     store.close()
