@@ -106,7 +106,9 @@ class Filling:
             for row, scored, out in zip(
                 short, self._retrieved(name, short, taken, wanted), taken, strict=True
             ):
-                pool = filled[row][0].with_more(self._free(scored, out, standings[row]), name)
+                pool = filled[row][0]
+                free = self._new_products(self._free(scored, out, standings[row]), pool)
+                pool = pool.with_more(free, name)
                 choice = self.rules.choose(pool.numbers, self.n, may_give_way=may_give_way)
                 filled[row] = (pool, choice)
 
@@ -125,7 +127,9 @@ class Filling:
 
     def _asked(self, name: str, rows: Sequence[int], n: int, eligible: Mask) -> list[ScoredItems]:
         if name == CATALOG:
-            sellable = np.flatnonzero(eligible)[:n].astype(np.int32)
+            sellable = np.flatnonzero(eligible).astype(np.int32)
+            if self.rules.families is None:
+                sellable = sellable[:n]
             return [ScoredItems(sellable, np.zeros(len(sellable), np.float32))] * len(rows)
         scorer = self.bundle.models[name].condition([self.asked[row] for row in rows])
         return scorer.retrieve(n, eligible)
@@ -140,6 +144,16 @@ class Filling:
         if standing.factors is not None:
             scores = scores * standing.factors.of(numbers)
         return numbers[np.argsort(-scores, kind="stable")]
+
+    def _new_products(self, numbers: Numbers, pool: Pool) -> Numbers:
+        """The first variant of each product that the pool has none of."""
+        families = self.rules.families
+        if families is None:
+            return numbers
+        theirs = families[numbers]
+        _, first = np.unique(theirs, return_index=True)
+        first = np.sort(first)
+        return numbers[first[~np.isin(theirs[first], families[pool.numbers])]]
 
     def _taken(self, pool: Pool, standing: Standing, may_give_way: bool) -> Numbers:
         out = [standing.hidden, pool.numbers]

@@ -67,6 +67,11 @@ class ListRules:
     caps: tuple[_Cap, ...] = ()
 
     @property
+    def families(self) -> Codes | None:
+        """Product of each item, where some have variants."""
+        return next((cap.codes for cap in self.caps if cap.name == VARIANTS), None)
+
+    @property
     def take_the_best(self) -> bool:
         """Whether the list is the first n of the pool, whatever they are."""
         return not (self.pins or self.quotas or self.caps)

@@ -247,3 +247,21 @@ def test_diagnostics_account_for_every_candidate(
     plain = recommend(bundle, customers, placement, now, 10, rules=asked)
     assert [one.numbers.tolist() for one in plain] == [one.numbers.tolist() for one in answers]
     assert plain[0].diagnostics is None
+
+
+def test_many_variants_of_one_product_do_not_hide_what_stands_behind_them(
+    bundle: Bundle, shelf: Shelf, placement: Placement, small_data: TrainingData
+) -> None:
+    items = bundle.catalog.items
+    same = [msgspec.structs.replace(item, variant_of="the-product") for item in items[:120]]
+    grouped = shelf.with_changes(same, revision=1)
+    alone = replace(bundle, models={"als": bundle.models["als"]})
+    simple = placement.model_copy(update={"blend": {"als": 1.0}})
+    stranger = Query(now=small_data.as_of)
+    (answer,) = recommend(alone, [stranger], simple, grouped, 10)
+    assert len(answer.items) == 10
+    assert sum(number < 120 for number in answer.numbers.tolist()) == 1
+    most = rules(quota=[{"where": {"category": "Kitchen"}, "at_most": 1}])
+    (answer,) = recommend(alone, [stranger], simple, grouped, 10, rules=most)
+    assert len(answer.items) == 10
+    assert sum(number < 120 for number in answer.numbers.tolist()) == 1
