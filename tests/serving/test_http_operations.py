@@ -21,6 +21,7 @@ CONFIG = """
 bundle_poll_seconds: 0.1
 refused_retry_seconds: 60
 store_write_seconds: 0.5
+request_seconds: 1.0
 queue_ms: 50
 """
 
