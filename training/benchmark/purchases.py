@@ -15,6 +15,7 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from recsys.errors import RecsysError
 from recsys.evaluation import EvaluationRules, HeldOutQuestions
 from recsys.event_log import EventLog
 from recsys.events import PURCHASE
@@ -23,12 +24,12 @@ from recsys.placements import Placement
 from recsys.store.sqlite import SQLiteStore
 from training.benchmark.measures import means
 from training.benchmark.search import Budget, Outcome, Row
-from training.build import Provenance, build
+from training.build import Provenance, build, fit
 from training.config import Recipe, Split
 from training.datasets import DataFile, ImportOptions, import_files
 from training.revision import code_revision
 from training.source import Source, fingerprint, read_source
-from training.steps import Steps
+from training.steps import Bar, Steps
 from training.trial import Cuts, cuts_of, try_recipe
 from training.workspace import Workspace
 
@@ -51,7 +52,8 @@ def measure_purchases(
 ) -> tuple[Outcome, str]:
     """The outcome, and what was read in words. The log lives as long as the measuring.
 
-    `recipe` None is the default one, or `for_purchases` where the log has purchases alone.
+    `recipe` None is the default one, or `for_purchases` where the log has purchases alone, without
+    the models that refuse these data.
     InsufficientData where the split leaves nothing to learn from or to measure on.
     """
     with tempfile.TemporaryDirectory(prefix="recsys-benchmark-") as root:
@@ -62,7 +64,10 @@ def measure_purchases(
             source,
             Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
         )
-        chosen_recipe = recipe or _default(source, cuts, for_purchases)
+        with threadpool_limits(1, "blas"), steps.step("recipe") as bar:
+            chosen_recipe = recipe or _willing(
+                source, cuts, _default(source, cuts, for_purchases), bar=bar
+            )
         with threadpool_limits(1, "blas"):
             outcome = _measured(source, cuts, chosen_recipe, budget=budget, steps=steps)
         return outcome, (
@@ -142,6 +147,22 @@ def _source(
         return read_source(store, EventLog(workspace.event_log), now=at)
     finally:
         store.close()
+
+
+def _willing(source: Source, cuts: Cuts, recipe: Recipe, *, bar: Bar) -> Recipe:
+    """The measured placement of a recipe, without the models that refuse what lies before the
+    test: one that is too large for a family is not a reason to measure none."""
+    measured = next(one for one in recipe.placements if one.name == EvaluationRules().placement)
+    data = source.as_of(cuts.test, recipe)
+    blend = dict(measured.blend)
+    for name in measured.blend:
+        bar.tell(name)
+        try:
+            fit(name, data, recipe)
+        except RecsysError as refusal:
+            bar.say(f"{name} is left out: {refusal}")
+            del blend[name]
+    return recipe.model_copy(update={"placements": (measured.with_blend(blend),)})
 
 
 def _default(source: Source, cuts: Cuts, for_purchases: Recipe | None) -> Recipe:
