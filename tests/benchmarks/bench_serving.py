@@ -1,312 +1,230 @@
-"""The service on one worker: full answers per second, their slowest hundredth, durable events.
+"""The service with two workers under the mix of a shop, driven by another process.
 
-The peer is BentoML itself, as it comes: one worker of a service that returns a ready answer of the
-same size. Both are asked by the same client over 16 kept-alive connections. Run alone:
-
-    python -m tests.benchmarks.bench_serving
+70 % pages of two lists, 15 % result lists of 100 items, 15 % batches of five events, over 16
+connections that are kept alive. Beside it, asked by the same generator: a bare BentoML endpoint
+that does nothing, and what one would write in an afternoon (FastAPI and `implicit` in memory,
+without history, rules or ranking). CPU is counted in the worker processes alone.
 """
 
 from __future__ import annotations
 
 import asyncio
-import itertools
 import json
-import os
-import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import httpx
 import numpy as np
+import psutil
 
-from recsys.bundle import Bundle, Manifest, save_bundle
-from recsys.event_log import EventLog
-from recsys.event_log import rows as log_rows
-from recsys.events import Consent, Event, EventItem
-from recsys.models import MODELS
-from recsys.placements import DEFAULT_PLACEMENTS
-from recsys.publication import Publication, Variant, bundle_directory, write_publication
-from recsys.store.sqlite import SQLiteStore
-from recsys.synthetic import ShopConfig, make_shop, simulate
-from recsys.training_data import read_training_data
-from recsys.weighting import Weighting
+from tests.benchmarks.bench_models import row
+from tests.benchmarks.made_shop import (
+    ShopSize,
+    customer_id,
+    fill_store,
+    item_id,
+    publish_fitted,
+    publish_made,
+)
+from tests.benchmarks.peers import bentoml_no_op, plain_fastapi
+from tests.support.running_service import Service
 
-SHOP = ShopConfig(items=2_000, customers=1_000, days=60)
-CONNECTIONS = 16
-SECONDS = 6.0
-HISTORY = 50
-"""Events of each customer who asks."""
-BATCH = 32
-
-NO_OP = """
-import bentoml
-
-@bentoml.service(name="no_op", workers=1)
-class NoOp:
-    @bentoml.api(route="/answer")
-    async def answer(self, user: str) -> dict:
-        return {"items": [{"item_id": f"item-{n}", "score": 0.5, "source": "x"} for n in range(10)]}
-"""
-
+SHOP = ShopSize(items=20_000, customers=100_000)
+MANY_CUSTOMERS = ShopSize(items=20_000, customers=10_000_000, events=3)
+LARGER = (200_000, 1_000_000)
+WORKERS = 2
+SECONDS = 8.0
+ASKED = 200
+"""Events whose way to the next answer is timed."""
 Row = dict[str, Any]
 
 
 def rows() -> dict[str, Row]:
-    """Name → {value, unit, peer, ratio}: the peer is bare BentoML in the same run."""
+    """Name → {value, unit, peer, ratio}; a ratio is ours / the peer's."""
     with tempfile.TemporaryDirectory() as folder:
         workspace = Path(folder)
-        customers, items = make_workspace(workspace)
-        with serving(workspace) as port:
-            asking = [request(port, "/v1/recommendations", ask(who)) for who in customers]
-            measure(port, asking, seconds=1.0)
-            ours = measure(port, asking, seconds=SECONDS)
-            listing = [request(port, "/v1/rerank", page(who, items)) for who in customers]
-            reranked = measure(port, listing, seconds=SECONDS / 2)
-            batches = (request(port, "/v1/events", batch(n, items)) for n in itertools.count())
-            events = measure(port, batches, seconds=SECONDS / 2)
-            lag = event_to_answer(port, customers, items)
-        with no_op(workspace) as port:
-            asking = [request(port, "/answer", {"user": who}) for who in customers]
-            measure(port, asking, seconds=1.0)
-            peer = measure(port, asking, seconds=SECONDS)
+        publish_fitted(workspace, SHOP)
+        fill_store(workspace / "store.sqlite", SHOP)
+        found = full_answers(workspace)
+        found |= many_customers(workspace)
+    for n_items in LARGER:
+        with tempfile.TemporaryDirectory() as folder:
+            found |= larger(Path(folder), n_items)
+    return found
+
+
+def full_answers(workspace: Path) -> dict[str, Row]:
+    """The mix, its parts, and the way of an event, beside the two peers."""
+    with serving(workspace) as service:
+        drive(service.port, seconds=2.0)
+        ours = timed(service, seconds=SECONDS)
+        parts = {
+            kind: timed(service, seconds=SECONDS / 3, only=kind)
+            for kind in ("recommendations", "rerank", "events")
+        }
+        lag = event_to_answer(service)
+        memory = resident(service)
+    with bentoml_no_op(workspace, workers=WORKERS) as port:
+        no_op = drive(port, seconds=SECONDS / 2)
+    with plain_fastapi(workspace, workers=WORKERS) as port:
+        plain = drive(port, seconds=SECONDS / 2, only="recommendations")
+    name = "serving/full_answer"
     return {
-        "recommendations_per_second": row(ours.per_second, "req/s", peer.per_second),
-        "recommendations_p50": row(ours.p50, "ms", peer.p50),
-        "recommendations_p99": row(ours.p99, "ms", peer.p99),
-        "rerank_50_per_second": row(reranked.per_second, "req/s", peer.per_second),
-        "durable_events_per_second": row(events.per_second * BATCH, "events/s", None),
-        "event_to_next_answer_p95": row(lag, "ms", None),
-    }
-
-
-def row(value: float, unit: str, peer: float | None) -> Row:
-    """One line of the table; the ratio is value / peer."""
-    return {
-        "value": round(value, 2),
-        "unit": unit,
-        "peer": None if peer is None else round(peer, 2),
-        "ratio": None if not peer else round(value / peer, 3),
-    }
-
-
-def make_workspace(workspace: Path) -> tuple[list[str], list[str]]:
-    """Trains on the synthetic shop and fills the store; gives customers and items."""
-    rng = np.random.default_rng(7)
-    shop = make_shop(SHOP, rng=rng)
-    log = EventLog(workspace / "event_log")
-    log.append(
-        log_rows(event for day in simulate(shop, days=SHOP.days, rng=rng) for event in day),
-        part="history",
-    )
-    as_of = SHOP.opening + timedelta(days=SHOP.days)
-    weighting = Weighting()
-    learnt = read_training_data(log, as_of=as_of, weighting=weighting, catalog=shop.items)
-    names = {name for placement in DEFAULT_PLACEMENTS for name in placement.models}
-    bundle = Bundle(
-        manifest=Manifest(
-            model_version="bench",
-            as_of=as_of,
-            window_from=SHOP.opening,
-            config_digest="bench",
-            code_revision="bench",
-            synthetic=True,
+        f"{name}/requests_per_second": row(ours["per_second"], "req/s"),
+        f"{name}/p50_ms": row(ours["all_p50"], "ms"),
+        f"{name}/p95_ms": row(ours["all_p95"], "ms"),
+        f"{name}/p99_ms": row(ours["all_p99"], "ms"),
+        f"{name}/cpu_ms_per_request": row(ours["cpu_ms"], "ms, workers"),
+        f"{name}/generator_cpu_ms_per_request": row(ours["generator_ms"], "ms, beside it"),
+        f"{name}/beside_bentoml_no_op": row(
+            no_op["per_second"],
+            "req/s of the peer",
+            "bare BentoML",
+            ours["per_second"] / no_op["per_second"],
         ),
-        items=learnt.items,
-        catalog=learnt.catalog,
-        models={
-            name: MODELS[name].fit(learnt, MODELS[name].config(), rng=rng)
-            for name in sorted(names | {"popularity_by_country"})
+        f"{name}/beside_plain_fastapi": row(
+            plain["per_second"],
+            "req/s of the peer",
+            "FastAPI + implicit",
+            ours["per_second"] / plain["per_second"],
+        ),
+        f"{name}/bentoml_no_op_p99_ms": row(no_op["all_p99"], "ms of the peer"),
+        f"{name}/plain_fastapi_p99_ms": row(plain["all_p99"], "ms of the peer"),
+        **{
+            f"serving/{kind}/{figure}": row(part[key], unit)
+            for kind, part in parts.items()
+            for figure, key, unit in (
+                ("requests_per_second", "per_second", "req/s"),
+                ("p99_ms", "all_p99", "ms"),
+                ("cpu_ms_per_request", "cpu_ms", "ms, workers"),
+            )
         },
-        placements={placement.name: placement for placement in DEFAULT_PLACEMENTS},
-        weighting=weighting,
-    )
-    root = workspace / "published"
-    save_bundle(bundle, bundle_directory(root, "bench"))
-    champion = Variant(name="champion", model_version="bench")
-    write_publication(root, Publication(variants=[champion]))
-    items = learnt.items.ids()
-    customers = [f"customer-{n}" for n in range(200)]
-    store = SQLiteStore(workspace / "store.sqlite")
-    store.append(list(_histories(customers, items, rng)), received_at=datetime.now(UTC))
-    store.close()
-    return customers, items
-
-
-def ask(customer: str) -> dict[str, Any]:
-    """A page with one personal list."""
-    return {"user": {"user_id": customer}, "placements": [{"placement": "for_you", "k": 10}]}
-
-
-def page(customer: str, items: list[str]) -> dict[str, Any]:
-    """A listing page of 50 items to put in order."""
-    first = sum(customer.encode()) % (len(items) - 50)
-    return {
-        "user": {"user_id": customer},
-        "items": [{"item_id": id} for id in items[first : first + 50]],
+        "serving/event_to_other_workers_answer/p50_ms": row(float(np.median(lag)), "ms"),
+        "serving/event_to_other_workers_answer/p99_ms": row(float(np.percentile(lag, 99)), "ms"),
+        "serving/resident_mb/100000_customers": row(memory, "MB, workers"),
     }
 
 
-def batch(number: int, items: list[str]) -> dict[str, Any]:
-    """A batch of new events."""
+def many_customers(workspace: Path) -> dict[str, Row]:
+    """Resident memory of the service with a hundred times as many customers in the store."""
+    for file in workspace.glob("store.sqlite*"):
+        file.unlink()
+    fill_store(workspace / "store.sqlite", MANY_CUSTOMERS)
+    with serving(workspace) as service:
+        drive(service.port, seconds=2.0)
+        load = timed(service, seconds=SECONDS, customers=MANY_CUSTOMERS.customers)
+        return {
+            "serving/resident_mb/10000000_customers": row(resident(service), "MB, workers"),
+            "serving/10000000_customers/requests_per_second": row(load["per_second"], "req/s"),
+        }
+
+
+def larger(workspace: Path, n_items: int) -> dict[str, Row]:
+    """The same mix over a larger catalogue, with factors that are drawn and not learnt."""
+    size = ShopSize(items=n_items, customers=10_000)
+    publish_made(workspace, n_items)
+    fill_store(workspace / "store.sqlite", size)
+    with serving(workspace) as service:
+        drive(service.port, seconds=2.0, items=n_items, customers=size.customers)
+        load = timed(service, seconds=SECONDS / 2, items=n_items, customers=size.customers)
+    name = f"serving/{n_items}_items"
     return {
-        "events": [
-            {
-                "event_id": f"bench-{number}-{n}",
-                "event": "view_item",
+        f"{name}/requests_per_second": row(load["per_second"], "req/s"),
+        f"{name}/p99_ms": row(load["all_p99"], "ms"),
+        f"{name}/cpu_ms_per_request": row(load["cpu_ms"], "ms, workers"),
+    }
+
+
+@contextmanager
+def serving(workspace: Path) -> Iterator[Service]:
+    """The service with its workers, from its first good answer to its end."""
+    service = Service.start(workspace, workers=WORKERS)
+    try:
+        yield service
+    finally:
+        service.stop()
+
+
+def timed(service: Service, **options: Any) -> dict[str, float]:
+    """A load, with milliseconds of CPU per request in the workers and in the generator."""
+    before = cpu_seconds(service.workers())
+    load = drive(service.port, **options)
+    spent = cpu_seconds(service.workers()) - before
+    load["cpu_ms"] = 1000 * spent / load["requests"]
+    load["generator_ms"] = 1000 * load["own_cpu_seconds"] / load["requests"]
+    return load
+
+
+def drive(
+    port: int,
+    *,
+    seconds: float,
+    only: str | None = None,
+    items: int = SHOP.items,
+    customers: int = SHOP.customers,
+) -> dict[str, Any]:
+    """The load of another process; RuntimeError where a request was not answered with 200."""
+    command = [sys.executable, "-m", "tests.benchmarks.load", f"--port={port}"]
+    command += [f"--seconds={seconds}", f"--items={items}", f"--customers={customers}"]
+    command += [f"--seed={time.time_ns() % 10**9}", *([f"--only={only}"] if only else [])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    load: dict[str, Any] = json.loads(done.stdout)
+    if set(load["statuses"]) != {"200"} or load["broken"]:
+        raise RuntimeError(f"not every request was answered: {load}")
+    return load
+
+
+def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
+    """What they have used so far, user and system."""
+    return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+
+def resident(service: Service) -> float:
+    """Megabytes that the workers hold, what they share counted once."""
+    return sum(process.memory_full_info().pss for process in service.workers()) / 1e6
+
+
+def event_to_answer(service: Service) -> list[float]:
+    """Milliseconds from sending a purchase until another worker's answer knows it.
+
+    Both workers are reached by keeping connections until each has answered over one.
+    """
+    times = []
+    with (
+        httpx.Client(base_url=service.url) as sending,
+        httpx.Client(base_url=service.url) as asking,
+    ):
+        for number in range(ASKED):
+            customer, item = customer_id(number * 17), item_id(19_999 - number)
+            event = {
+                "event_id": f"lag-{time.time_ns()}",
+                "event": "purchase",
                 "timestamp": datetime.now(UTC).isoformat(),
-                "user_id": f"other-{(number * BATCH + n) % 5000}",
-                "items": [{"item_id": items[(number * BATCH + n) % len(items)]}],
+                "user_id": customer,
+                "items": [{"item_id": item}],
                 "consent": {"personalization": True},
             }
-            for n in range(BATCH)
-        ]
-    }
-
-
-@dataclass(frozen=True)
-class Load:
-    """What a load came to: answers per second, and the time to an answer in milliseconds."""
-
-    per_second: float
-    p50: float
-    p99: float
-
-
-def request(port: int, path: str, body: dict[str, Any]) -> bytes:
-    """One HTTP/1.1 request, ready to be sent."""
-    content = json.dumps(body).encode()
-    head = (
-        f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(content)}\r\n\r\n"
-    )
-    return head.encode() + content
-
-
-def measure(port: int, requests: Any, *, seconds: float) -> Load:
-    """Sends the requests round and round; RuntimeError where one is not answered with 200."""
-    turns = itertools.cycle(requests) if isinstance(requests, list) else iter(requests)
-    times = asyncio.run(_load(port, turns, seconds))
-    p50, p99 = np.percentile(np.array(times) * 1000, [50, 99])
-    return Load(len(times) / seconds, float(p50), float(p99))
-
-
-async def _load(port: int, turns: Iterator[bytes], seconds: float) -> list[float]:
-    times: list[float] = []
-    until = time.perf_counter() + seconds
-
-    async def connection() -> None:
-        reader, writer = await asyncio.open_connection("127.0.0.1", port)
-        while (started := time.perf_counter()) < until:
-            writer.write(next(turns))
-            head = await reader.readuntil(b"\r\n\r\n")
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise RuntimeError(head.decode())
-            length = head.lower().partition(b"content-length:")[2].split(b"\r\n")[0]
-            await reader.readexactly(int(length))
-            times.append(time.perf_counter() - started)
-        writer.close()
-
-    await asyncio.gather(*(connection() for _ in range(CONNECTIONS)))
+            page = {
+                "user": {"user_id": customer},
+                "placements": [{"placement": "recently_viewed", "k": 20}],
+            }
+            started = time.perf_counter()
+            sending.post("/v1/events", json={"events": [event]}).raise_for_status()
+            while item not in asking.post("/v1/recommendations", json=page).text:
+                if time.perf_counter() - started > 5:
+                    raise RuntimeError("the event is not known after five seconds")
+            times.append((time.perf_counter() - started) * 1000)
     return times
 
 
-def event_to_answer(port: int, customers: list[str], items: list[str]) -> float:
-    """From sending a purchase to having the answer that knows it: p95 in milliseconds."""
-    times = []
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as http:
-        for number, customer in enumerate(customers[:100]):
-            event = {**batch(10_000_000 + number, items)["events"][0], "user_id": customer}
-            started = time.perf_counter()
-            http.post("/v1/events", json={"events": [event]}).raise_for_status()
-            http.post("/v1/recommendations", json=ask(customer)).raise_for_status()
-            times.append(time.perf_counter() - started)
-    return float(np.percentile(np.array(times) * 1000, 95))
-
-
-@contextmanager
-def serving(workspace: Path) -> Iterator[int]:
-    """The service in a process of its own; gives its port."""
-    port = free_port()
-    command = [sys.executable, "-m", "serving", "--workspace", str(workspace), f"--port={port}"]
-    with running(command, f"http://127.0.0.1:{port}/readyz"):
-        yield port
-
-
-@contextmanager
-def no_op(workspace: Path) -> Iterator[int]:
-    """Bare BentoML in a process of its own; gives its port."""
-    port = free_port()
-    folder = workspace / "peer"
-    folder.mkdir()
-    (folder / "peer.py").write_text(NO_OP)
-    command = [sys.executable, "-m", "bentoml", "serve", "peer:NoOp", f"--port={port}"]
-    with running(
-        [*command, "--host=127.0.0.1", f"--working-dir={folder}"],
-        f"http://127.0.0.1:{port}/readyz",
-        BENTOML_HOME=str(workspace / "bentoml"),
-        BENTOML_DO_NOT_TRACK="True",
-    ):
-        yield port
-
-
-@contextmanager
-def running(command: list[str], ready: str, **environment: str) -> Iterator[None]:
-    """A server process from its first good answer to its end."""
-    with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, **environment}
-        )
-        try:
-            deadline = time.monotonic() + 60
-            while not _answers(ready):
-                if process.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    raise RuntimeError(f"{command} did not start:\n{log.read().decode()}")
-                time.sleep(0.1)
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
-
-
-def free_port() -> int:
-    """A port that nobody uses at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _answers(url: str) -> bool:
-    try:
-        return httpx.get(url).status_code == httpx.codes.OK
-    except httpx.TransportError:
-        return False
-
-
-def _histories(customers: list[str], items: list[str], rng: np.random.Generator) -> Iterator[Event]:
-    now = datetime.now(UTC)
-    kinds = ("view_item", "view_item", "add_to_cart", "purchase")
-    for customer in customers:
-        for n, item in enumerate(rng.integers(0, len(items), HISTORY).tolist()):
-            yield Event(
-                event_id=f"{customer}-{n}",
-                event=kinds[n % len(kinds)],
-                timestamp=now - timedelta(hours=float(HISTORY - n)),
-                user_id=customer,
-                items=[EventItem(item_id=items[item])],
-                consent=Consent(personalization=True),
-            )
-
-
 if __name__ == "__main__":
+    asyncio.run(asyncio.sleep(0))
     for name, line in rows().items():
-        print(f"{name:32} {line}")
+        sys.stdout.write(f"{name:55} {line}\n")

@@ -30,9 +30,7 @@ class Service:
         cls, workspace: Path, *, workers: int, ready: bool = True, config: Path | None = None
     ) -> Service:
         """A started service; without `ready` it need only live, for a workspace without a model."""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         command = [sys.executable, "-m", "serving", "--workspace", str(workspace)]
         if config is not None:
             command += ["--config", str(config)]
@@ -83,3 +81,10 @@ class Service:
         """Asks it to end as an operator does; gives the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(30)
+
+
+def free_port() -> int:
+    """A port that nobody uses at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
