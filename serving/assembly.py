@@ -83,7 +83,11 @@ class Worker:
                 rejected=config.workspace / "rejected",
                 published=config.published_root,
             ),
-            results=Results(store, EventLog(config.workspace / "event_log")),
+            results=Results(
+                store,
+                EventLog(config.workspace / "event_log"),
+                written=config.workspace / "kpi.json",
+            ),
             monitoring=monitoring,
             tolerance=config.tolerance,
             request_seconds=config.request_seconds,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TypeAlias
 
 import msgspec
 
-from recsys.experiment_result import ExperimentResult
-from recsys.kpi import PlacementDay, ShopDay
+from recsys.figures import ShopFigures
 
 
 class RunningVariant(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,12 +26,5 @@ class ExperimentsAnswer(msgspec.Struct, frozen=True, kw_only=True):
     variants: list[RunningVariant]
 
 
-class KpiAnswer(msgspec.Struct, frozen=True, kw_only=True):
-    """The last seven days, today included, by placement and for the shop, and what the experiment
-    that is running says so far. Sums alone: nobody is named."""
-
-    as_of: datetime
-    since: datetime
-    placements: list[PlacementDay]
-    days: list[ShopDay]
-    experiment: ExperimentResult | None
+KpiAnswer: TypeAlias = ShopFigures
+"""What `GET /v1/kpi` gives."""

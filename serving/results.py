@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import threading
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Final
 
-from recsys.attribution import read_attributed
+import msgspec
+
 from recsys.event_log import EventLog
-from recsys.experiment_result import result_of
-from recsys.experiments import experiment_report
-from recsys.kpi import kpis
+from recsys.figures import SHOWN_DAYS, ShopFigures, first_moment, shop_figures
+from recsys.publication import Experiment
 from recsys.store import Store
-from serving.result_schemas import ExperimentsAnswer, KpiAnswer, RunningVariant
+from serving.problems import unavailable
+from serving.result_schemas import ExperimentsAnswer, RunningVariant
 from serving.variants import Serving
 
-SHOWN: Final = timedelta(days=7)
-LOOK_BACK: Final = timedelta(days=7)
-"""How long before the first day shown somebody may have been answered to return."""
 KEPT: Final = timedelta(seconds=60)
-"""How long figures are handed out again: a hundred thousand answers cost a core some seconds."""
+"""How long figures are handed out again."""
+AT_ONCE: Final = 200_000
+"""So many answers cost a core five seconds. The figures of a shop with more are those that
+`recsys kpi` has written."""
 
 
 def running(serving: Serving) -> ExperimentsAnswer:
     """The variants that are served now."""
-    total = sum(variant.share for variant in serving.variants)
+    shares = _shares(serving)
     experiment = serving.experiment
     return ExperimentsAnswer(
         experiment=None if experiment is None else experiment.id,
@@ -33,7 +35,7 @@ def running(serving: Serving) -> ExperimentsAnswer:
             RunningVariant(
                 name=variant.name,
                 model_version=variant.bundle.model_version,
-                share=round(variant.share / total, 6),
+                share=round(shares[variant.name], 6),
             )
             for variant in serving.variants
         ],
@@ -46,42 +48,55 @@ class Results:
     To be called in a thread; several callers at once share one computation.
     """
 
-    def __init__(self, store: Store, log: EventLog) -> None:
+    def __init__(
+        self, store: Store, log: EventLog, *, written: Path, at_once: int = AT_ONCE
+    ) -> None:
         self._store = store
         self._log = log
+        self._written = written
+        self._at_once = at_once
         self._computing = threading.Lock()
-        self._kept: KpiAnswer | None = None
+        self._kept: ShopFigures | None = None
 
-    def kpi(self, serving: Serving | None, *, now: datetime) -> KpiAnswer:
-        """The figures as of at most KEPT before now; StoreUnavailable where it cannot be read."""
+    def kpi(self, serving: Serving | None, *, now: datetime) -> ShopFigures:
+        """The figures as of at most KEPT before now, or those that `recsys kpi` wrote last.
+
+        StoreUnavailable where the store cannot be read; ProblemError where there are too many
+        answers to count them here and nothing was written.
+        """
         with self._computing:
             kept = self._kept
             if kept is None or not now - KEPT < kept.as_of <= now:
-                kept = self._kept = self._computed(serving, now)
+                kept = self._computed(serving, now)
+                self._kept = kept
             return kept
 
-    def _computed(self, serving: Serving | None, now: datetime) -> KpiAnswer:
-        midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-        since = midnight - SHOWN + timedelta(days=1)
+    def _computed(self, serving: Serving | None, now: datetime) -> ShopFigures:
         experiment = None if serving is None else serving.experiment
-        first = since - LOOK_BACK
-        if experiment is not None:
-            first = min(first, experiment.started_at)
-        told = read_attributed(self._store, self._log, since=first, until=now, threads=1)
-        found = kpis(told, since=since)
-        result = None
-        if experiment is not None and serving is not None:
-            report = experiment_report(
-                told, _shares(serving), since=experiment.started_at, until=now
-            )
-            result = result_of(report, experiment=experiment.id)
-        return KpiAnswer(
-            as_of=now,
-            since=since,
-            placements=found.placements,
-            days=found.days,
-            experiment=result,
+        if self._too_many(now, experiment):
+            return self._read()
+        return shop_figures(
+            self._store,
+            self._log,
+            now=now,
+            shares={} if serving is None else _shares(serving),
+            experiment=experiment,
+            threads=1,
         )
+
+    def _too_many(self, now: datetime, experiment: Experiment | None) -> bool:
+        first = first_moment(now, days=SHOWN_DAYS, experiment=experiment)
+        most = self._at_once + 1
+        return self._store.count_answers(since=first, until=now, at_most=most) == most
+
+    def _read(self) -> ShopFigures:
+        try:
+            return msgspec.json.decode(self._written.read_bytes(), type=ShopFigures)
+        except (OSError, msgspec.DecodeError) as error:
+            raise unavailable(
+                "There are too many answers to be counted here; run `recsys kpi`, say every hour, "
+                "and its figures are shown."
+            ) from error
 
 
 def _shares(serving: Serving) -> dict[str, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, Final, get_args
 
@@ -12,11 +12,11 @@ import msgspec
 import typer
 from rich.markup import escape
 
-from recsys.attribution import AttributionRules, read_attributed
+from recsys.attribution import AttributionRules
 from recsys.errors import InvalidInput
 from recsys.event_log import EventLog
 from recsys.experiments import ExperimentRules, Measure
-from recsys.kpi import kpis
+from recsys.figures import SHOWN_DAYS, shop_figures
 from recsys.publication import read_publication
 from recsys.store.sqlite import SQLiteStore
 from training.experiments import Told, records
@@ -30,8 +30,6 @@ from training.tracking import Tracking
 from training.workspace import Workspace
 
 DEFAULT_WORKSPACE: Final = Workspace().root
-LOOK_BACK: Final = timedelta(days=28)
-"""How long before the first day shown somebody may have been answered to return."""
 
 PlaceOption = Annotated[
     Path, typer.Option("--workspace", help="Directory of store, event log, MLflow and bundles.")
@@ -148,22 +146,36 @@ def report(
 
 
 def kpi(
-    days: Annotated[int, typer.Option(min=1, max=400, help="How many days, today included.")] = 7,
+    days: Annotated[
+        int, typer.Option(min=1, max=400, help="How many days, today included.")
+    ] = SHOWN_DAYS,
     json: JsonOption = None,
     workspace: PlaceOption = DEFAULT_WORKSPACE,
 ) -> None:
-    """Show what the answers brought, day by day: clicks, carts, sales by placement, and returns."""
-    now = datetime.now(UTC)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    since = midnight - timedelta(days=days - 1)
+    """Show what the answers brought, day by day: clicks, carts, sales by placement, and returns.
+
+    Run every hour, it also gives `GET /v1/kpi` its figures in a shop with very many answers.
+    """
     place = Workspace(workspace)
+    publication = read_publication(place.published)
+    variants = [] if publication is None else publication.variants
     with _store(place) as store:
-        told = read_attributed(store, EventLog(place.event_log), since=since - LOOK_BACK, until=now)
-    found = kpis(told, since=since)
+        found = shop_figures(
+            store,
+            EventLog(place.event_log),
+            now=datetime.now(UTC),
+            shares={one.name: one.share for one in variants},
+            experiment=None if publication is None else publication.experiment,
+            days=days,
+        )
+    content = msgspec.json.format(msgspec.json.encode(found), indent=2)
+    beside = place.kpi.with_suffix(".writing")
+    beside.write_bytes(content)
+    beside.replace(place.kpi)
     for table in kpi_table(found):
         console().print(table)
     if json is not None:
-        json.write_bytes(msgspec.json.format(msgspec.json.encode(found), indent=2))
+        json.write_bytes(content)
 
 
 def _show(told: Told) -> None:

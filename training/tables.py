@@ -10,7 +10,7 @@ from rich.table import Table
 
 if TYPE_CHECKING:
     from recsys.experiments import ExperimentReport
-    from recsys.kpi import Kpis
+    from recsys.figures import ShopFigures
     from training.compare import Comparison
     from training.experiments import Record
     from training.tracking import ModelVersion
@@ -107,7 +107,7 @@ def experiment_table(report: ExperimentReport, record: Record) -> Table:
     return table
 
 
-def kpi_table(found: Kpis) -> tuple[Table, Table]:
+def kpi_table(found: ShopFigures) -> tuple[Table, Table]:
     """The days of every placement, and those of the shop."""
     placements = Table(box=SIMPLE, padding=(0, 1, 0, 0), title="By placement")
     for heading in ("date", "placement"):

@@ -19,6 +19,7 @@ class Workspace:
     nightly.json    the step that the newest nightly run has reached
     nightly.lock    held by the nightly run, so that two never overlap
     experiments/    what was served side by side, and what came of it
+    kpi.json        the figures that `recsys kpi` wrote last
     search.sqlite   the studies of `recsys search`; search.lock is held by one that is under way
     """
 
@@ -73,6 +74,12 @@ class Workspace:
     def experiments(self) -> Path:
         """The directory of the experiments' records and reports."""
         return self.root / "experiments"
+
+    @property
+    def kpi(self) -> Path:
+        """The figures that `recsys kpi` wrote last, which the service shows where it cannot count
+        so many answers itself."""
+        return self.root / "kpi.json"
 
     @property
     def search_database(self) -> Path:

@@ -266,6 +266,10 @@ class Store(Protocol):
         """The same, read part by part, so that they need not all lie in memory."""
         ...
 
+    def count_answers(self, *, since: datetime, until: datetime, at_most: int) -> int:
+        """How many there are in [since, until); not counted beyond `at_most`."""
+        ...
+
     def waiting(self) -> list[Event]:
         """The events that are not in the event log yet, in the order of their arrival."""
         ...

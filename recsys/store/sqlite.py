@@ -247,6 +247,14 @@ class SQLiteStore:
                 yield _answers.decode(body)
             last = found[-1][:2]
 
+    def count_answers(self, *, since: datetime, until: datetime, at_most: int) -> int:
+        """How many there are in [since, until); not counted beyond `at_most`."""
+        found = self._file.read(
+            "SELECT count(*) FROM (SELECT 1 FROM answers WHERE time >= ? AND time < ? LIMIT ?)",
+            (since.timestamp(), until.timestamp(), at_most),
+        )
+        return int(found[0][0])
+
     def waiting(self) -> list[Event]:
         """The events that are not in the event log yet, in the order of their arrival."""
         found = self._file.read("SELECT body FROM waiting ORDER BY seq")

@@ -118,6 +118,9 @@ def test_more_answers_than_one_part_come_one_by_one_and_each_once(store: Store) 
     store.log_answers(told)
     found = store.each_answer(since=NOON, until=NOON + timedelta(minutes=5))
     assert [one.recommendation_id for one in found] == [one.recommendation_id for one in told]
+    until = NOON + timedelta(minutes=1)
+    assert store.count_answers(since=NOON, until=until, at_most=9000) == 3001
+    assert store.count_answers(since=NOON, until=until, at_most=100) == 100
 
 
 def test_a_closed_store_says_so(store: Store, event: Make) -> None:
