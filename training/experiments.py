@@ -244,7 +244,7 @@ def _write_back(
     written = []
     for variant in found.variants:
         served = {*variant.versions, record.versions[variant.name]}
-        metrics = {}
+        metrics: dict[str, float] = {}
         for measure, ratio in variant.measures.items():
             low, high = ratio.interval(confidence=found.rules.confidence)
             metrics |= {measure: ratio.value, f"{measure}_low": low, f"{measure}_high": high}
