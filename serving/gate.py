@@ -17,7 +17,7 @@ from serving.problems import ProblemError
 
 PACE_WEIGHT = 0.05
 """How much the newest turn counts in the mean length of a turn."""
-AT_LEAST = 8
+AT_LEAST = 32
 """So many may always wait, however long a turn takes."""
 
 
