@@ -130,7 +130,8 @@ def _sets(
     cut = None if split is None else split.replace(tzinfo=UTC)
     first = next(iter(given.values()), None)
     name = task if first is None else first.resolve().parent.name
-    one = DataSet(name, task, given, cut, ImportOptions(consent="assumed"))
+    options = ImportOptions(protocol="anchor", consent="assumed")
+    one = DataSet(name, task, given, cut, options)
     one.check()
     return [one]
 

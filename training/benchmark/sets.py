@@ -151,7 +151,8 @@ def run_set(
     one.check()
     budget = Budget.of(minutes, clock)
     if one.split is not None:
-        generic = one.files["events"].suffix == ".parquet" and one.options.protocol == "anchor"
+        # A table may be the export of another system, which its columns tell.
+        generic = one.files["events"].suffix in (".parquet", ".csv")
         outcome, about = measure_purchases(
             DataFile(one.files["events"], "unknown" if generic else "events"),
             one.split,
