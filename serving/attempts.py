@@ -99,7 +99,7 @@ class Attempts:
         pause = max(PAUSE_SECONDS * 2 ** (self.made - 1), at_least)
         late = now + pause - self.started > self.patience.seconds
         if not again or self.made >= self.patience.attempts or late:
-            raise ServiceUnavailable(503, f"no answer after {self.made} attempts: {why}")
+            raise ServiceUnavailable(503, f"no answer, attempts: {self.made}; {why}")
         return pause
 
 

@@ -71,7 +71,7 @@ def trial(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Trial:
         f"{service.url}/openapi.json",
         f"--checks={','.join(CHECKS)}",
         # The systematic phase, which a long trial has first, makes some thousands by itself.
-        f"--max-examples={min(-(-CASES // operations), 100)}",
+        f"--max-examples={min(-(-CASES // operations), 50)}",
         f"--phases={'examples,coverage,fuzzing' if CASES > 1000 else 'examples,fuzzing'}",
         "--seed=7",
         "--suppress-health-check=all",
