@@ -33,10 +33,10 @@ class CodedColumn:
 
     @classmethod
     def of(cls, codes: Codes, values: Sequence[str | tuple[str, ...]]) -> CodedColumn:
-        """A column that is coded already: `values` are distinct, in the order of their codes."""
-        column = cls(codes.copy())
-        for value in values:
-            column._code(value)
+        """A column that is coded already: `values` in the order of their codes."""
+        column = cls(codes)
+        own = [column._code(value) for value in values]
+        column.codes = np.array([*own, -1], np.int32)[codes]
         return column
 
     def put(self, numbers: Sequence[int], values: Iterable[Value]) -> None:

@@ -26,6 +26,7 @@ from recsys.rules import (
     AmountTest,
     Condition,
     NameTest,
+    PathTest,
     Where,
 )
 
@@ -165,7 +166,7 @@ class ItemColumns:
                 found &= _amount_matching(self._amount_column(name), amount)
         tests: dict[str, Test | None] = {
             "kind": condition.kind,
-            "category": condition.category,
+            "category": _spaced(condition.category),
             "brand": condition.brand,
         }
         for name, value in condition.attributes.items():
@@ -284,7 +285,24 @@ def _reader(name: str) -> Callable[[Item], Value]:
 
 def _prefixes(levels: Sequence[str]) -> tuple[str, ...]:
     """A category path and every path above it, the widest first."""
-    return tuple(accumulate(levels, "{} > {}".format))
+    return tuple(accumulate(map(_spaced_path, levels), "{} > {}".format))
+
+
+def _spaced(test: str | PathTest | None) -> str | PathTest | None:
+    """The test with its paths written as those of the columns, `Home > Kitchen`."""
+    if isinstance(test, str):
+        return _spaced_path(test)
+    if test is None:
+        return None
+    return PathTest(
+        in_=None if test.in_ is None else list(map(_spaced_path, test.in_)),
+        not_in=None if test.not_in is None else list(map(_spaced_path, test.not_in)),
+        exists=test.exists,
+    )
+
+
+def _spaced_path(path: str) -> str:
+    return " > ".join(level.strip() for level in path.split(">"))
 
 
 def _differing(old: Item, new: Item) -> Iterator[str]:

@@ -69,6 +69,8 @@ def chosen(given: ListRules, pool: str, n: int, **options: Any) -> str:
         ({"category": "Home"}, "012"),
         ({"category": "Home > Kitchen"}, "01"),
         ({"category": "Home > Kitchen > Mugs"}, "0"),
+        ({"category": "Home>Kitchen >Mugs"}, "0"),
+        ({"category": {"in": ["Home>Garden"]}}, "2"),
         ({"category": "Kitchen"}, ""),
         ({"category": {"in": ["Home > Garden", "Homeware"]}}, "23"),
         ({"category": {"not_in": ["Home > Kitchen"], "exists": True}}, "23"),
