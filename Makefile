@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE = 1
 export UV_LINK_MODE ?= copy
 
-.PHONY: demo test check fuzz bench serve lint types contracts lock clean
+.PHONY: demo test check fuzz bench torture serve lint types contracts lock clean
 
 demo: $(READY)  ## the whole product on a synthetic shop; ONCE=1 stops by itself
 	$(BIN)/recsys demo --config configs/demo.yaml $(if $(ONCE),--once)
@@ -23,6 +23,9 @@ fuzz: $(READY)  ## 5,000 made-up requests against a running service, held agains
 
 bench: $(READY)  ## timings and sizes against named peers; writes build/bench.json
 	$(BIN)/python -m tests.benchmarks
+
+torture: $(READY)  ## kills the whole service a hundred times while events are sent
+	$(BIN)/python -m tests.benchmarks torture
 
 serve: $(READY)  ## the service on the published champion
 	$(BIN)/recsys serve --config configs/serving.yaml

@@ -191,7 +191,7 @@ def resident(service: Service) -> float:
 
 
 def event_to_answer(service: Service) -> list[float]:
-    """Milliseconds from sending a purchase until another worker's answer knows it.
+    """Milliseconds from sending an event until another worker's answer knows it.
 
     The connection that events are sent over and that which is asked end in different workers.
     """
@@ -201,7 +201,7 @@ def event_to_answer(service: Service) -> list[float]:
             customer, item = customer_id(number * 17), item_id(19_999 - number)
             event = {
                 "event_id": f"lag-{time.time_ns()}",
-                "event": "purchase",
+                "event": "view_item",
                 "timestamp": datetime.now(UTC).isoformat(),
                 "user_id": customer,
                 "items": [{"item_id": item}],

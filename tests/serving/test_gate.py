@@ -49,16 +49,16 @@ def test_turns_are_taken_in_the_order_of_arrival() -> None:
 
 def test_who_would_wait_too_long_is_sent_away_with_a_time_to_come_back() -> None:
     clock = Clock(0.01)
-    gate = gate_of(clock, wait_seconds=0.1)
+    gate = gate_of(clock, wait_seconds=0.4)
 
     async def twice() -> tuple[list[int], list[ProblemError]]:
         for _ in range(20):
             await crowd(gate, clock, AT_LEAST)
-        return await crowd(gate, clock, 100)
+        return await crowd(gate, clock, 200)
 
     served, refused = asyncio.run(twice())
-    assert 8 <= len(served) <= 20
-    assert len(served) + len(refused) == 100
+    assert AT_LEAST <= len(served) <= 60
+    assert len(served) + len(refused) == 200
     assert {problem.status for problem in refused} == {503}
     assert refused[0].headers["Retry-After"] == "1"
 
