@@ -157,9 +157,6 @@ class Bundle:
             return self
         return replace(self, models=kept)
 
-    def refused(self, events: Sequence[StoredEvent], *, now: datetime) -> Numbers:
-        """The items that a person refused and has not taken back (`recsys.feedback`)."""
-        return self.items.known(sorted(heard(events, now=now).refused))
 
 
 class _Settings(msgspec.Struct, frozen=True):

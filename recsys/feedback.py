@@ -48,10 +48,7 @@ def heard(events: Sequence[StoredEvent], *, now: datetime) -> Said:
     `not_interested`, `never_again` and `wrong` hold until `undo` or `like`; `snooze` holds for its
     days, else SNOOZE; `like` holds until `undo` or a refusal.
     """
-    last: dict[tuple[str, str], StoredEvent] = {}
-    for event in events:
-        if event.kind == "feedback":
-            last[_target(event)] = event
+    last = {_target(event): event for event in events if event.kind == "feedback"}
     if not last:
         return NOTHING_SAID
     found: dict[str, set[str]] = {}
@@ -65,11 +62,6 @@ def heard(events: Sequence[StoredEvent], *, now: datetime) -> Said:
         elif event.action == "snooze" and _rests(event, now):
             found.setdefault(f"refused{about}", set()).add(name)
     return Said(**{name: frozenset(names) for name, names in found.items()})
-
-
-def refused_items(events: Sequence[StoredEvent], *, now: datetime) -> frozenset[str]:
-    """Ids of the items that must not be shown: the last word about each item counts."""
-    return heard(events, now=now).refused
 
 
 def personal_rules(

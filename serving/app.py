@@ -270,7 +270,8 @@ async def put_preferences(parts: Parts, body: bytes) -> Response:
 
 async def read_preferences(parts: Parts, body: bytes) -> Response:
     """The preferences on record."""
-    return _json(preferences_of(read_body(_PERSON, body).user, store=parts.store))
+    user = read_body(_PERSON, body).user
+    return _json(await asyncio.to_thread(lambda: preferences_of(user, store=parts.store)))
 
 
 async def post_export(parts: Parts, body: bytes) -> Response:

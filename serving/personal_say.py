@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime
 from typing import Literal
 
@@ -47,7 +48,7 @@ async def give_feedback(
     person = person_of(request.user)
     if request.item_id is None and request.brand is None and request.category is None:
         raise invalid("item_id", None, "name an item_id, a brand or a category")
-    permitted = _permitted(store, person, request.consent)
+    permitted = await asyncio.to_thread(_permitted, store, person, request.consent)
     event_id = request.event_id or f"f-{rng.bytes(12).hex()}"
     (stored,) = await writer.append([_event(request, permitted, now, tolerance, event_id)])
     status: Literal["accepted", "duplicate"] = "accepted" if stored else "duplicate"

@@ -138,14 +138,12 @@ def test_a_bundle_that_has_waited_weighs_a_history_as_on_its_day(bundle: Bundle)
     np.testing.assert_array_equal(fresh, late)
 
 
-def test_what_was_said_of_an_item_is_no_history_but_hides_it(bundle: Bundle) -> None:
+def test_a_no_and_its_undoing_are_no_history(bundle: Bundle) -> None:
     now = bundle.manifest.as_of
     item = bundle.items.id(0)
     no = StoredEvent(item, "feedback", now.timestamp() - 2, action="not_interested")
     undone = StoredEvent(item, "feedback", now.timestamp() - 1, action="undo")
     assert len(bundle.history([no, undone], now=now)) == 0
-    assert bundle.refused([no], now=now).tolist() == [0]
-    assert bundle.refused([no, undone], now=now).tolist() == []
 
 
 def test_a_like_that_holds_is_part_of_the_history(bundle: Bundle) -> None:

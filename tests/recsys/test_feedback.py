@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recsys.catalog import Item
-from recsys.feedback import SNOOZE, heard, personal_rules, refused_items
+from recsys.feedback import SNOOZE, heard, personal_rules
 from recsys.ids import Vocabulary
 from recsys.item_columns import ItemColumns
 from recsys.preferences import Exclusions, Interests, Preferences
@@ -15,6 +15,10 @@ from recsys.rules import Where
 from recsys.store import StoredEvent
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+
+
+def refused_items(events: list[StoredEvent], *, now: datetime) -> set[str]:
+    return set(heard(events, now=now).refused)
 
 
 def said(action: str, item: str = "mug", *, ago: timedelta = timedelta(hours=1)) -> StoredEvent:
