@@ -198,7 +198,7 @@ def event_to_answer(service: Service) -> list[float]:
     times = []
     with connected(service, 0) as sending, connected(service, 1) as asking:
         for number in range(ASKED):
-            customer, item = customer_id(number * 17), item_id(19_999 - number)
+            customer, item = customer_id(number * 17), item_id(19_999 - 50 * number)
             event = {
                 "event_id": f"lag-{time.time_ns()}",
                 "event": "view_item",
