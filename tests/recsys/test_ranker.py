@@ -169,7 +169,8 @@ def test_a_model_that_the_ranker_was_not_taught_with_is_added_as_ever(
 @pytest.fixture(scope="module")
 def ranked_bundle(bundle: Bundle, small_data: TrainingData) -> Bundle:
     """The small shop's bundle whose list is ordered by demand."""
-    placement = bundle.placements["for_you"].with_blend({"repeat": 1.0, "popularity": 0.5})
+    placement = bundle.placements["for_you"].model_copy(update={"repeats": "allow"})
+    placement = placement.with_blend({"repeat": 1.0, "popularity": 0.5})
     ranker = replace(ranker_for("score of popularity"), facts=item_facts(small_data))
     used = ("repeat", "popularity", "popularity_by_country")
     return replace(
