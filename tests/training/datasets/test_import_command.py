@@ -50,6 +50,18 @@ def test_files_of_every_kind_come_in_together(command: typer.Typer, tmp_path: Pa
     store.close()
 
 
+def test_a_merchant_feed_is_the_catalogue(command: typer.Typer, tmp_path: Path) -> None:
+    feed = tmp_path / "feed.txt"
+    feed.write_text("id\ttitle\tlink\tprice\navailable\tMug\thttps://x.example\t9.95 EUR\n")
+    told = ["--catalog", str(feed), "--format", "merchant", "--workspace", str(tmp_path / "w")]
+    result = CliRunner().invoke(command, told)
+    assert result.exit_code == 0, result.output
+    assert "feed.txt (merchant feed): 1 rows" in result.stdout
+    store = SQLiteStore(Workspace(tmp_path / "w").store)
+    assert [(item.title, item.price) for item in store.items()] == [("Mug", 9.95)]
+    store.close()
+
+
 def test_refusals_are_exit_code_1_with_the_remedy_on_standard_error(
     command: typer.Typer, tmp_path: Path
 ) -> None:
