@@ -96,7 +96,7 @@ class Attempts:
 
     def _next(self, why: str, *, again: bool, at_least: float, now: float) -> float:
         self.made += 1
-        pause = max(PAUSE_SECONDS * 2 ** (self.made - 1), at_least)
+        pause: float = max(PAUSE_SECONDS * 2 ** (self.made - 1), at_least)
         late = now + pause - self.started > self.patience.seconds
         if not again or self.made >= self.patience.attempts or late:
             raise ServiceUnavailable(503, f"no answer, attempts: {self.made}; {why}")
