@@ -72,8 +72,13 @@ def winning_config(config: TrainingConfig, standing: Standing, *, ranker: bool) 
         for name, weight in sorted(standing.weights.items(), key=lambda pair: -pair[1])
         if round(weight, 4) > 0
     }
+    chosen: dict[str, object] = {"blend": blend}
+    if standing.repeats is not None:
+        chosen["repeats"] = standing.repeats
     placements = tuple(
-        placement.with_blend(blend) if placement.name == config.evaluation.placement else placement
+        placement.model_copy(update=chosen)
+        if placement.name == config.evaluation.placement
+        else placement
         for placement in recipe.placements
     )
     needed = {name for placement in placements for name in placement.models}

@@ -9,9 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
@@ -20,6 +22,7 @@ from recsys.event_log import EventLog
 from recsys.models import MODELS
 from recsys.placements import Placement
 from recsys.store.sqlite import SQLiteStore
+from training.blending import totals
 from training.build import Provenance
 from training.config import TrainingConfig
 from training.lock import FileLock
@@ -31,9 +34,11 @@ from training.source import Source, read_source
 from training.steps import Bar, Steps
 from training.tracking import Tracking
 from training.trial import Cuts, cuts_of, try_recipe
-from training.workbench import Standing, Starts, Workbench, open_workbench
+from training.workbench import Standing, Workbench, open_workbench
 from training.workspace import Workspace
 
+REST_COST = 0.02
+"""How much resting may cost on validation days for a shop to keep what its placement says."""
 FAMILY_SHARE = 1 / 6
 """Of the time, what opening and measuring may spend on the fits of one family."""
 
@@ -77,8 +82,9 @@ def run(
         with tracking.run("search", params=told, tags=tags) as tracked:
             tried: list[Tried] = []
             with steps.step("open") as bar:
-                bench, starts = _open(source, cuts, config, studies, deadline, bar)
-            begun = bench.measures() if studies.fresh else list(starts)
+                bench = _open(source, cuts, config, studies, deadline, bar)
+                choose_repeats(bench, say=bar.say)
+            begun = bench.measures() if studies.fresh else list(bench.judge.start)
             with steps.step("search") as bar:
                 search = Search(
                     bench=bench,
@@ -135,14 +141,16 @@ def _open(
     studies: Studies,
     deadline: Deadline,
     bar: Bar,
-) -> tuple[Workbench, Starts]:
+) -> Workbench:
     """The workbench at the recipe as it is given, or where an earlier search has left it."""
     recipe, placement = config.recipe, _placement(config)
     latest = studies.latest()
     standing, starts = (_given(config, placement), None) if latest is None else latest
+    if standing.repeats is not None:
+        placement = placement.model_copy(update={"repeats": standing.repeats})
     if latest is not None:
         bar.say(f"going on at {standing.value:.4f} of the start")
-    bench = open_workbench(
+    return open_workbench(
         source,
         cuts,
         recipe,
@@ -155,7 +163,34 @@ def _open(
         tell=bar.tell,
         say=bar.say,
     )
-    return bench, bench.judge.start
+
+
+def choose_repeats(bench: Workbench, *, say: Callable[[str], None]) -> None:
+    """Shows own items at any time where resting until they are due costs more than REST_COST on
+    the validation periods; for a placement with `repeats: when_due` alone."""
+    if bench.placement.repeats != "when_due" or bench.standing.repeats is not None:
+        return
+    names = list(bench.parts)
+    weights = np.array([bench.standing.weights.get(name, 0.0) for name in names])
+    by_period = [[bench.parts[name][place] for name in names] for place in range(len(bench.tables))]
+    scores = totals(by_period, weights)
+    # Padding has the number −1; nothing else is hidden.
+    free = tuple(replace(table, hidden=table.numbers < 0) for table in bench.tables)
+    judge = replace(bench.judge, tables=free)
+    gained = judge.value(scores) / max(bench.judge.value(scores), 1e-9) - 1.0
+    if gained <= REST_COST:
+        bench.standing = replace(bench.standing, repeats="when_due")
+        return
+    say(
+        f"Items bought before are shown at any time (repeats: allow): where they rest until they "
+        f"are due, the measures on validation days are {1 - 1 / (1 + gained):.0%} lower."
+    )
+    bench.tables, bench.judge = (
+        free,
+        replace(judge, start=tuple(t.measure(s) for t, s in zip(free, scores, strict=True))),
+    )
+    bench.placement = bench.placement.model_copy(update={"repeats": "allow"})
+    bench.standing = replace(bench.standing, repeats="allow", value=1.0)
 
 
 def _given(config: TrainingConfig, placement: Placement) -> Standing:

@@ -17,7 +17,7 @@ from recsys.errors import RecsysError
 from recsys.evaluation import shelf_as_of
 from recsys.events import EVENT_KINDS
 from recsys.models import MODELS
-from recsys.placements import Placement
+from recsys.placements import Placement, Repeats
 from recsys.query import Mask, Model
 from recsys.training_data import TrainingData
 from recsys.weighting import Weighting
@@ -32,7 +32,6 @@ WEIGHTS_TRIED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Of a family, in shares of what all others weigh together."""
 COSTLY_SHARE = 0.4
 """A family that takes more than this share of all time is not refitted to try a weighting."""
-
 ASKING = 100
 """Customers who are asked about to learn whether a family says anything."""
 NOWHERE = Provenance("search", "", "")
@@ -43,27 +42,31 @@ Starts = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The best that is known: how events are weighed, settings and weight of each family."""
+    """The best that is known: how events are weighed, settings and weight of each family, and
+    `repeats` of the placement; None where that is not chosen."""
 
     weighting: Weighting
     settings: Mapping[str, Mapping[str, Any]]
     weights: Mapping[str, float]
     value: float
+    repeats: Repeats | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """The standing as plain values."""
+        """Plain values."""
         return {
             "weighting": self.weighting.model_dump(mode="json"),
             "settings": {name: dict(settings) for name, settings in self.settings.items()},
             "weights": dict(self.weights),
             "value": self.value,
+            "repeats": self.repeats,
         }
 
     @classmethod
     def from_json(cls, told: Mapping[str, Any]) -> Standing:
         """The standing that was written."""
         weighting = Weighting.model_validate(told["weighting"])
-        return cls(weighting, told["settings"], told["weights"], float(told["value"]))
+        value, repeats = float(told["value"]), told.get("repeats")
+        return cls(weighting, told["settings"], told["weights"], value, repeats)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import shutil
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -319,3 +320,24 @@ def test_a_winner_with_stored_customers_says_so_and_can_be_published(tmp_path: P
         winner = winning_config(config, standing, ranker=False)
         assert winner.recipe.customer_rows is stored
         refuse_personal_rows(winner.recipe)
+
+
+def test_whether_own_items_rest_is_chosen_on_validation_and_kept_by_the_winner(
+    filled: Path, small_shop, tmp_path: Path
+) -> None:
+    shutil.copytree(filled, tmp_path / "ws")
+    given = settings(tmp_path / "ws", trials=1, families=["repeat", "popularity"])
+    placement = given.recipe.placements[0].model_copy(update={"repeats": "when_due"})
+    recipe = given.recipe.model_copy(update={"placements": (placement,)})
+    told = run(
+        given.model_copy(update={"recipe": recipe}),
+        console=Console(quiet=True),
+        started=small_shop.end,
+        clock=ticking(),
+        out=tmp_path / "found.yaml",
+    )
+    # The small shop's customers buy the same again before it is due.
+    assert told.standing.repeats == "allow"
+    read = load_config(tmp_path / "found.yaml")
+    assert read.recipe.placements[0].repeats == "allow"
+    assert Standing.from_json(told.standing.as_json()).repeats == "allow"
