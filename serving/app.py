@@ -351,6 +351,8 @@ REFUSED: Final = "refused at the door"
 anything."""
 UNHINDERED: Final = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json"})
 """Answered whatever the load."""
+PATIENT: Final[Mapping[str, float]] = {"/v1/kpi": 6.0}
+"""Routes that may take so many times as long: a report is waited for, a page is not."""
 
 _RECOMMENDATIONS: Final = msgspec.json.Decoder(RecommendationsRequest)
 _RERANK: Final = msgspec.json.Decoder(RerankRequest)
@@ -372,6 +374,7 @@ def _endpoint(
     """The handler with its errors turned into problems, timed and counted under its path."""
     monitoring = parts.monitoring
     seconds = monitoring.seconds.labels(path)
+    allowed = parts.request_seconds * PATIENT.get(path, 1.0)
 
     async def answer(request: Request) -> Response:
         body = await request.body()
@@ -379,7 +382,7 @@ def _endpoint(
         try:
             if path not in UNHINDERED:
                 await parts.gate.turn()
-            async with asyncio.timeout(parts.request_seconds):
+            async with asyncio.timeout(allowed):
                 response = await handler(parts, body)
         except ProblemError as problem:
             response = _problem(problem)

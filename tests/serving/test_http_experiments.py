@@ -137,7 +137,9 @@ def test_outcomes_reach_the_report_and_the_daily_figures(
     assert told.report.crossed == 0
     assert told.report.split_p > 0.001
     assert "v2 has a higher conversion than champion" in told.report.verdict[0]
-    figures = http.get("/v1/kpi").json()
+    answer = http.get("/v1/kpi")
+    assert answer.status_code == 200, answer.text
+    figures = answer.json()
     today = [row for row in figures["placements"] if row["placement"] == "similar"]
     assert sum(row["lists"] for row in today) == PERSONS
     assert sum(row["clicked"] for row in today) == clicked
