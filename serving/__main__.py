@@ -27,8 +27,17 @@ KEEP_ALIVE_SECONDS: Final = 75
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
-    """Becomes the server and does not come back: signals and exit code are the server's own."""
-    options = _parser().parse_args(arguments)
+    """Becomes the server and does not come back: signals and exit code are the server's own.
+
+    `doctor` as the first argument looks at everything instead (`serving.doctor`).
+    """
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == ["doctor"]:
+        # Imported here: the server needs none of it.
+        from serving import doctor
+
+        doctor.main(given[1:])
+    options = _parser().parse_args(given)
     overrides: dict[str, Any] = {
         name: value
         for name in ("workspace", "host", "port", "workers")

@@ -293,6 +293,33 @@ def serve(
     become("serving", [f"{name}={value}" for name, value in given.items() if value is not None])
 
 
+@app.command(
+    epilog="Examples: `recsys doctor`, `recsys doctor --config configs/serving.yaml`, "
+    "`recsys doctor --workspace /srv/shop --max-age-days 2`"
+)
+def doctor(
+    config: Annotated[Path | None, typer.Option(help="YAML of the serving configuration.")] = None,
+    workspace: WorkspaceOption = None,
+    host: Annotated[str | None, typer.Option(help="Address that the service listens on.")] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="TCP port.")] = None,
+    max_age_days: Annotated[
+        float | None, typer.Option(min=0, help="How old a model may be; 8 where not given.")
+    ] = None,
+) -> None:
+    """Look at configuration, store, bundles, port and libraries, and say what to mend.
+
+    Exit code 0 where all is well, else 1."""
+    given = {
+        "--config": config,
+        "--workspace": workspace,
+        "--host": host,
+        "--port": port,
+        "--max-age-days": max_age_days,
+    }
+    options = [f"{name}={value}" for name, value in given.items() if value is not None]
+    become("serving", ["doctor", *options])
+
+
 @app.command(epilog="Example: `recsys ui --port 5000`, then open http://127.0.0.1:5000")
 def ui(
     workspace: PlaceOption = DEFAULT_WORKSPACE,
