@@ -179,6 +179,7 @@ def _placement(name: str, blend: dict[str, float]) -> Placement:
         name=name,
         blend=blend,
         repeats="exclude_history" if name == "for_you" else "allow",
+        returned_like=0.3 if name == "for_you" else None,
         fallback=()
         if name in ("recently_viewed", "rerank")
         else ("popularity_by_country", "popularity"),

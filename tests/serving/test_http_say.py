@@ -136,6 +136,17 @@ def test_a_like_raises_what_is_like_it(shop: Shop) -> None:
     assert of("coffee", shop.ids(eva)) > of("tea", shop.ids(eva))
 
 
+def test_a_dislike_lowers_what_is_like_it(shop: Shop) -> None:
+    quin = {"user_id": "quin"}
+    shop.happened("purchase", "coffee-03", "coffee-04", "coffee-05", "tea-03", "tea-04", **quin)
+    before = shop.ids(quin)
+    disliked = next(id for id in before if id.startswith("coffee"))
+    shop.say(quin, "not_interested", item_id=disliked)
+    after = shop.ids(quin)
+    assert of("coffee", after) < of("coffee", before) - 1
+    assert of("tea", after) > of("tea", before)
+
+
 def test_a_word_sent_twice_is_one_word(shop: Shop) -> None:
     body = {"item_id": "tea-05", "event_id": "once-only", "consent": YES}
     assert shop.say({"user_id": "fay"}, "like", **body)["status"] == "accepted"
