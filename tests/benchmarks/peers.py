@@ -36,14 +36,13 @@ class NoOp:
     pass
 """
 PLAIN = """
-import sys
 import numpy as np
 from fastapi import FastAPI
 from implicit.cpu.als import AlternatingLeastSquares
 from pydantic import BaseModel
 from scipy.sparse import csr_matrix
 
-factors = np.load(sys.argv[1] if len(sys.argv) > 2 else FACTORS)
+factors = np.load(FACTORS)
 model = AlternatingLeastSquares(factors=factors.shape[1], num_threads=1)
 rng = np.random.default_rng(1)
 model.item_factors = factors
