@@ -160,7 +160,7 @@ class _Teller:
         if contribution.kind == "history":
             return None if number is None else self._of_history(number, share)
         if contribution.kind == "seed":
-            if number is None or number not in self.query.seeds:
+            if number is None or not self._is_known(number):
                 return None
             return self._of_seed(number, share)
         if contribution.kind == "trait":
@@ -184,6 +184,10 @@ class _Teller:
         if code == "viewed" and number in self.query.session.items:
             code = "visit"
         return self._say(code, share, item=number)
+
+    def _is_known(self, number: int) -> bool:
+        """Whether it stands on the page, or in the history that seeds come from without a page."""
+        return number in self.query.seeds or number in self.query.history.items
 
     def _of_seed(self, number: int, share: float) -> Reason:
         if self.recommended.source != "bought_together":

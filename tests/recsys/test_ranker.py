@@ -198,6 +198,8 @@ def test_the_ranker_changes_the_order_and_each_item_has_a_source(
         scores = [item.score for item in answer.items]
         assert scores == sorted(scores, reverse=True)
         assert {item.source for item in answer.items} <= {"repeat", "popularity"}
+        # The source is a model with an opinion on the item, so that it can say why.
+        assert all(item.why for item in answer.items if item.score > 0)
 
 
 def test_a_batch_gives_what_its_single_queries_give(

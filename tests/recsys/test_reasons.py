@@ -188,6 +188,12 @@ def test_the_page_speaks_as_likeness(told) -> None:
     assert (reason.code, reason.text, reason.item) == ("similar_to", "similar to Lens", LENS)
 
 
+def test_after_a_purchase_the_things_that_were_bought_speak_as_a_page_does(told) -> None:
+    asked = query((LENS, "purchase"))
+    (reason,) = told(Contribution("seed", 1.0, item=LENS), source="item_item", asked=asked)
+    assert (reason.code, reason.item) == ("similar_to", LENS)
+
+
 def test_a_pair_is_often_bought_together_only_where_enough_customers_did(bundle: Bundle) -> None:
     model = bundle.models["bought_together"]
     assert isinstance(model, BoughtTogetherModel)
