@@ -81,7 +81,10 @@ class ExportRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """Whose data; `cursor` is the `next` of the page before."""
 
     user: User
-    cursor: Annotated[str, Meta(max_length=40, pattern=r"^[a-z_]+:[0-9]{1,9}[.][0-9]{1,9}$(?!\n)")] | None = None
+    cursor: (
+        Annotated[str, Meta(max_length=40, pattern=r"^[a-z_]+:[0-9]{1,9}[.][0-9]{1,9}$(?!\n)")]
+        | None
+    ) = None
     limit: Annotated[int, Meta(ge=1, le=2000)] = 500
 
 
