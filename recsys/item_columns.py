@@ -8,8 +8,7 @@ then, so that a repeated condition costs a look-up.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 from typing import Final
 
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from recsys.catalog import Catalog, Item
 from recsys.coded_column import CodedColumn, Codes, Test, Value, between
+from recsys.families import Families, families_of
 from recsys.ids import Numbers, Vocabulary
 from recsys.query import Mask
 from recsys.rules import (
@@ -49,7 +49,7 @@ class ItemColumns:
         self._attributes: frozenset[str] | None = None
         self._amounts: dict[str, NDArray[np.float64]] = {}
         self._masks: dict[bytes, tuple[Mask, frozenset[str]]] = {}
-        self._families: _Families | None = None
+        self._families: Families | None = None
         self._all_products: bool | None = None
 
     def prepare(self) -> None:
@@ -217,42 +217,10 @@ class ItemColumns:
             self._amounts[name] = amounts
         return amounts
 
-    def _variants(self) -> _Families:
+    def _variants(self) -> Families:
         if self._families is None:
-            self._families = _families(self._items, self._vocabulary)
+            self._families = families_of(self._items, self._vocabulary)
         return self._families
-
-
-@dataclass(frozen=True, slots=True)
-class _Families:
-    """Product of each item, and of the products with several variants their items."""
-
-    of: Codes
-    members: Mapping[int, Numbers]
-
-
-def _families(items: Sequence[Item], vocabulary: Vocabulary) -> _Families:
-    """A product is the row number of the item that the others are variants of, or a number beyond
-    all rows where that item is not known."""
-    of = np.arange(len(items), dtype=np.int32)
-    unknown: dict[str, int] = {}
-    found: dict[int, set[int]] = {}
-    for number, item in enumerate(items):
-        if item.variant_of is None:
-            continue
-        known = vocabulary.number(item.variant_of)
-        if known is None:
-            known = unknown.setdefault(item.variant_of, len(items) + len(unknown))
-        of[number] = known
-        found.setdefault(known, {known} if known < len(items) else set()).add(number)
-    return _Families(
-        of,
-        {
-            family: np.array(sorted(numbers), np.int32)
-            for family, numbers in found.items()
-            if len(numbers) > 1
-        },
-    )
 
 
 def _reader(name: str) -> Callable[[Item], Value]:
