@@ -108,7 +108,7 @@ def kpi(context: typer.Context) -> None:
     """Show what the answers brought, day by day: clicks, sales, who came back."""
     from training.experiment_command import kpi as show_kpi
 
-    hand_over(context, "kpi", show_kpi)
+    hand_over(context, "kpi", show_kpi, epilog="Example: `recsys kpi --days 28`")
 
 
 @app.command(epilog="Example, as a cron line: `15 3 * * * recsys nightly --config shop.yaml`")

@@ -45,11 +45,12 @@ experiment = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
     help="Serve two versions side by side and say which is better.",
+    epilog="Example: `recsys experiment start --variant champion=90 --variant challenger=10`",
 )
 
 
 @experiment.command(
-    epilog="Example: `recsys experiment start --variant champion=90 --variant challenger=10`"
+    epilog="Example: `recsys experiment start --variant champion=50 --variant 7=50`"
 )
 def start(
     variant: Annotated[
