@@ -67,7 +67,8 @@ class Attributed:
 
     One row per answer (one placement of one request), oldest first: `times` in epoch seconds, codes
     into the three vocabularies, `persons` (numbers that mean nothing outside; −1 for nobody in
-    particular), whether anything in it was clicked, put into a cart or bought, and for how much.
+    particular), whether anything in it was seen (where the shop reports that), clicked, put into a
+    cart or bought, and for how much.
     """
 
     times: NDArray[np.float64]
@@ -75,6 +76,7 @@ class Attributed:
     variants: Numbers
     versions: Numbers
     persons: Numbers
+    seen: NDArray[np.bool_]
     clicked: NDArray[np.bool_]
     carted: NDArray[np.bool_]
     bought: NDArray[np.bool_]
@@ -124,6 +126,7 @@ def attribute(
         variants=gathered.variants.codes[order],
         versions=gathered.versions.codes[order],
         persons=np.asarray(told["person"], np.int32)[order],
+        seen=np.asarray(told["seen"], np.bool_)[order],
         clicked=np.asarray(told["clicked"], np.bool_)[order],
         carted=np.asarray(told["carted"], np.bool_)[order],
         bought=np.asarray(told["bought"], np.bool_)[order],
@@ -186,14 +189,15 @@ SELECT s.answer, s.item_id, a.time, a.recommendation_id, a.person
 FROM shown_rows s JOIN answered a ON a.number = s.answer;
 """
 
-# An event counts once: for the answer that it names where that showed the item, else (but a click)
-# for the newest that showed it to the person.
+# An event counts once: for the answer that it names where that showed the item, else (but a look
+# and a click) for the newest that showed it to the person.
 OUTCOMES_SQL: Final = """
 CREATE TABLE acts AS
 SELECT row_number() OVER () AS act, kind, person, item_id, epoch(timestamp) AS time,
     recommendation_id, quantity * coalesce(price, 0) AS value
 FROM person_events
-WHERE item_id IS NOT NULL AND kind IN ('select_item', 'view_item', 'add_to_cart', 'purchase');
+WHERE item_id IS NOT NULL
+    AND kind IN ('view_item_list', 'select_item', 'view_item', 'add_to_cart', 'purchase');
 CREATE TABLE named AS
 SELECT act, min(answer) AS answer
 FROM acts JOIN shown s USING (recommendation_id, item_id)
@@ -213,6 +217,7 @@ WHERE a.time - s.time <= {window};
 
 ANSWERS_SQL: Final = """
 SELECT a.number, a.time, a.person_number AS person,
+    coalesce(bool_or(o.kind = 'view_item_list'), false) AS seen,
     coalesce(bool_or(o.kind IN ('select_item', 'view_item')), false) AS clicked,
     coalesce(bool_or(o.kind = 'add_to_cart'), false) AS carted,
     coalesce(bool_or(o.kind = 'purchase'), false) AS bought,

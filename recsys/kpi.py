@@ -16,13 +16,15 @@ from recsys.weighting import SECONDS_PER_DAY
 
 
 class PlacementDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One placement on one day. A list counts as clicked, carted or bought where anything in it
-    was; `conversion` is the share that was bought from, `revenue` what was paid for its items."""
+    """One placement on one day. A list counts as seen (where the shop reports `view_item_list` with
+    the answer's id), clicked, carted or bought where anything in it was. Both rates are shares of
+    all `lists`, `conversion` of those bought from; `revenue` is what was paid for their items."""
 
     date: str
     placement: str
     lists: int
     persons: int
+    seen: int
     clicked: int
     carted: int
     bought: int
@@ -76,6 +78,7 @@ def _placement(told: Attributed, rows: NDArray[np.int64], day: int, name: str) -
         placement=name,
         lists=len(rows),
         persons=len(np.unique(persons[persons >= 0])),
+        seen=int(told.seen[rows].sum()),
         clicked=clicked,
         carted=int(told.carted[rows].sum()),
         bought=bought,

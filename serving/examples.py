@@ -10,7 +10,7 @@ from typing import Any, Final
 Body = dict[str, Any]
 
 _ANSWER: Final[Body] = {
-    "recommendation_id": "r-5a1c0e7f9b3d2468ace01357",
+    "recommendation_id": "r-1a201e299445a1c0e7f9b3d2468ace01357",
     "model_version": "20261121T0315-1f3a",
     "variant": "champion",
     "degraded": False,
@@ -315,6 +315,7 @@ ANSWERS: Final[dict[str, Body]] = {
                 "placement": "for_you",
                 "lists": 5120,
                 "persons": 1904,
+                "seen": 3218,
                 "clicked": 433,
                 "carted": 121,
                 "bought": 64,

@@ -112,14 +112,14 @@ def kpi_table(found: ShopFigures) -> tuple[Table, Table]:
     placements = Table(box=SIMPLE, padding=(0, 1, 0, 0), title="By placement")
     for heading in ("date", "placement"):
         placements.add_column(heading, no_wrap=True)
-    for heading in ("lists", "persons", "clicked", "carted", "bought", "click rate", "revenue"):
+    counted = ("lists", "persons", "seen", "clicked", "carted", "bought")
+    for heading in (*counted, "click rate", "revenue"):
         placements.add_column(heading, justify="right")
     for row in found.placements:
-        counts = (row.lists, row.persons, row.clicked, row.carted, row.bought)
         placements.add_row(
             row.date,
             row.placement,
-            *map(str, counts),
+            *(str(getattr(row, name)) for name in counted),
             f"{row.click_rate:.1%}",
             f"{row.revenue:.2f}",
         )

@@ -69,6 +69,18 @@ def test_a_click_belongs_to_the_answer_that_it_names(follow) -> None:
     assert told.clicked.tolist() == [True, False]
 
 
+def test_a_list_is_seen_where_the_shop_says_so(follow) -> None:
+    told = follow(
+        [answer("r-1", "tea", "mug"), answer("r-2", "tea", hours=1)],
+        [
+            event("view_item_list", "tea", "mug", hours=2, recommendation_id="r-1"),
+            event("view_item_list", "tea", hours=3),
+        ],
+    )
+    assert told.seen.tolist() == [True, False]
+    assert not told.clicked.any()
+
+
 def test_a_click_without_a_name_or_on_another_item_belongs_to_none(follow) -> None:
     told = follow(
         [answer("r-1", "tea")],

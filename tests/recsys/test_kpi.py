@@ -29,6 +29,7 @@ def told() -> Attributed:
         variants=np.zeros(5, np.int32),
         versions=np.zeros(5, np.int32),
         persons=np.array([0, 0, 0, 1, -1], np.int32),
+        seen=np.array([True, True, True, False, False]),
         clicked=np.array([True, False, True, True, False]),
         carted=np.array([True, False, True, False, False]),
         bought=np.array([False, False, True, False, False]),
@@ -56,6 +57,7 @@ def test_a_placements_day_is_counted(told: Attributed) -> None:
         placement="for_you",
         lists=3,
         persons=2,
+        seen=1,
         clicked=1,
         carted=0,
         bought=0,
@@ -89,7 +91,7 @@ def test_nothing_happened_where_nothing_was_asked(told: Attributed) -> None:
             name: getattr(told, name)[:0]
             for name in (
                 "times", "placements", "variants", "versions", "persons",
-                "clicked", "carted", "bought", "revenue",
+                "seen", "clicked", "carted", "bought", "revenue",
             )
         },
         orders=Orders(*(getattr(told.orders, name)[:0] for name in ("persons", "times", "values"))),
