@@ -23,12 +23,15 @@ import httpx
 import numpy as np
 import psutil
 
+from recsys.models.dense_index import DenseIndex
+from recsys.selection import best_of_all
 from tests.benchmarks.bench_models import row
 from tests.benchmarks.made_shop import (
     ShopSize,
     customer_id,
     fill_store,
     item_id,
+    made_factors,
     publish_fitted,
     publish_made,
 )
@@ -40,6 +43,7 @@ MANY_CUSTOMERS = ShopSize(items=20_000, customers=10_000_000, events=3)
 LARGER = (200_000, 1_000_000)
 WORKERS = 2
 SECONDS = 8.0
+QUERIES = 50
 ASKED = 200
 """Events whose way to the next answer is timed."""
 Row = dict[str, Any]
@@ -134,11 +138,35 @@ def larger(workspace: Path, n_items: int) -> dict[str, Row]:
         drive(service.port, seconds=2.0, items=n_items, customers=size.customers)
         load = timed(service, seconds=SECONDS / 2, items=n_items, customers=size.customers)
     name = f"serving/{n_items}_items"
+    recall, indexed, exact = searched(n_items)
     return {
+        f"{name}/index_recall_at_200": row(recall, "of the exact 200 best"),
+        f"{name}/index_ms": row(indexed, "ms CPU", "a product over all", indexed / exact),
         f"{name}/requests_per_second": row(load["per_second"], "req/s"),
         f"{name}/p99_ms": row(load["all_p99"], "ms"),
         f"{name}/cpu_ms_per_request": row(load["cpu_ms"], "ms, workers"),
     }
+
+
+def searched(n_items: int) -> tuple[float, float, float]:
+    """Recall of the index over the bundle's kind of factors, and its CPU milliseconds beside those
+    of the product with all items."""
+    rng = np.random.default_rng(7)
+    factors = made_factors(n_items, 64, rng)
+    index = DenseIndex.of(factors)
+    everything = np.ones(n_items, np.bool_)
+    shares, ours, theirs = [], [], []
+    for _ in range(QUERIES):
+        query = factors[rng.integers(0, n_items, 5)].mean(axis=0)
+        started = time.thread_time()
+        found, _ = index.best(query, factors, None, everything, everything, 200)
+        between = time.thread_time()
+        best, _ = best_of_all(factors @ query, everything, everything, 200)
+        ended = time.thread_time()
+        shares.append(len(np.intersect1d(found, best)) / 200)
+        ours.append((between - started) * 1000)
+        theirs.append((ended - between) * 1000)
+    return float(np.mean(shares)), float(np.median(ours)), float(np.median(theirs))
 
 
 @contextmanager
