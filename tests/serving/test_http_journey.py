@@ -319,6 +319,8 @@ def test_a_segment_sees_what_its_people_choose(shopper: Shopper, service: Servic
     assert fans["level"] == "segment"
     rainwear = {f"rain-{n}" for n in range(3)}
     assert len(rainwear & {item["item_id"] for item in fans["items"]}) > len(rainwear & set(before))
+    refusing = {"consent": {"personalization": False}}
+    assert shopper.ids("popular_in_segment", k=9, page=refusing) == before
 
 
 def test_the_context_of_a_request_may_say_the_weather_and_the_day(shopper: Shopper) -> None:
