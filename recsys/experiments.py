@@ -204,7 +204,8 @@ def _persons(told: Attributed, names: Sequence[str], since: float, until: float)
     np.minimum.at(first, persons, told.times[counted])
 
     def summed(values: NDArray[np.generic]) -> NDArray[np.float64]:
-        return np.bincount(persons, weights=values.astype(np.float64), minlength=size)
+        told = np.bincount(persons, weights=values.astype(np.float64), minlength=size)
+        return np.asarray(told, np.float64)
 
     orders = told.orders
     after = (orders.times >= first[orders.persons]) & (orders.times < until)
@@ -219,7 +220,9 @@ def _persons(told: Attributed, names: Sequence[str], since: float, until: float)
         clicked=summed(told.clicked[counted]),
         attributed=summed(told.revenue[counted]),
         orders=np.bincount(buyers, minlength=size).astype(np.float64),
-        revenue=np.bincount(buyers, weights=orders.values[after], minlength=size),
+        revenue=np.bincount(buyers, weights=orders.values[after], minlength=size).astype(
+            np.float64
+        ),
         days=np.bincount(seen // 100_000, minlength=size).astype(np.float64),
     )
 
