@@ -19,7 +19,7 @@ T = TypeVar("T")
 ForeignId = str | int | None
 """An id as other systems send it: many write their numbers without quotes."""
 
-RECOMMENDATION_ID: Final = re.compile(r"r-[0-9a-f]{24}")
+RECOMMENDATION_ID: Final = re.compile(r"r-[0-9a-f]{24,40}")
 """What an answer's `recommendation_id` looks like, to be known in a field for list ids."""
 
 NOT_SAID: Final = frozenset({"", "(not set)", "(none)", "(other)"})

@@ -82,6 +82,16 @@ def test_a_ga4_body_changes_the_next_answer(service: Service, client: Client) ->
     assert list_for(service, user_id="g-1") == after
 
 
+def test_a_list_that_is_named_by_its_answer_is_credited_to_it(client: Client) -> None:
+    page = client.recommend({"anonymous_id": "g.3"}, [{"placement": "for_you"}])
+    chosen = page.placements[0].items[0].item_id
+    params = {"item_list_id": page.recommendation_id, "items": [{"item_id": chosen}]}
+    event = {"name": "select_item", "params": params}
+    assert client.send_ga4_events({"client_id": "g.3", "consent": GRANTED, "events": [event]})
+    held = [str(record) for record in client.export_person({"anonymous_id": "g.3"})]
+    assert any("select_item" in record and page.recommendation_id in record for record in held)
+
+
 def test_a_ga4_body_sent_twice_counts_once_and_one_bad_event_harms_no_other(
     client: Client,
 ) -> None:
