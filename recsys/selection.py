@@ -6,6 +6,8 @@ here is one call in place of five to fifteen. Their slow references are in the t
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
@@ -28,7 +30,9 @@ def read_only(scalar: types.Type) -> types.Array:
 _NUMBERS = read_only(types.int32)
 _FLOATS = read_only(types.float32)
 _MASK = read_only(types.bool_)
-_BEST = types.Tuple((types.int32[::1], types.float32[::1]))
+PAIRS: Final = types.Tuple((types.int32[::1], types.float32[::1]))  # type: ignore[no-untyped-call]
+"""The type of numbers and their scores that a compiled function gives back."""
+_SUMS: Final = types.Tuple((*PAIRS, types.float32[::1]))  # type: ignore[no-untyped-call]
 
 
 def best_of_pairs(
@@ -121,7 +125,7 @@ def _in_order(numbers, scores, count):  # type: ignore[no-untyped-def]
     return numbers[:count][order], scores[:count][order]
 
 
-@njit(_BEST(_NUMBERS, _FLOATS, _MASK, types.int64), cache=True, nogil=True)
+@njit(PAIRS(_NUMBERS, _FLOATS, _MASK, types.int64), cache=True, nogil=True)
 def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
     ascending = True
     for place in range(1, len(numbers)):
@@ -157,7 +161,7 @@ def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
     return _in_order(kept, best, count)
 
 
-@njit(_BEST(_FLOATS, _MASK, _MASK, types.int64), cache=True, nogil=True)
+@njit(PAIRS(_FLOATS, _MASK, _MASK, types.int64), cache=True, nogil=True)
 def _best_of_all(scores, allow, also, n):  # type: ignore[no-untyped-def]
     size = min(4 * n, len(scores))
     kept = np.empty(size, np.int32)
@@ -237,7 +241,7 @@ def _scaled_into(part, scores, retrieved):  # type: ignore[no-untyped-def]
 
 
 @njit(
-    types.Tuple((types.int32[::1], types.float32[::1], types.float32[::1]))(_NUMBERS, _FLOATS),
+    _SUMS(_NUMBERS, _FLOATS),
     cache=True,
     nogil=True,
 )

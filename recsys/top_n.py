@@ -45,8 +45,8 @@ def top_n_of(
         raise ValueError(f"n is {n}; it must be at least 1.")
     if scores.dtype == np.float32:
         if len(exclude):
-            kept = ~np.isin(numbers, exclude)
-            numbers, scores = numbers[kept], scores[kept]
+            shown = ~np.isin(numbers, exclude)
+            numbers, scores = numbers[shown], scores[shown]
         return ScoredItems(
             *best_of_pairs(
                 np.ascontiguousarray(numbers, np.int32),

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from recsys.ids import Numbers
 from recsys.models.saved_arrays import array_of
 from recsys.query import Array, Mask
-from recsys.selection import NO_SCORES, best_of_pairs, read_only, tighten
+from recsys.selection import NO_SCORES, PAIRS, best_of_pairs, read_only, tighten
 
 INDEXED_FROM: Final = 5_000
 """Below so many items one matrix product is as fast."""
@@ -61,9 +61,9 @@ class DenseIndex:
         for _ in range(ROUNDS):
             nearest, _ = _nearest(sample, centroids)
             sizes = np.bincount(nearest, minlength=n_clusters)
-            order = np.argsort(nearest, kind="stable")
+            by_cluster = np.argsort(nearest, kind="stable")
             filled = np.flatnonzero(sizes)
-            sums = np.add.reduceat(sample[order], (np.cumsum(sizes) - sizes)[filled], axis=0)
+            sums = np.add.reduceat(sample[by_cluster], (np.cumsum(sizes) - sizes)[filled], axis=0)
             centroids[filled] = sums / sizes[filled, None]
         nearest, distances = _nearest(points, centroids)
         order = np.lexsort((-distances, nearest)).astype(np.int32)
@@ -172,7 +172,7 @@ _MASK = read_only(types.bool_)
 
 
 @njit(
-    types.Tuple((types.int32[::1], types.float32[::1]))(
+    PAIRS(
         _NUMBERS,
         _INTEGERS,
         _FLOATS,

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.ids import NONE, Numbers
-from recsys.selection import read_only
+from recsys.selection import PAIRS, read_only
 
 
 def weighted_rows(
@@ -80,7 +80,7 @@ def _for_both(returns: Any, *rest: Any) -> list[Any]:
 
 @njit(
     _for_both(
-        types.Tuple((types.int32[::1], types.float32[::1])),
+        PAIRS,
         _FLOATS,
         _NUMBERS,
         _FLOATS,
