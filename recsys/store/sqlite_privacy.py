@@ -211,6 +211,7 @@ def _told(record: Record) -> dict[str, Any]:
         "personalization_switched_off": record.objects,
         "consent": consent,
         "consent_time": None if consent is None else record.consent_time,
+        "variant_hangs_on": record.assigned,
     }
 
 
