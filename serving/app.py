@@ -44,13 +44,12 @@ from serving.foreign_bodies import (
 from serving.gate import Gate
 from serving.monitoring import CONTENT_TYPE, Monitoring
 from serving.openapi import OPENAPI_JSON
-from serving.personal_say import give_feedback, keep_preferences
-from serving.personal_say import read_preferences as preferences_of
-from serving.personal_schemas import (
-    ExportRequest,
-    FeedbackRequest,
-    PersonRequest,
-    PreferencesRequest,
+from serving.personal_routes import (
+    post_erase,
+    post_export,
+    post_feedback,
+    put_preferences,
+    read_preferences,
 )
 from serving.privacy import Privacy
 from serving.problems import (
@@ -244,49 +243,6 @@ async def put_profiles(parts: Parts, body: bytes) -> Response:
     return _json(put_answer(results))
 
 
-async def post_feedback(parts: Parts, body: bytes) -> Response:
-    """What a person says of an item, a brand or a category; in force in the next answer."""
-    return _json(
-        await give_feedback(
-            read_body(_FEEDBACK, body),
-            store=parts.store,
-            writer=parts.writer,
-            monitoring=parts.monitoring,
-            now=parts.clock(),
-            tolerance=parts.tolerance,
-            rng=parts.rng,
-        )
-    )
-
-
-async def put_preferences(parts: Parts, body: bytes) -> Response:
-    """Interests, exclusions, the order that is wanted, personalisation off or on."""
-    request = read_body(_PREFERENCES, body)
-    now = parts.clock()
-    return _json(
-        await asyncio.to_thread(lambda: keep_preferences(request, store=parts.store, now=now))
-    )
-
-
-async def read_preferences(parts: Parts, body: bytes) -> Response:
-    """The preferences on record."""
-    user = read_body(_PERSON, body).user
-    return _json(await asyncio.to_thread(lambda: preferences_of(user, store=parts.store)))
-
-
-async def post_export(parts: Parts, body: bytes) -> Response:
-    """Everything that is held about a person, page by page."""
-    request = read_body(_EXPORT, body)
-    return _json(await asyncio.to_thread(lambda: parts.privacy.export(request)))
-
-
-async def post_erase(parts: Parts, body: bytes) -> Response:
-    """Removes everything that is held about a person; the answer is a receipt."""
-    user = read_body(_PERSON, body).user
-    now = parts.clock()
-    return _json(await asyncio.to_thread(lambda: parts.privacy.erase(user, now=now, rng=parts.rng)))
-
-
 async def get_experiments(parts: Parts, _body: bytes) -> Response:
     """The variants that are served now, with their shares."""
     return _json(running(_serving(parts)))
@@ -362,10 +318,6 @@ _GA4: Final = msgspec.json.Decoder(GA4Request, strict=False)
 _ITEMS: Final = msgspec.json.Decoder(ItemsRequest)
 _STOCK: Final = msgspec.json.Decoder(StockRequest)
 _PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)
-_FEEDBACK: Final = msgspec.json.Decoder(FeedbackRequest)
-_PREFERENCES: Final = msgspec.json.Decoder(PreferencesRequest)
-_PERSON: Final = msgspec.json.Decoder(PersonRequest)
-_EXPORT: Final = msgspec.json.Decoder(ExportRequest)
 
 
 def _endpoint(
