@@ -16,7 +16,6 @@ directory that serves. A copy for other eyes lacks them (`public_files`, `load_p
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,6 +28,14 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.bundle_files import (
+    mapped_arrays,
+    sha256,
+    sync_folder,
+    write_array,
+    write_arrays,
+    write_file,
+)
 from recsys.catalog import Catalog, Item
 from recsys.errors import BundleError
 from recsys.events import KIND_NUMBER
@@ -39,7 +46,7 @@ from recsys.models import MODELS
 from recsys.models.owners import Owners, StoresPeople
 from recsys.models.segment_popularity import SegmentPopularityModel
 from recsys.placements import Placement
-from recsys.query import Array, History, Mask, Model
+from recsys.query import History, Mask, Model
 from recsys.ranker import Ranker
 from recsys.segments import Segment
 from recsys.social_proof import SocialProof
@@ -158,7 +165,6 @@ class Bundle:
         return replace(self, models=kept)
 
 
-
 class _Settings(msgspec.Struct, frozen=True):
     weighting: dict[str, Any]
     placements: list[dict[str, Any]]
@@ -182,7 +188,7 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
     shutil.rmtree(beside, ignore_errors=True)
     beside.mkdir()
     try:
-        _write(
+        write_file(
             beside / "settings.json",
             _encode(
                 _Settings(
@@ -191,34 +197,34 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
                 )
             ),
         )
-        _write(beside / "items.json", _encode(bundle.items.ids()))
-        _write(
+        write_file(beside / "items.json", _encode(bundle.items.ids()))
+        write_file(
             beside / "catalog.jsonl",
             b"".join(_encode(item) + b"\n" for item in bundle.catalog.items),
         )
         if bundle.social_proof is not None:
-            _write_arrays(beside / "social_proof", bundle.social_proof.arrays())
+            write_arrays(beside / "social_proof", bundle.social_proof.arrays())
         if bundle.first_seen is not None:
-            _write_array(beside / "first_seen.npy", bundle.first_seen)
+            write_array(beside / "first_seen.npy", bundle.first_seen)
         for name, model in bundle.models.items():
-            _write_arrays(beside / "models" / name, model.arrays())
+            write_arrays(beside / "models" / name, model.arrays())
         for name, ranker in bundle.rankers.items():
             folder = beside / "rankers" / name
-            _write_arrays(folder, ranker.facts.arrays())
+            write_arrays(folder, ranker.facts.arrays())
             for place, text in enumerate(ranker.texts):
-                _write(folder / f"model_{place}.txt", text.encode())
+                write_file(folder / f"model_{place}.txt", text.encode())
             settings = _RankerSettings(ranker.models, ranker.candidates, ranker.scales)
-            _write(folder / "settings.json", _encode(settings))
+            write_file(folder / "settings.json", _encode(settings))
         files = {
-            str(path.relative_to(beside)): _sha256(path)
+            str(path.relative_to(beside)): sha256(path)
             for path in sorted(beside.rglob("*"))
             if path.is_file()
         }
         local = tuple(name for name, m in bundle.models.items() if m.holds_personal_rows)
         manifest = msgspec.structs.replace(bundle.manifest, files=files, kept_local=local)
-        _write(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
+        write_file(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
         beside.replace(directory)
-        _sync_folder(directory.parent)
+        sync_folder(directory.parent)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
@@ -274,10 +280,10 @@ def _load(directory: Path, manifest: Manifest, *, absent: frozenset[str] = froze
             for fields in settings.placements
         ]
         weighting = Weighting.model_validate(settings.weighting)
-        first_seen = _mapped_arrays(directory).get("first_seen")
+        first_seen = mapped_arrays(directory).get("first_seen")
         if first_seen is not None and first_seen.shape != (len(items),):
             raise BundleError(f"Bundle {directory}: first_seen.npy is misshapen; train again.")
-        counted = _mapped_arrays(directory / "social_proof")
+        counted = mapped_arrays(directory / "social_proof")
         social_proof = SocialProof.from_arrays(counted, n_items=len(items)) if counted else None
         models = {
             folder.name: _load_model(folder) for folder in sorted((directory / "models").iterdir())
@@ -333,7 +339,7 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
         odd = sorted(present ^ set(manifest.files))
         raise BundleError(f"Bundle {directory}: files missing or not in the manifest: {odd[:5]}")
     for name, digest in manifest.files.items():
-        if _sha256(directory / name) != digest:
+        if sha256(directory / name) != digest:
             raise BundleError(f"Bundle {directory}: {name} is damaged (its SHA-256 differs).")
 
 
@@ -341,7 +347,7 @@ def _load_model(folder: Path) -> Model:
     family = MODELS.get(folder.name)
     if family is None:
         raise BundleError(f"Bundle has a model {folder.name!r} that this code does not know.")
-    model: Model = family.model.from_arrays(_mapped_arrays(folder))
+    model: Model = family.model.from_arrays(mapped_arrays(folder))
     return model
 
 
@@ -367,7 +373,7 @@ def _ranked_models(folder: Path) -> frozenset[str]:
 def _load_ranker(folder: Path, models: Mapping[str, Model], n_items: int) -> Ranker:
     settings = msgspec.json.decode((folder / "settings.json").read_bytes(), type=_RankerSettings)
     missing = [name for name in settings.models if name not in models]
-    facts = ItemFacts.from_arrays(_mapped_arrays(folder))
+    facts = ItemFacts.from_arrays(mapped_arrays(folder))
     if missing or len(facts.prices) != n_items:
         raise BundleError(
             f"The ranker {folder.name!r} knows {len(facts.prices)} items of {n_items} and asks for "
@@ -385,45 +391,5 @@ def _load_ranker(folder: Path, models: Mapping[str, Model], n_items: int) -> Ran
     )
 
 
-def _mapped_arrays(folder: Path) -> Mapping[str, Array]:
-    return {
-        path.stem: np.load(path, mmap_mode="r", allow_pickle=False)
-        for path in sorted(folder.glob("*.npy"))
-    }
-
-
-def _write_arrays(folder: Path, arrays: Mapping[str, Array]) -> None:
-    folder.mkdir(parents=True)
-    for key, array in arrays.items():
-        _write_array(folder / f"{key}.npy", array)
-
-
-def _write_array(path: Path, array: Array) -> None:
-    with path.open("wb") as file:
-        np.save(file, np.asarray(array, order="C"), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _encode(value: object) -> bytes:
     return msgspec.json.encode(value)
-
-
-def _write(path: Path, content: bytes) -> None:
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
