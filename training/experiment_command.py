@@ -35,7 +35,7 @@ PlaceOption = Annotated[
     Path, typer.Option("--workspace", help="Directory of store, event log, MLflow and bundles.")
 ]
 JsonOption = Annotated[
-    Path | None, typer.Option("--json", help="File for the figures, as GET /v1/kpi gives them.")
+    Path | None, typer.Option("--json", help="File for the same figures as JSON.")
 ]
 
 experiment = typer.Typer(
