@@ -14,8 +14,8 @@ from typing import Final
 
 import numpy as np
 
+from recsys.coded_column import Codes
 from recsys.ids import NONE, Numbers
-from recsys.item_columns import Codes
 from recsys.query import Mask, Scores
 from recsys.rules import NO_RULES, Rule, Rules, Where, named
 from recsys.shelf import Shelf

@@ -78,9 +78,7 @@ PHRASES: Final[Mapping[str, Mapping[Language, Phrase]]] = {
     "rated_before": _both(
         ("you rated it before", _KNOWN[0]), ("je hebt dit eerder beoordeeld", _KNOWN[1])
     ),
-    "liked_before": _both(
-        ("you like it", _KNOWN[0]), ("je vindt dit leuk", _KNOWN[1])
-    ),
+    "liked_before": _both(("you like it", _KNOWN[0]), ("je vindt dit leuk", _KNOWN[1])),
     "viewed_before": _both(
         ("you looked at it before", _KNOWN[0]), ("je hebt dit eerder bekeken", _KNOWN[1])
     ),

@@ -83,7 +83,9 @@ def open_window(
     with duckdb.connect() as connection:
         files = [str(path) for path in log.files()]
         if files:
-            connection.read_parquet(files, hive_partitioning=False, union_by_name=True).create_view("stored")
+            connection.read_parquet(files, hive_partitioning=False, union_by_name=True).create_view(
+                "stored"
+            )
         else:
             connection.register("stored", SCHEMA.empty_table())
         connection.execute(WINDOW_SQL.format(since=moment(since), until=moment(as_of)))
