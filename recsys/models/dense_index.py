@@ -24,8 +24,8 @@ from recsys.selection import NO_SCORES, PAIRS, best_of_pairs, read_only, tighten
 
 INDEXED_FROM: Final = 5_000
 """Below so many items one matrix product is as fast."""
-EXACT_BELOW: Final = 200_000
-MOST_PRODUCTS: Final = 50_000
+EXACT_BELOW: Final = 100_000
+MOST_PRODUCTS: Final = 30_000
 SAMPLE: Final = 40_000
 ROUNDS: Final = 6
 MOST_CLUSTERS: Final = 2048
