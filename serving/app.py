@@ -32,15 +32,14 @@ from serving.bodies import put_answer, read_body, sort_out, without_unknown
 from serving.bundle_source import BundleSource
 from serving.earlier_answers import Earlier, read_earlier
 from serving.engine import Engine
-from serving.event_intake import canonical_entries, ga4_entries, segment_entries, take
+from serving.event_intake import canonical_entries, take
 from serving.event_writer import EventWriter
 from serving.foreign_bodies import (
     EngineRequest,
-    GA4Request,
-    read_message,
     read_response,
     rerank_request,
 )
+from serving.foreign_routes import post_ga4_events, post_segment_events
 from serving.gate import Gate
 from serving.monitoring import CONTENT_TYPE, Monitoring
 from serving.openapi import OPENAPI_JSON
@@ -182,24 +181,6 @@ async def post_events(parts: Parts, body: bytes) -> Response:
     return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
 
 
-async def post_ga4_events(parts: Parts, body: bytes) -> Response:
-    """A GA4 Measurement Protocol body as it is."""
-    request = read_body(_GA4, body)
-    entries = ga4_entries(request, now=parts.clock(), tolerance=parts.tolerance)
-    return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
-
-
-async def post_segment_events(parts: Parts, body: bytes) -> Response:
-    """A Segment message or batch as it is."""
-    entries = segment_entries(
-        read_message(body),
-        consent=parts.segment_consent,
-        now=parts.clock(),
-        tolerance=parts.tolerance,
-    )
-    return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
-
-
 async def put_items(parts: Parts, body: bytes) -> Response:
     """Catalogue items, in force in this worker at once and in the others within a second."""
     envelope = read_body(_ITEMS, body)
@@ -314,7 +295,6 @@ _RECOMMENDATIONS: Final = msgspec.json.Decoder(RecommendationsRequest)
 _RERANK: Final = msgspec.json.Decoder(RerankRequest)
 _ENGINE: Final = msgspec.json.Decoder(EngineRequest)
 _EVENTS: Final = msgspec.json.Decoder(EventsRequest)
-_GA4: Final = msgspec.json.Decoder(GA4Request, strict=False)
 _ITEMS: Final = msgspec.json.Decoder(ItemsRequest)
 _STOCK: Final = msgspec.json.Decoder(StockRequest)
 _PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)
