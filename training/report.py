@@ -86,7 +86,7 @@ def _above_singles(trial: Trial) -> Table:
     for model, above in trial.above_singles().items():
         told = (above[name] for name in compared)
         table.add_row(
-            model, *(f"{one.value:+.4f} ({one.low:+.4f} to {one.high:+.4f})" for one in told)
+            model, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in told)
         )
     return table
 
