@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,8 +42,8 @@ class Vocabulary:
 
     def numbers(self, ids: Sequence[str]) -> Numbers:
         """Row numbers in the order given; -1 where an id is unknown."""
-        get = self._number_of.get
-        return np.fromiter((get(id, -1) for id in ids), dtype=np.int32, count=len(ids))
+        found = map(self._number_of.get, ids, repeat(-1))
+        return np.fromiter(found, dtype=np.int32, count=len(ids))
 
     def known(self, ids: Sequence[str]) -> Numbers:
         """Row numbers in the order given, unknown ids left out."""

@@ -40,11 +40,12 @@ def scaled(scores: Scores) -> Scores:
 
     The root, because counts and rates are skewed: the second best is rarely worth a tenth.
     """
-    filled = np.nan_to_num(scores, nan=0.0)
+    # fmax takes 0 over NaN.
+    filled = np.fmax(scores, np.float32(0.0))
     best = filled.max(initial=0.0)
     if best <= 0:
         return np.zeros_like(filled)
-    return np.asarray(np.sqrt(np.maximum(filled, 0.0) / best), np.float32)
+    return np.asarray(np.sqrt(filled / best), np.float32)
 
 
 def weighted(parts: Mapping[str, Scores], weights: Mapping[str, float]) -> NDArray[np.float32]:

@@ -73,6 +73,7 @@ def ranked_items(
     items: Sequence[RerankItem], ranking: Ranking, language: Language
 ) -> list[RankedItem]:
     """A given list in its new order."""
+    words = {source: source_words(source, language) for source in set(ranking.sources)}
     return [
         RankedItem(
             item_id=items[original].item_id,
@@ -80,7 +81,7 @@ def ranked_items(
             original_position=original,
             score=score,
             source=source,
-            source_text=source_words(source, language),
+            source_text=words[source],
         )
         for position, (original, score, source) in enumerate(
             zip(ranking.order.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
