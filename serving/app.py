@@ -288,6 +288,8 @@ REFUSED: Final = "refused at the door"
 anything."""
 UNHINDERED: Final = frozenset({"/livez", "/readyz", "/metrics", "/openapi.json"})
 """Answered whatever the load."""
+SHORT: Final = frozenset({"/v1/events", "/v1/feedback"})
+"""They are read in a fraction of the time of an answer and then wait for the disk."""
 PATIENT: Final[Mapping[str, float]] = {"/v1/kpi": 6.0}
 """Routes that may take so many times as long: a report is waited for, a page is not."""
 
@@ -313,7 +315,7 @@ def _endpoint(
         started = monitoring.stopwatch()
         try:
             if path not in UNHINDERED:
-                await parts.gate.turn()
+                await parts.gate.turn(short=path in SHORT)
             async with asyncio.timeout(allowed):
                 response = await handler(parts, body)
         except ProblemError as problem:
@@ -327,6 +329,8 @@ def _endpoint(
         except Exception:
             logger.exception("%s failed", path)
             response = _problem(ProblemError(500, "The error is in the service's log."))
+        if parts.gate.sends_on():
+            response.headers["Connection"] = "close"
         spent = monitoring.stopwatch() - started
         seconds.observe(spent)
         monitoring.requests.labels(path, str(response.status_code)).inc()

@@ -19,6 +19,10 @@ PACE_WEIGHT = 0.05
 """How much the newest turn counts in the mean length of a turn."""
 AT_LEAST = 32
 """So many may always wait, however long a turn takes."""
+CROWD = 4
+"""From so many waiting on, connections are sent on to whichever worker is less busy."""
+SENT_ON_SECONDS = 0.05
+"""How long after one connection the next may be sent on."""
 
 
 class Gate:
@@ -41,9 +45,12 @@ class Gate:
         self._taken = False
         self._pace = 0.0
         self._began = 0.0
+        self._sent_on = float("-inf")
 
-    async def turn(self) -> None:
+    async def turn(self, *, short: bool = False) -> None:
         """Returns when it is this request's turn, which lasts until it next waits for something.
+
+        A short one goes before the others: it delays them little, and they would delay it long.
 
         ProblemError 503 with `Retry-After` where the line is too long.
         """
@@ -62,8 +69,23 @@ class Gate:
                 headers={"Retry-After": str(math.ceil(self._wait))},
             )
         turn: asyncio.Future[None] = loop.create_future()
-        self._line.append(turn)
+        if short:
+            self._line.appendleft(turn)
+        else:
+            self._line.append(turn)
         await turn
+
+    def sends_on(self) -> bool:
+        """Whether the answer that is given now should end its connection.
+
+        Workers take connections from one socket, and kept ones stay: of sixteen that are opened at
+        once, one worker may hold all. The next connection is taken by who has time to.
+        """
+        now = self._stopwatch()
+        if len(self._line) < CROWD or now < self._sent_on + SENT_ON_SECONDS:
+            return False
+        self._sent_on = now
+        return True
 
     def _next(self) -> None:
         now = self._stopwatch()

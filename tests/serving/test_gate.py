@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serving.gate import AT_LEAST, Gate
+from serving.gate import AT_LEAST, CROWD, SENT_ON_SECONDS, Gate
 from serving.problems import ProblemError
 
 
@@ -88,3 +88,37 @@ def test_who_leaves_the_line_holds_nobody_up(leavers: int) -> None:
         return sum(not turn.cancelled() for turn in done)
 
     assert asyncio.run(leave()) >= 1
+
+
+def test_a_short_request_goes_before_the_others() -> None:
+    async def answered() -> list[str]:
+        gate, order = gate_of(Clock(0.001), wait_seconds=1.0), []
+
+        async def ask(name: str, *, short: bool) -> None:
+            await gate.turn(short=short)
+            order.append(name)
+
+        await asyncio.gather(
+            *(ask(name, short=False) for name in ("first", "second", "third")),
+            ask("events", short=True),
+        )
+        return order
+
+    assert asyncio.run(answered()) == ["first", "events", "second", "third"]
+
+
+def test_a_crowded_worker_sends_a_connection_on_now_and_then() -> None:
+    async def sent_on(waiting: int) -> list[bool]:
+        clock = Clock(0.001)
+        gate = gate_of(clock, wait_seconds=1.0)
+        asking = [asyncio.ensure_future(gate.turn()) for _ in range(waiting)]
+        # Each takes its place in the line, none is let in yet.
+        await asyncio.sleep(0)
+        told = [gate.sends_on(), gate.sends_on()]
+        clock.now += SENT_ON_SECONDS
+        told.append(gate.sends_on())
+        await asyncio.gather(*asking)
+        return told
+
+    assert asyncio.run(sent_on(CROWD + 1)) == [True, False, True]
+    assert asyncio.run(sent_on(CROWD)) == [False, False, False]
