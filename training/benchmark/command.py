@@ -14,8 +14,10 @@ import typer
 from rich.console import Console
 
 from recsys.errors import InvalidInput
+from training.benchmark.beside import beside, beside_as_json
 from training.benchmark.sets import DataSet, Task, run_set, sets_in
 from training.benchmark.table import Result, markdown_of, table_of
+from training.comparisons import Row, as_text
 from training.config import Recipe, load_config
 from training.datasets import ImportOptions
 from training.report import write_summary
@@ -26,6 +28,7 @@ from training.workspace import Workspace
 
 SHARED_DATA = "RECSYS_SHARED_DATA"
 DEFAULT_FOLDER = Path("../shared/data")
+ONLINE_RETAIL = Path("online-retail/online_retail.parquet")
 RETAIL_CONFIG = Path("configs/online-retail-ranked.yaml")
 DEFAULT_WORKSPACE = Workspace().root
 TABLE = "benchmark.md"
@@ -79,7 +82,8 @@ def benchmark(
 ) -> None:
     """Measure our models by published protocols; every setting is chosen on validation data.
 
-    Without --task the public sets in the folder are run, beside their published figures.
+    Without --task the public sets in the folder are run, beside their published figures, then
+    carts, reranked search results, cold items and cold customers.
 
     Example: recsys benchmark --task top-n --train train.txt --test test.txt --json figures.json
     """
@@ -114,9 +118,18 @@ def benchmark(
         console.print(table_of(result))
         _track(Tracking.of(place), one, result, minutes=minutes, seed=seed)
         results.append(result)
-    _write_table(table or place.root / TABLE, results)
+    compared: list[Row] = []
+    if task is None:
+        console.rule("beside the published protocols")
+        retail = (data_dir or DEFAULT_FOLDER) / ONLINE_RETAIL
+        compared = beside(retail, seed=seed, at=datetime.now(UTC), steps=Steps(console))
+        text = as_text(compared)
+        console.print(text, markup=False, highlight=False, soft_wrap=True)
+        with Tracking.of(place).run("benchmark beside", params={"seed": seed}, tags={}) as run:
+            run.log_text(text, TABLE)
+    _write_table(table or place.root / TABLE, results, compared)
     if json is not None:
-        write_summary(_figures(results, single=task is not None), json)
+        write_summary(_figures(results, compared, single=task is not None), json)
 
 
 def _sets(
@@ -161,14 +174,18 @@ def _plain(name: str) -> str:
     return "".join(sign if sign.isalnum() or sign in "_-." else "_" for sign in name)
 
 
-def _figures(results: list[Result], *, single: bool) -> dict[str, Any]:
+def _figures(results: list[Result], compared: list[Row], *, single: bool) -> dict[str, Any]:
     if single:
         return results[0].as_json()
-    return {"sets": {result.name: result.as_json() for result in results}}
+    return {
+        "sets": {result.name: result.as_json() for result in results},
+        "beside": beside_as_json(compared),
+    }
 
 
-def _write_table(path: Path, results: list[Result]) -> None:
+def _write_table(path: Path, results: list[Result], compared: list[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    beside.write_text(markdown_of(results), encoding="utf-8")
-    beside.replace(path)
+    text = markdown_of(results) + (f"\n{as_text(compared)}\n" if compared else "")
+    written = path.with_name(f".{path.name}.{os.getpid()}")
+    written.write_text(text, encoding="utf-8")
+    written.replace(path)
