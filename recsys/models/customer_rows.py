@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,15 @@ from scipy.sparse import csr_array, diags_array
 from recsys.errors import BundleError
 from recsys.events import PURCHASE
 from recsys.ids import Numbers
-from recsys.models.neighbours import product_spans
+from recsys.models import neighbour_kernel
 from recsys.models.owners import Owners, kept_rows, owner_codes
 from recsys.models.saved_arrays import array_of, sparse_arrays, sparse_of
 from recsys.query import Array, ScoredItems
 from recsys.top_n import top_n_of
 from recsys.training_data import TrainingData
+
+MOST_POSTINGS: Final = 200_000
+"""How many buyers of its items one query looks through, if its rarest item has fewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,19 +86,25 @@ class CustomerRows:
         """The rows with their transposed form."""
         return cls(values, similar, owners, csr_array(similar.T.tocsr()))
 
-    def nearest(self, asking: csr_array, k: int) -> list[ScoredItems]:
+    def nearest(
+        self, asking: csr_array, k: int, *, most_postings: int = MOST_POSTINGS
+    ) -> list[ScoredItems]:
         """Per row of `asking` (queries × items) the k most similar customers: rows, similarities.
 
-        Only similarities above zero; ties go to the lower row.
+        Only similarities above zero; ties go to the lower row. Where the items of a query have more
+        than `most_postings` buyers in all, its rarest items alone tell who is near: what everybody
+        buys tells little, and looking through its buyers takes long.
         """
+        lengths = np.diff(self.by_item.indptr)
         found = []
-        for first, last in product_spans(asking, self.by_item):
-            product = asking[first:last] @ self.by_item
-            starts = product.indptr.tolist()
-            for start, end in pairwise(starts):
-                rows, similarities = product.indices[start:end], product.data[start:end]
-                above = similarities > 0
-                found.append(top_n_of(rows[above], similarities[above], k))
+        for start, end in pairwise(asking.indptr.tolist()):
+            items, weights = asking.indices[start:end], asking.data[start:end]
+            kept = _rarest(lengths[items], most_postings)
+            rows, similarities = neighbour_kernel.weighted_rows(
+                self.by_item, items[kept], weights[kept]
+            )
+            above = similarities > 0
+            found.append(top_n_of(rows[above], similarities[above], k))
         return found
 
     def parts(
@@ -139,6 +149,17 @@ class CustomerRows:
                 f"{similar.shape}, {len(owners)}); rebuild the bundle."
             )
         return cls.of(values, similar, owners)
+
+
+def _rarest(lengths: NDArray[np.integer], most: int) -> NDArray[np.bool_]:
+    """The items with the fewest buyers, so many that these are at most `most`; at least one."""
+    kept = np.ones(len(lengths), np.bool_)
+    if lengths.sum() > most:
+        order = np.argsort(lengths, kind="stable")
+        beyond = np.cumsum(lengths[order]) > most
+        beyond[0] = False
+        kept[order[beyond]] = False
+    return kept
 
 
 def newest_customers(data: TrainingData, most: int) -> tuple[Purchases, Owners]:

@@ -133,4 +133,5 @@ def made_lists(data: TrainingData, rng: np.random.Generator) -> Lists:
 def viewed(data: TrainingData) -> TrainingData:
     """The same rows as views: clicks of visits, for the models of sessions."""
     kinds = np.full(len(data.timeline.items), KIND_NUMBER["view_item"], np.int8)
-    return replace(data, timeline=replace(data.timeline, kinds=kinds))
+    weighting = Weighting(kind_weights={"view_item": 1.0}, half_life_days=60.0)
+    return replace(data, timeline=replace(data.timeline, kinds=kinds), weighting=weighting)

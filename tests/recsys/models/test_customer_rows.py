@@ -7,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 
 from recsys.errors import BundleError
-from recsys.models.customer_rows import Purchases, newest_customers
+from recsys.models.customer_rows import CustomerRows, Purchases, newest_customers
 from recsys.models.owners import owner_codes
 from recsys.models.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
 from recsys.models.up_cf import UpCfConfig, UpCfModel, fit_up_cf
@@ -147,3 +148,19 @@ def test_rows_that_do_not_fit_each_other_are_refused(random_shop: TrainingData) 
     arrays = dict(fit_up_cf(random_shop, UpCfConfig(), rng=RNG).arrays())
     with pytest.raises(BundleError, match="owners"):
         UpCfModel.from_arrays({**arrays, "owners": arrays["owners"][:-1]})
+
+
+def test_where_everybody_is_a_buyer_the_rarest_items_tell_who_is_near() -> None:
+    # Item 0 was bought by all five customers, item 1 by the last two, item 2 by nobody who asks.
+    bought = csr_array(
+        np.array([[1, 0, 1], [1, 0, 1], [1, 0, 1], [1, 1, 0], [1, 1, 0]], np.float32)
+    )
+    rows = CustomerRows.of(bought, bought, owner_codes([f"u:{number}" for number in range(5)]))
+    asking = csr_array(np.array([[1, 1, 0]], np.float32))
+    (everybody,) = rows.nearest(asking, 5)
+    assert everybody.numbers.tolist() == [3, 4, 0, 1, 2]
+    assert everybody.scores.tolist() == [2, 2, 1, 1, 1]
+    (few,) = rows.nearest(asking, 5, most_postings=6)
+    assert few.numbers.tolist() == [3, 4]
+    (one,) = rows.nearest(csr_array(np.array([[1, 0, 0]], np.float32)), 5, most_postings=1)
+    assert len(one) == 5
