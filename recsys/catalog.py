@@ -11,8 +11,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.errors import InvalidInput
-from recsys.events import Id, Price, Text, Timestamp, Word, invalid_event
+from recsys.events import Id, Price, Text, Timestamp, Word, parse_struct
 from recsys.ids import Vocabulary
 
 ItemKind = Literal["product", "article", "banner", "offer"]
@@ -79,33 +78,16 @@ class ItemChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
 
 def parse_item_change(raw: bytes | msgspec.Raw) -> ItemChange:
     """The change in `raw` (JSON text); InvalidInput names field, value and remedy."""
-    try:
-        return _change_decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        told = invalid_event(str(error), raw)
-        raise InvalidInput(told.field, told.value, told.remedy) from error
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidInput("item", str(error), "send one JSON object in UTF-8") from error
+    return parse_struct(raw, _change_decoder, whole="item")
 
 
 def parse_item(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Item:
     """The item in `raw` (JSON text or a mapping); InvalidInput names field, value and remedy."""
-    try:
-        if isinstance(raw, Mapping):
-            item = msgspec.convert(raw, Item)
-            _encoder.encode(item)
-            return item
-        return _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        told = invalid_event(str(error), raw, choices={"kind": get_args(ItemKind)})
-        raise InvalidInput(told.field, told.value, told.remedy) from error
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidInput("item", str(error), "send one JSON object in UTF-8") from error
+    return parse_struct(raw, _decoder, whole="item", choices={"kind": get_args(ItemKind)})
 
 
 _decoder: Final = msgspec.json.Decoder(Item)
 _change_decoder: Final = msgspec.json.Decoder(ItemChange)
-_encoder: Final = msgspec.json.Encoder()
 
 
 @dataclass(frozen=True, slots=True)

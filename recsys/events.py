@@ -9,11 +9,11 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 
 import msgspec
 
-from recsys.errors import InvalidEvent
+from recsys.errors import InvalidEvent, InvalidInput
 
 EventKind = Literal[
     "view_item",
@@ -52,6 +52,7 @@ Quantity = Annotated[float, msgspec.Meta(gt=0, le=1e6)]
 Country = Annotated[str, msgspec.Meta(min_length=1, max_length=64, pattern=NO_CONTROL_CHARACTERS)]
 Currency = Annotated[str, msgspec.Meta(pattern=THREE_CAPITALS)]
 Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
+Struct = TypeVar("Struct", bound=msgspec.Struct)
 CategoryPath = Annotated[list[Word], msgspec.Meta(min_length=1, max_length=10)]
 """A category from the widest to the narrowest name; it stands for everything below it."""
 CATEGORY_SEPARATOR: Final = " > "
@@ -177,16 +178,7 @@ def parse_event(
 
     With `now`, the timestamp must lie within `tolerance` of it; imported history is not so bound.
     """
-    try:
-        if isinstance(raw, Mapping):
-            event = msgspec.convert(raw, Event)
-            _encoder.encode(event)
-        else:
-            event = _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        raise invalid_event(str(error), raw) from error
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidEvent("event", str(error), "send one JSON object in UTF-8") from error
+    event = parse_struct(raw, _decoder, whole="event", refusal=InvalidEvent)
     _check_rules(event)
     if now is not None:
         _check_timestamp(event.timestamp, now, tolerance or Tolerance())
@@ -213,6 +205,34 @@ CHOICES: Final[Mapping[str, Sequence[str]]] = {
     "action": get_args(FeedbackAction),
 }
 """Field → the words that it may be."""
+
+
+def parse_struct(
+    raw: bytes | msgspec.Raw | Mapping[str, Any],
+    decoder: msgspec.json.Decoder[Struct],
+    *,
+    whole: str,
+    choices: Mapping[str, Sequence[str]] = CHOICES,
+    refusal: type[InvalidInput] = InvalidInput,
+) -> Struct:
+    """The decoder's struct in `raw` (JSON text or a mapping); `refusal` names field, value and
+    remedy, and `whole` where `raw` cannot be read at all.
+
+    `choices`: field → the words that it may be.
+    """
+    try:
+        if isinstance(raw, Mapping):
+            parsed = msgspec.convert(raw, decoder.type)
+            # A lone surrogate passes in a mapping and could not be written.
+            _encoder.encode(parsed)
+        else:
+            parsed = decoder.decode(raw)
+    except msgspec.ValidationError as error:
+        told = invalid_event(str(error), raw, choices=choices)
+        raise refusal(told.field, told.value, told.remedy) from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise refusal(whole, str(error), "send one JSON object in UTF-8") from error
+    return parsed
 
 
 def invalid_event(

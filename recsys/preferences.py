@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 
@@ -16,7 +16,7 @@ from recsys.events import (
     Person,
     Text,
     Word,
-    invalid_event,
+    parse_struct,
 )
 from recsys.profiles import Profile
 
@@ -106,21 +106,12 @@ def with_interests(profile: Profile, preferences: Preferences) -> Profile:
 
 def parse_preferences(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Preferences:
     """The preferences in `raw` (JSON text or a mapping); InvalidInput names what is wrong."""
-    try:
-        if isinstance(raw, Mapping):
-            preferences = msgspec.convert(raw, Preferences)
-            _encoder.encode(preferences)
-        else:
-            preferences = _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        told = invalid_event(str(error), raw, choices={"order": ("shop", "segment", "own")})
-        raise InvalidInput(told.field, told.value, told.remedy) from error
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidInput("preferences", str(error), "send one JSON object in UTF-8") from error
+    preferences = parse_struct(
+        raw, _decoder, whole="preferences", choices={"order": get_args(Order)}
+    )
     if preferences.person.key is None:
         raise InvalidInput("user_id", None, "preferences name a user_id or an anonymous_id")
     return preferences
 
 
 _decoder: Final = msgspec.json.Decoder(Preferences)
-_encoder: Final = msgspec.json.Encoder()

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Final
 import msgspec
 
 from recsys.errors import InvalidInput
-from recsys.events import Consent, Country, Id, Person, Text, Word, invalid_event
+from recsys.events import Consent, Country, Id, Person, Text, Word, parse_struct
 
 
 class Profile(
@@ -39,21 +39,10 @@ UNKNOWN: Final = Profile()
 
 def parse_profile(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Profile:
     """The profile in `raw` (JSON text or a mapping); InvalidInput names field, value and remedy."""
-    try:
-        if isinstance(raw, Mapping):
-            profile = msgspec.convert(raw, Profile)
-            _encoder.encode(profile)
-        else:
-            profile = _decoder.decode(raw)
-    except msgspec.ValidationError as error:
-        told = invalid_event(str(error), raw)
-        raise InvalidInput(told.field, told.value, told.remedy) from error
-    except (msgspec.DecodeError, UnicodeError) as error:
-        raise InvalidInput("profile", str(error), "send one JSON object in UTF-8") from error
+    profile = parse_struct(raw, _decoder, whole="profile")
     if profile.person.key is None:
         raise InvalidInput("user_id", None, "a profile names a user_id or an anonymous_id")
     return profile
 
 
 _decoder: Final = msgspec.json.Decoder(Profile)
-_encoder: Final = msgspec.json.Encoder()
