@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from recsys.answers import Diagnostics
-from recsys.filling import Standing
 from recsys.ids import NONE, Numbers
+from recsys.journey import Journey
 from recsys.list_rules import RESTING, Effect, ListRules
 from recsys.query import Mask, Scorer
 
@@ -23,7 +23,7 @@ def diagnose(
     *,
     barriers: Sequence[tuple[str, Mask]],
     rules: ListRules,
-    standings: Sequence[Standing],
+    journeys: Sequence[Journey],
     chosen: Sequence[Sequence[Effect]],
 ) -> list[Diagnostics]:
     """A report per row.
@@ -41,9 +41,9 @@ def diagnose(
         effects: list[Effect] = []
         for name, mask in barriers:
             left = _note(effects, name, left, mask[left])
-        standing = standings[row]
-        left = _note(effects, "hidden", left, ~np.isin(left, standing.hidden))
-        left = _note(effects, RESTING, left, ~np.isin(left, standing.resting))
+        journey = journeys[row]
+        left = _note(effects, "hidden", left, ~np.isin(left, journey.hidden))
+        left = _note(effects, RESTING, left, ~np.isin(left, journey.resting))
         for name, mask, _ in rules.boosts:
             effects.append(Effect(name, moved=int(mask[left].sum())))
         reports.append(Diagnostics(counts, (*effects, *chosen[row])))

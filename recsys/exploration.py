@@ -15,8 +15,8 @@ from numpy.random import Generator
 
 from recsys.answers import EXPLORATION, PINNED, Answer, Recommendation
 from recsys.bundle import Bundle
-from recsys.filling import Standing
 from recsys.ids import Numbers
+from recsys.journey import Journey
 from recsys.list_rules import ListRules
 from recsys.placements import Exploration
 from recsys.query import Mask, Model, Query
@@ -32,7 +32,7 @@ def explore(
     exploration: Exploration,
     *,
     eligible: Mask,
-    standing: Standing,
+    journey: Journey,
     rules: ListRules,
     rng: Generator,
 ) -> Answer:
@@ -45,8 +45,8 @@ def explore(
         return answer
     since = query.now.timestamp() - exploration.new_days * SECONDS_PER_DAY
     new = eligible & shelf.new_since(since)
-    new[standing.hidden] = False
-    new[standing.resting] = False
+    new[journey.hidden] = False
+    new[journey.resting] = False
     new[shelf.columns.with_variants(shown)] = False
     pinned = {item.number for item in answer.items if item.source == PINNED}
 

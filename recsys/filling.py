@@ -17,7 +17,7 @@ import numpy as np
 from recsys.answers import CATALOG, PINNED
 from recsys.bundle import Bundle
 from recsys.ids import Numbers
-from recsys.journey import Factors
+from recsys.journey import Journey
 from recsys.list_rules import Choice, ListRules
 from recsys.placements import Placement
 from recsys.query import Mask, Query, ScoredItems, Scores
@@ -50,15 +50,6 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """What stays out of one row's list, and what its scores are multiplied with."""
-
-    hidden: Numbers
-    resting: Numbers
-    factors: Factors | None
-
-
-@dataclass(frozen=True, slots=True)
 class Filling:
     """How the lists of a batch are filled. `asked` are the queries as the models see them."""
 
@@ -70,24 +61,24 @@ class Filling:
     n: int
 
     def chosen(
-        self, pools: Sequence[Pool], standings: Sequence[Standing]
+        self, pools: Sequence[Pool], journeys: Sequence[Journey]
     ) -> list[tuple[Pool, Choice]]:
         """Each row's pool and which of it make the list; shorter than n only where nothing that
         may be shown is left, or where the placement has no fallback."""
-        pools = [self._with_pins(*row) for row in zip(pools, standings, strict=True)]
+        pools = [self._with_pins(*row) for row in zip(pools, journeys, strict=True)]
         filled = [(pool, self.rules.choose(pool.numbers, self.n)) for pool in pools]
-        self._lengthen(filled, standings, may_give_way=False)
+        self._lengthen(filled, journeys, may_give_way=False)
         short = [row for row, (_, choice) in enumerate(filled) if len(choice.places) < self.n]
         for row in short:
             pool = filled[row][0]
             filled[row] = (pool, self.rules.choose(pool.numbers, self.n, may_give_way=True))
-        self._lengthen(filled, standings, may_give_way=True)
+        self._lengthen(filled, journeys, may_give_way=True)
         return filled
 
     def _lengthen(
         self,
         filled: list[tuple[Pool, Choice]],
-        standings: Sequence[Standing],
+        journeys: Sequence[Journey],
         *,
         may_give_way: bool,
     ) -> None:
@@ -101,13 +92,13 @@ class Filling:
                 return
             if name != CATALOG and name not in self.bundle.models:
                 continue
-            taken = [self._taken(filled[row][0], standings[row], may_give_way) for row in short]
+            taken = [self._taken(filled[row][0], journeys[row], may_give_way) for row in short]
             wanted = [mask for row in short for mask in filled[row][1].wanting]
             for row, scored, out in zip(
                 short, self._retrieved(name, short, taken, wanted), taken, strict=True
             ):
                 pool = filled[row][0]
-                free = self._new_products(self._free(scored, out, standings[row]), pool)
+                free = self._new_products(self._free(scored, out, journeys[row]), pool)
                 pool = pool.with_more(free, name)
                 choice = self.rules.choose(pool.numbers, self.n, may_give_way=may_give_way)
                 filled[row] = (pool, choice)
@@ -134,15 +125,13 @@ class Filling:
         scorer = self.bundle.models[name].condition([self.asked[row] for row in rows])
         return scorer.retrieve(n, eligible)
 
-    def _free(self, scored: ScoredItems, taken: Numbers, standing: Standing) -> Numbers:
+    def _free(self, scored: ScoredItems, taken: Numbers, journey: Journey) -> Numbers:
         """What is not taken of the items, in the order of score times factors."""
         free = ~np.isin(scored.numbers, taken)
         numbers = scored.numbers[free]
-        if standing.factors is None and not self.rules.boosts:
+        if journey.factors is None and not self.rules.boosts:
             return numbers
-        scores = self.rules.boosted(numbers, scored.scores[free])
-        if standing.factors is not None:
-            scores = scores * standing.factors.of(numbers)
+        scores = journey.favoured(numbers, self.rules.boosted(numbers, scored.scores[free]))
         return numbers[np.argsort(-scores, kind="stable")]
 
     def _new_products(self, numbers: Numbers, pool: Pool) -> Numbers:
@@ -155,15 +144,15 @@ class Filling:
         first = np.sort(first)
         return numbers[first[~np.isin(theirs[first], families[pool.numbers])]]
 
-    def _taken(self, pool: Pool, standing: Standing, may_give_way: bool) -> Numbers:
-        out = [standing.hidden, pool.numbers]
+    def _taken(self, pool: Pool, journey: Journey, may_give_way: bool) -> Numbers:
+        out = [journey.hidden, pool.numbers]
         if not may_give_way:
-            out.append(standing.resting)
+            out.append(journey.resting)
         return np.concatenate(out)
 
-    def _with_pins(self, pool: Pool, standing: Standing) -> Pool:
+    def _with_pins(self, pool: Pool, journey: Journey) -> Pool:
         """The pool with the pinned items in it that may be shown."""
-        out = {*pool.numbers.tolist(), *standing.hidden.tolist()} if self.rules.pins else set()
+        out = {*pool.numbers.tolist(), *journey.hidden.tolist()} if self.rules.pins else set()
         missing = [
             number for _, number in self.rules.pins if number not in out and self.eligible[number]
         ]

@@ -17,7 +17,7 @@ from recsys.events import KIND_NUMBER, PURCHASE
 from recsys.ids import NONE, Numbers
 from recsys.models.refill import RefillModel, due_again
 from recsys.placements import Fatigue, Placement
-from recsys.query import NO_SHOWN, History, Mask, Model, Query, Shown
+from recsys.query import NO_SHOWN, History, Mask, Model, Query, Scores, Shown
 from recsys.shelf import Shelf
 from recsys.weighting import SECONDS_PER_DAY
 
@@ -38,6 +38,10 @@ class Journey:
     hidden: Numbers
     resting: Numbers
     factors: Factors | None
+
+    def favoured(self, numbers: Numbers, scores: Scores) -> Scores:
+        """The items' scores times their factors."""
+        return scores if self.factors is None else scores * self.factors.of(numbers)
 
 
 @dataclass(frozen=True, slots=True)

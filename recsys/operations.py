@@ -38,9 +38,9 @@ from recsys.candidates import (
 from recsys.diagnosis import diagnose as diagnosed
 from recsys.errors import InvalidQuery
 from recsys.exploration import explore
-from recsys.filling import Filling, Pool, Standing
+from recsys.filling import Filling, Pool
 from recsys.ids import NONE, Numbers
-from recsys.journey import journey, seeded, shown_mask
+from recsys.journey import Journey, journey, seeded, shown_mask
 from recsys.list_order import ENGINE, engine_part, engine_ranks, order_within, scaled, weighted
 from recsys.list_rules import Choice, ListRules, list_rules
 from recsys.placements import Placement
@@ -121,14 +121,14 @@ def recommend(
         eligible = _without(eligible, in_force.hidden)
         in_force = replace(in_force, hidden=NONE)
     asked = [with_account(seeded(query, placement), placement.account_weight) for query in queries]
-    standings = [
-        _standing(bundle, query, placement, shelf, in_force, out)
+    journeys = [
+        _journey(bundle, query, placement, shelf, in_force, out)
         for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)
     ]
-    blended = blend(bundle, asked, placement, eligible, standings, in_force)
+    blended = blend(bundle, asked, placement, eligible, journeys, in_force)
     n_kept = n if in_force.take_the_best else None
     pools = [blended.best(row, n_kept) for row in range(len(asked))]
-    filled = Filling(bundle, asked, placement, in_force, eligible, n).chosen(pools, standings)
+    filled = Filling(bundle, asked, placement, in_force, eligible, n).chosen(pools, journeys)
     answers = [
         _answer(query, row, pool, choice, blended, explain=explain)
         for row, (query, (pool, choice)) in enumerate(zip(queries, filled, strict=True))
@@ -142,11 +142,11 @@ def recommend(
                 shelf,
                 placement.exploration,
                 eligible=eligible,
-                standing=standing,
+                journey=own,
                 rules=in_force,
                 rng=rng,
             )
-            for answer, query, standing in zip(answers, asked, standings, strict=True)
+            for answer, query, own in zip(answers, asked, journeys, strict=True)
         ]
     if not diagnose:
         return answers
@@ -157,7 +157,7 @@ def recommend(
         placement.candidates,
         barriers=[*barriers, *in_force.barriers],
         rules=in_force,
-        standings=standings,
+        journeys=journeys,
         chosen=[choice.effects for _, choice in filled],
     )
     return [
@@ -265,7 +265,7 @@ def blend(
     queries: Sequence[Query],
     placement: Placement,
     eligible: Mask,
-    standings: Sequence[Standing],
+    journeys: Sequence[Journey],
     rules: ListRules,
 ) -> Blended:
     """The weighted sum over the candidates, put in order by the placement's ranker, times the
@@ -287,7 +287,7 @@ def blend(
             scorers,
             placement.candidates,
             eligible,
-            [np.concatenate([standing.hidden, standing.resting]) for standing in standings],
+            [np.concatenate([own.hidden, own.resting]) for own in journeys],
         )
     ]
     if ranker is not None:
@@ -295,20 +295,17 @@ def blend(
     return Blended(
         [
             BlendedCandidates(
-                row.candidates, _favoured(row.candidates.numbers, row.scores, standing, rules)
+                row.candidates,
+                rules.boosted(
+                    row.candidates.numbers, own.favoured(row.candidates.numbers, row.scores)
+                ),
             )
-            for row, standing in zip(found, standings, strict=True)
+            for row, own in zip(found, journeys, strict=True)
         ],
         models,
         weights,
         scorers,
     )
-
-
-def _favoured(numbers: Numbers, scores: Scores, standing: Standing, rules: ListRules) -> Scores:
-    if standing.factors is not None:
-        scores = scores * standing.factors.of(numbers)
-    return rules.boosted(numbers, scores)
 
 
 def _without(eligible: Mask, numbers: Numbers) -> Mask:
@@ -317,24 +314,23 @@ def _without(eligible: Mask, numbers: Numbers) -> Mask:
     return left
 
 
-def _standing(
+def _journey(
     bundle: Bundle,
     query: Query,
     placement: Placement,
     shelf: Shelf,
     rules: ListRules,
     exclude: Numbers,
-) -> Standing:
+) -> Journey:
     """What is hidden from this person's list, what rests, and what is favoured."""
     variants = shelf.columns.with_variants(np.concatenate([query.seeds, exclude]))
-    stands = journey(
+    return journey(
         query,
         placement,
         shelf,
         bundle.models,
         exclude=np.concatenate([variants, rules.hidden]) if len(rules.hidden) else variants,
     )
-    return Standing(stands.hidden, stands.resting, stands.factors)
 
 
 def _answer(
