@@ -6,8 +6,7 @@ On the later purchases of UCI Online Retail, and on the synthetic shop, whose re
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
@@ -18,15 +17,14 @@ from threadpoolctl import threadpool_limits
 from recsys.event_log import EventLog, rows
 from recsys.events import anonymised
 from recsys.intervals import Estimate
-from recsys.store.sqlite import SQLiteStore
 from recsys.synthetic import ShopConfig, make_shop, simulate
 from recsys.training_data import TrainingData, read_training_data
 from recsys.weighting import Weighting
 from training import bought_together_benchmark, cold_start_benchmark, rerank_benchmark
+from training.benchmark.purchases import imported
 from training.comparisons import Row
 from training.config import Recipe
-from training.datasets import DataFile, ImportOptions, import_files
-from training.source import Source, read_source
+from training.datasets import DataFile, ImportOptions
 from training.steps import Steps
 from training.workspace import Workspace
 
@@ -34,6 +32,9 @@ CUT: Final = datetime(2011, 11, 10, tzinfo=UTC)
 UNTIL: Final = datetime(2011, 12, 10, tzinfo=UTC)
 SHOP: Final = ShopConfig(customers=600, items=500, days=60)
 OF_PURCHASES: Final = Weighting(kind_weights={"purchase": 1.0}, half_life_days=60.0)
+
+EVERY_BASKET: Final = ImportOptions(protocol="shop", consent="assumed")
+"""Also those of nobody known: a basket needs no customer."""
 
 
 def beside(
@@ -44,7 +45,11 @@ def beside(
     with threadpool_limits(1, "blas"):
         if retail.is_file():
             recipe = Recipe(weighting=OF_PURCHASES)
-            with _purchases(retail, at=at, steps=steps) as source:
+            with tempfile.TemporaryDirectory(prefix="recsys-benchmark-") as root:
+                with steps.step("import"):
+                    source = imported(
+                        DataFile(retail, "unknown"), EVERY_BASKET, Workspace(Path(root)), at=at
+                    )
 
                 def as_of(moment: datetime) -> TrainingData:
                     return source.as_of(moment, recipe)
@@ -79,27 +84,6 @@ def beside_as_json(found: Sequence[Row]) -> list[dict[str, Any]]:
 
 def _told(estimate: Estimate) -> list[float]:
     return [estimate.value, estimate.low, estimate.high]
-
-
-@contextmanager
-def _purchases(file: Path, *, at: datetime, steps: Steps) -> Iterator[Source]:
-    """Every purchase of the file, also those of nobody known: a basket needs no customer."""
-    with tempfile.TemporaryDirectory(prefix="recsys-benchmark-") as root:
-        workspace = Workspace(Path(root))
-        workspace.create()
-        store = SQLiteStore(workspace.store)
-        try:
-            with steps.step("import"):
-                import_files(
-                    [DataFile(file, "unknown")],
-                    ImportOptions(protocol="shop", consent="assumed"),
-                    workspace=workspace,
-                    store=store,
-                    at=at,
-                )
-            yield read_source(store, EventLog(workspace.event_log), now=at)
-        finally:
-            store.close()
 
 
 def _searched(config: ShopConfig, seed: int) -> list[Row]:

@@ -58,8 +58,8 @@ def measure_purchases(
     """
     with tempfile.TemporaryDirectory(prefix="recsys-benchmark-") as root:
         workspace = Workspace(Path(root))
-        with steps.step("import") as bar:
-            source = _source(file, options, workspace, at=at, tell=bar.tell)
+        with steps.step("import"):
+            source = imported(file, options, workspace, at=at)
         cuts = cuts_of(
             source,
             Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
@@ -137,9 +137,10 @@ def _alone(
     return HeldOutQuestions.of(bundle, data, held_out).measure(bundle, rules)
 
 
-def _source(
-    file: DataFile, options: ImportOptions, workspace: Workspace, *, at: datetime, tell: object
+def imported(
+    file: DataFile, options: ImportOptions, workspace: Workspace, *, at: datetime
 ) -> Source:
+    """The file's events, read back from a new workspace."""
     workspace.create()
     store = SQLiteStore(workspace.store)
     try:
