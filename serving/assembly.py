@@ -97,6 +97,7 @@ class Worker:
                 wait_seconds=config.queue_ms / 1000,
                 stopwatch=time.monotonic,
                 refused=monitoring.shed.inc,
+                alone=config.workers == 1,
             ),
             requests=RequestLog(
                 form=config.log, clock=utc_now, dropped=monitoring.lines_dropped.inc

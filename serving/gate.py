@@ -28,7 +28,8 @@ SENT_ON_SECONDS = 0.05
 class Gate:
     """One turn at a time; the line is as long as can be served within `wait_seconds`.
 
-    `refused` is called for each request that is sent away.
+    `refused` is called for each request that is sent away; `alone` says that there is no other
+    worker to which connections could be sent on.
     """
 
     def __init__(
@@ -37,10 +38,12 @@ class Gate:
         wait_seconds: float,
         stopwatch: Callable[[], float],
         refused: Callable[[], object],
+        alone: bool = False,
     ) -> None:
         self._wait = wait_seconds
         self._stopwatch = stopwatch
         self._refused = refused
+        self._alone = alone
         self._line: deque[asyncio.Future[None]] = deque()
         self._taken = False
         self._pace = 0.0
@@ -81,8 +84,10 @@ class Gate:
         Workers take connections from one socket, and kept ones stay: of sixteen that are opened at
         once, one worker may hold all. The next connection is taken by who has time to.
         """
+        if self._alone or len(self._line) < CROWD:
+            return False
         now = self._stopwatch()
-        if len(self._line) < CROWD or now < self._sent_on + SENT_ON_SECONDS:
+        if now < self._sent_on + SENT_ON_SECONDS:
             return False
         self._sent_on = now
         return True

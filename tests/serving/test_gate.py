@@ -36,8 +36,13 @@ async def crowd(gate: Gate, clock: Clock, count: int) -> tuple[list[int], list[P
     return served, refused
 
 
-def gate_of(clock: Clock, *, wait_seconds: float) -> Gate:
-    return Gate(wait_seconds=wait_seconds, stopwatch=lambda: clock.now, refused=lambda: None)
+def gate_of(clock: Clock, *, wait_seconds: float, alone: bool = False) -> Gate:
+    return Gate(
+        wait_seconds=wait_seconds,
+        stopwatch=lambda: clock.now,
+        refused=lambda: None,
+        alone=alone,
+    )
 
 
 def test_turns_are_taken_in_the_order_of_arrival() -> None:
@@ -108,9 +113,9 @@ def test_a_short_request_goes_before_the_others() -> None:
 
 
 def test_a_crowded_worker_sends_a_connection_on_now_and_then() -> None:
-    async def sent_on(waiting: int) -> list[bool]:
+    async def sent_on(waiting: int, *, alone: bool = False) -> list[bool]:
         clock = Clock(0.001)
-        gate = gate_of(clock, wait_seconds=1.0)
+        gate = gate_of(clock, wait_seconds=1.0, alone=alone)
         asking = [asyncio.ensure_future(gate.turn()) for _ in range(waiting)]
         # Each takes its place in the line, none is let in yet.
         await asyncio.sleep(0)
@@ -122,3 +127,4 @@ def test_a_crowded_worker_sends_a_connection_on_now_and_then() -> None:
 
     assert asyncio.run(sent_on(CROWD + 1)) == [True, False, True]
     assert asyncio.run(sent_on(CROWD)) == [False, False, False]
+    assert asyncio.run(sent_on(CROWD + 1, alone=True)) == [False, False, False]
