@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Final, Literal, get_args
+from typing import Annotated, Final, Literal
 
 import msgspec
 
-from recsys.errors import InvalidInput
 from recsys.events import (
     CATEGORY_SEPARATOR,
     CategoryPath,
@@ -16,7 +14,6 @@ from recsys.events import (
     Person,
     Text,
     Word,
-    parse_struct,
 )
 from recsys.profiles import Profile
 
@@ -102,16 +99,3 @@ def with_interests(profile: Profile, preferences: Preferences) -> Profile:
     names = [*interests.brands, *map(CATEGORY_SEPARATOR.join, interests.categories)]
     traits = {f"{INTEREST}{name}": True for name in names}
     return msgspec.structs.replace(profile, traits={**profile.traits, **traits})
-
-
-def parse_preferences(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Preferences:
-    """The preferences in `raw` (JSON text or a mapping); InvalidInput names what is wrong."""
-    preferences = parse_struct(
-        raw, _decoder, whole="preferences", choices={"order": get_args(Order)}
-    )
-    if preferences.person.key is None:
-        raise InvalidInput("user_id", None, "preferences name a user_id or an anonymous_id")
-    return preferences
-
-
-_decoder: Final = msgspec.json.Decoder(Preferences)
