@@ -43,8 +43,9 @@ from recsys.features import ItemFacts
 from recsys.feedback import heard
 from recsys.ids import Numbers, Vocabulary
 from recsys.models import MODELS
-from recsys.models.owners import Owners, StoresPeople
+from recsys.models.owners import StoresPeople
 from recsys.models.segment_popularity import SegmentPopularityModel
+from recsys.owner_codes import Owners
 from recsys.placements import Placement
 from recsys.query import History, Mask, Model
 from recsys.ranker import Ranker

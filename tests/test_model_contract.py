@@ -17,7 +17,8 @@ from recsys.event_log import EventLog, rows
 from recsys.events import Event, EventContext, EventItem
 from recsys.ids import NONE
 from recsys.models import MODELS
-from recsys.models.owners import StoresPeople, owner_codes
+from recsys.models.owners import StoresPeople
+from recsys.owner_codes import owner_codes
 from recsys.profiles import Profile
 from recsys.query import NO_HISTORY, Context, Model, Query
 from recsys.training_data import TrainingData, read_training_data

@@ -15,8 +15,9 @@ from recsys.errors import BundleError
 from recsys.events import PURCHASE
 from recsys.ids import Numbers
 from recsys.models import neighbour_kernel
-from recsys.models.owners import Owners, kept_rows, owner_codes
+from recsys.models.owners import kept_rows
 from recsys.models.saved_arrays import array_of, sparse_arrays, sparse_of
+from recsys.owner_codes import Owners, owner_codes
 from recsys.query import Array, ScoredItems
 from recsys.top_n import top_n_of
 from recsys.training_data import TrainingData

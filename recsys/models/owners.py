@@ -6,8 +6,7 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from recsys.owner_codes import Owners as Owners
-from recsys.owner_codes import owner_codes as owner_codes
+from recsys.owner_codes import Owners
 from recsys.query import Mask
 
 

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from recsys.errors import BundleError, InsufficientData
 from recsys.ids import Numbers
-from recsys.models.owners import Owners, kept_rows, owner_codes
+from recsys.models.owners import kept_rows
 from recsys.models.saved_arrays import array_of, same_length
+from recsys.owner_codes import Owners, owner_codes
 from recsys.query import Array
 from recsys.training_data import TrainingData
 

@@ -14,7 +14,6 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.ids import Numbers
-from recsys.models.owners import Owners
 from recsys.models.saved_arrays import text_array, text_of
 from recsys.models.session_index import SessionIndex, index_sessions
 from recsys.models.session_kernels import (
@@ -25,6 +24,7 @@ from recsys.models.session_kernels import (
     scored_items,
 )
 from recsys.models.sparse_scores import SparseScorer, largest_first, shares, stacked
+from recsys.owner_codes import Owners
 from recsys.query import Array, Contributions, History, Query, Scorer
 from recsys.training_data import TrainingData
 

@@ -24,9 +24,9 @@ from recsys.models.customer_rows import (
     weighted_rows,
 )
 from recsys.models.neighbours import work
-from recsys.models.owners import Owners
 from recsys.models.saved_arrays import text_array, text_of
 from recsys.models.sparse_scores import SparseScorer, largest_first, shares
+from recsys.owner_codes import Owners
 from recsys.query import Array, Contributions, Query, ScoredItems, Scorer
 from recsys.training_data import TrainingData
 

@@ -17,9 +17,9 @@ from scipy.sparse import csr_array
 from recsys.models.customer_rows import CustomerRows, newest_customers, weighted_rows
 from recsys.models.decayed import binary_of
 from recsys.models.neighbours import work
-from recsys.models.owners import Owners
 from recsys.models.saved_arrays import text_array, text_of
 from recsys.models.sparse_scores import SparseScorer, largest_first, shares, stacked
+from recsys.owner_codes import Owners
 from recsys.query import Array, Contributions, Query, ScoredItems, Scorer
 from recsys.training_data import TrainingData
 from recsys.weighting import half_life_decay

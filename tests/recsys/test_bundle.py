@@ -20,8 +20,8 @@ from recsys.bundle import (
 )
 from recsys.errors import BundleError
 from recsys.events import EVENT_KINDS
-from recsys.models.owners import owner_codes
 from recsys.operations import recommend
+from recsys.owner_codes import owner_codes
 from recsys.shelf import Shelf
 from recsys.store import StoredEvent
 from recsys.training_data import TrainingData

@@ -16,9 +16,9 @@ from recsys.bundle import Bundle, Manifest, save_bundle
 from recsys.catalog import Catalog, Item
 from recsys.models.customer_rows import CustomerRows
 from recsys.models.neighbours import NeighbourModel
-from recsys.models.owners import owner_codes
 from recsys.models.popularity import PopularityModel
 from recsys.models.up_cf import UpCfConfig, UpCfModel
+from recsys.owner_codes import owner_codes
 from recsys.placements import Placement
 from recsys.query import Model
 from recsys.weighting import Weighting

@@ -19,8 +19,8 @@ from recsys.bundle import load_bundle, read_manifest, verify_files
 from recsys.errors import BundleError, InvalidInput
 from recsys.intervals import Estimate
 from recsys.models import MODELS, ModelFamily
-from recsys.models.owners import owner_codes
 from recsys.models.popularity import PopularityConfig, PopularityModel, fit_popularity
+from recsys.owner_codes import owner_codes
 from training import plots
 from training.predictor import BundlePredictor
 from training.tracking import Tracking, TrackingError, load_model, log_model, save_model

@@ -11,9 +11,9 @@ from scipy.sparse import csr_array
 
 from recsys.errors import BundleError
 from recsys.models.customer_rows import CustomerRows, Purchases, newest_customers
-from recsys.models.owners import owner_codes
 from recsys.models.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
 from recsys.models.up_cf import UpCfConfig, UpCfModel, fit_up_cf
+from recsys.owner_codes import owner_codes
 from recsys.query import Query
 from recsys.training_data import TrainingData
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from recsys.errors import BundleError, InsufficientData
-from recsys.models.owners import owner_codes
 from recsys.models.session_index import SessionIndex, index_sessions
 from recsys.models.session_knn import SessionKnnConfig, SessionKnnModel, clicks_of, fit_session_knn
+from recsys.owner_codes import owner_codes
 from recsys.query import History, Query
 from recsys.training_data import TrainingData
 from recsys.weighting import Weighting
