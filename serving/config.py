@@ -13,10 +13,10 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from recsys.errors import InvalidConfig
-from recsys.event_adapters import SegmentConsent
-from recsys.events import Tolerance
-from recsys.phrases import Language, Tone
-from recsys.reasons import Voice, sensitive_paths
+from recsys.events.adapters import SegmentConsent
+from recsys.events.schema import Tolerance
+from recsys.recommend.phrases import Language, Tone
+from recsys.recommend.reasons import Voice, sensitive_paths
 from serving.request_log import Form
 
 CONFIG_PATH_VARIABLE: Final = "RECSYS_SERVING_CONFIG"

@@ -23,10 +23,10 @@ from typing import Final, NoReturn
 import apsw
 import msgspec
 
-from recsys.bundle import load_bundle
+from recsys.bundle.bundle import load_bundle
+from recsys.bundle.publication import bundle_directory, read_publication
 from recsys.errors import InvalidConfig, RecsysError
-from recsys.events import Person
-from recsys.publication import bundle_directory, read_publication
+from recsys.events.schema import Person
 from recsys.store.sqlite import SQLiteStore
 from recsys.store.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION, check_library
 from serving.config import API_KEY_VARIABLE, ServingConfig, load_config

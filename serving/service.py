@@ -16,10 +16,10 @@ from types import FrameType
 import bentoml
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serving.api.problems import unavailable
 from serving.config import config_from_environment
-from serving.problems import unavailable
+from serving.http.guard import send_problem
 from serving.request_log import set_up_logging
-from serving.security import send_problem
 
 config = config_from_environment(os.environ)
 
@@ -79,7 +79,7 @@ class RecommendationService:
 
     def __init__(self) -> None:
         # The parent process imports this file as well; it needs neither the models nor the store.
-        from serving.assembly import Worker
+        from serving.worker import Worker
 
         config.check_exposure()
         set_up_logging(config.log)

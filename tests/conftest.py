@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.bundle import Bundle, Manifest
-from recsys.event_log import EventLog, rows
-from recsys.events import anonymised
+from recsys.bundle.bundle import Bundle, Manifest
+from recsys.bundle.placements import DEFAULT_PLACEMENTS
+from recsys.dataset.training_data import TrainingData, read_training_data
+from recsys.events.log import EventLog, rows
+from recsys.events.schema import anonymised
+from recsys.events.weighting import Weighting
 from recsys.models import MODELS
-from recsys.placements import DEFAULT_PLACEMENTS
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
-from recsys.training_data import TrainingData, read_training_data
-from recsys.weighting import Weighting
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -18,16 +18,19 @@ TURNED_ROUND = {
         "recsys/ids.py",
         "from training import workspace",
     ),
-    "inside recsys, imports point down": ("recsys/events.py", "from recsys import evaluation"),
-    "only training.tracking knows MLflow": ("training/gate.py", "import mlflow"),
-    "only serving.service knows BentoML": ("serving/engine.py", "import bentoml"),
-    "only the hybrid model knows LightFM": ("recsys/models/als.py", "import lightfm"),
-    "only training.search knows Optuna": ("training/trial.py", "import optuna"),
+    "inside recsys, imports point down": (
+        "recsys/events/schema.py",
+        "from recsys import evaluation",
+    ),
+    "only training.tracking knows MLflow": ("training/pipeline/gate.py", "import mlflow"),
+    "only serving.service knows BentoML": ("serving/use_cases/recommend.py", "import bentoml"),
+    "only the hybrid model knows LightFM": ("recsys/models/factorisation/als.py", "import lightfm"),
+    "only training.search.rounds knows Optuna": ("training/fitting/trial.py", "import optuna"),
     "the library knows no HTTP, no command line, no scheduler": (
-        "recsys/operations.py",
+        "recsys/recommend/operations.py",
         "import httpx",
     ),
-    "the service never trains": ("serving/variants.py", "import pickle"),
+    "the service never trains": ("serving/live/variants.py", "import pickle"),
 }
 
 

@@ -17,17 +17,17 @@ import yaml
 from starlette.applications import Starlette
 from typer.testing import CliRunner
 
-from recsys.bundle import save_bundle
-from recsys.placements import DEFAULT_PLACEMENTS, Placement
-from recsys.publication import Publication, Variant, bundle_directory, write_publication
-from recsys.shop_settings import PlacementsConfig, SegmentsConfig
-from serving.app import ROUTES, build_app
-from serving.assembly import Worker
+from recsys.bundle.bundle import save_bundle
+from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement
+from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.shop_settings import PlacementsConfig, SegmentsConfig
 from serving.config import ServingConfig
-from serving.security import Limits
-from training.cli import app as commands
+from serving.http.app import ROUTES, build_app
+from serving.http.guard import Limits
+from serving.worker import Worker
+from training.cli.app import app as commands
+from training.cli.demo import DemoConfig
 from training.config import TrainingConfig
-from training.demo import DemoConfig
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

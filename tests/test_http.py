@@ -21,14 +21,14 @@ import psutil
 import pytest
 from running_service import Service
 
-from recsys.bundle import Bundle, Manifest, save_bundle
-from recsys.events import parse_event
+from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.placements import Placement
+from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.dataset.training_data import TrainingData
+from recsys.events.schema import parse_event
 from recsys.models import MODELS
-from recsys.placements import Placement
-from recsys.publication import Publication, Variant, bundle_directory, write_publication
 from recsys.store.sqlite import SQLiteStore
-from recsys.training_data import TrainingData
-from serving.client import Client, ServiceError
+from serving.client.client import Client, ServiceError
 
 YES = {"personalization": True}
 NO = {"personalization": False}

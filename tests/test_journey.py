@@ -14,9 +14,9 @@ from rich.console import Console
 from running_service import Service
 
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
-from serving.client import Client
-from training import nightly
+from serving.client.client import Client
 from training.config import TrainingConfig
+from training.pipeline import nightly
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 DAYS = 24

@@ -11,18 +11,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.catalog import Item
+from recsys.catalog.items import Item
+from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.errors import BundleError
-from recsys.event_log import EventLog, rows
-from recsys.events import Event, EventContext, EventItem
+from recsys.events.log import EventLog, rows
+from recsys.events.pseudonyms import owner_codes
+from recsys.events.schema import Event, EventContext, EventItem
+from recsys.events.weighting import Weighting
 from recsys.ids import NONE
 from recsys.models import MODELS
-from recsys.models.owners import StoresPeople
-from recsys.owner_codes import owner_codes
-from recsys.profiles import Profile
-from recsys.query import NO_HISTORY, Context, Model, Query
-from recsys.training_data import TrainingData, read_training_data
-from recsys.weighting import Weighting
+from recsys.models.scoring.personal_rows import StoresPeople
+from recsys.query.profile import Profile
+from recsys.query.query import NO_HISTORY, Context, Model, Query
 
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 N_ITEMS, N_PEOPLE = 48, 60

@@ -1,5 +1,5 @@
 """`python -m training` is `recsys`."""
 
-from training.cli import main
+from training.cli.app import main
 
 main()

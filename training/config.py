@@ -12,18 +12,18 @@ from typing import Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from recsys.data_checks import CheckRules
+from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement, served_by
+from recsys.bundle.shop_settings import PlacementsConfig, SegmentsConfig, changed
+from recsys.bundle.social_proof import SocialProofConfig
 from recsys.errors import InvalidConfig
-from recsys.evaluation import EvaluationRules
+from recsys.evaluation.evaluate import EvaluationRules
+from recsys.evaluation.objectives import Objective, primary_measure
+from recsys.events.checks import CheckRules
+from recsys.events.weighting import Weighting
 from recsys.models import MODELS
-from recsys.objectives import Objective, primary_measure
-from recsys.placements import DEFAULT_PLACEMENTS, Placement, served_by
-from recsys.shop_settings import PlacementsConfig, SegmentsConfig, changed
-from recsys.social_proof import SocialProofConfig
-from recsys.weighting import Weighting
 from training.datasets import ImportOptions
-from training.gate import GateRules
-from training.search_space import SearchRules
+from training.pipeline.gate import GateRules
+from training.search.space import SearchRules
 
 Model = TypeVar("Model", bound=BaseModel)
 

@@ -8,23 +8,27 @@ from typing import Any, Final
 
 from pydantic import BaseModel
 
-from recsys.models.als import ALSConfig, ALSModel, fit_als
-from recsys.models.bought_together import (
+from recsys.models.baskets.bought_together import (
     BoughtTogetherConfig,
     BoughtTogetherModel,
     fit_bought_together,
 )
-from recsys.models.bpr import BPRConfig, BPRModel, fit_bpr
-from recsys.models.content import ContentConfig, ContentModel, fit_content
-from recsys.models.ease import EASEConfig, fit_ease
-from recsys.models.graph_filter import GraphFilterConfig, GraphFilterModel, fit_graph_filter
-from recsys.models.habits import HabitsConfig, HabitsModel, fit_habits
-from recsys.models.hybrid import HybridConfig, HybridModel, fit_hybrid
-from recsys.models.ials import IALSConfig, IALSModel, fit_ials
-from recsys.models.item_item import ItemItemConfig, fit_item_item
-from recsys.models.neighbours import NeighbourModel
-from recsys.models.newcomers import NewcomersConfig, fit_newcomers
-from recsys.models.popularity import (
+from recsys.models.content.attribute_affinity import HabitsConfig, HabitsModel, fit_habits
+from recsys.models.content.cold_items import NewcomersConfig, fit_newcomers
+from recsys.models.content.content import ContentConfig, ContentModel, fit_content
+from recsys.models.factorisation.als import ALSConfig, ALSModel, fit_als
+from recsys.models.factorisation.bpr import BPRConfig, BPRModel, fit_bpr
+from recsys.models.factorisation.graph_filter import (
+    GraphFilterConfig,
+    GraphFilterModel,
+    fit_graph_filter,
+)
+from recsys.models.factorisation.hybrid import HybridConfig, HybridModel, fit_hybrid
+from recsys.models.factorisation.ials import IALSConfig, IALSModel, fit_ials
+from recsys.models.item_to_item.ease import EASEConfig, fit_ease
+from recsys.models.item_to_item.item_item import ItemItemConfig, fit_item_item
+from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
+from recsys.models.popularity.popularity import (
     CategoryPopularityConfig,
     CategoryPopularityModel,
     CountryPopularityConfig,
@@ -37,26 +41,26 @@ from recsys.models.popularity import (
     fit_popularity_by_country,
     fit_trending,
 )
-from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
-from recsys.models.rebuy import RebuyConfig, RebuyModel, fit_rebuy
-from recsys.models.recent import RecentConfig, RecentModel, fit_recent
-from recsys.models.refill import RefillConfig, RefillModel, fit_refill
-from recsys.models.repeat import RepeatConfig, RepeatModel, fit_repeat
-from recsys.models.search_clicks import (
+from recsys.models.popularity.search_clicks import (
     SearchClicksConfig,
     SearchClicksModel,
     fit_search_clicks,
 )
-from recsys.models.segment_popularity import (
+from recsys.models.popularity.segment_popularity import (
     SegmentPopularityConfig,
     SegmentPopularityModel,
     fit_segment_popularity,
 )
-from recsys.models.session import SessionConfig, SessionModel, fit_session
-from recsys.models.session_knn import SessionKnnConfig, SessionKnnModel, fit_session_knn
-from recsys.models.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
-from recsys.models.up_cf import UpCfConfig, UpCfModel, fit_up_cf
-from recsys.query import Model
+from recsys.models.repurchase.rebuy import RebuyConfig, RebuyModel, fit_rebuy
+from recsys.models.repurchase.recently_viewed import RecentConfig, RecentModel, fit_recent
+from recsys.models.repurchase.refill import RefillConfig, RefillModel, fit_refill
+from recsys.models.repurchase.repeat import RepeatConfig, RepeatModel, fit_repeat
+from recsys.models.scoring.neighbours import NeighbourModel
+from recsys.models.sessions.session import SessionConfig, SessionModel, fit_session
+from recsys.models.sessions.session_knn import SessionKnnConfig, SessionKnnModel, fit_session_knn
+from recsys.models.user_neighbours.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
+from recsys.models.user_neighbours.up_cf import UpCfConfig, UpCfModel, fit_up_cf
+from recsys.query.query import Model
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,12 +13,12 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
-from recsys.catalog import Item, ItemChange
-from recsys.event_log import EventLog
-from recsys.events import Consent, Event, Person
-from recsys.owner_codes import Owners
-from recsys.preferences import NO_PREFERENCES, Preferences
-from recsys.profiles import UNKNOWN, Profile
+from recsys.catalog.items import Item, ItemChange
+from recsys.events.log import EventLog
+from recsys.events.pseudonyms import Owners
+from recsys.events.schema import Consent, Event, Person
+from recsys.query.preferences import NO_PREFERENCES, Preferences
+from recsys.query.profile import UNKNOWN, Profile
 
 LISTED_LIMIT: Final = 300
 """How many items of lists that were merely seen a history holds at most."""

@@ -11,13 +11,13 @@ import apsw
 import msgspec
 import numpy as np
 
-from recsys.catalog import Item, ItemChange
+from recsys.catalog.items import Item, ItemChange
 from recsys.errors import StoreUnavailable
-from recsys.event_log import EventLog
-from recsys.events import Event, Person
-from recsys.owner_codes import owner_codes
-from recsys.preferences import NO_PREFERENCES, Preferences, with_interests
-from recsys.profiles import UNKNOWN, Profile
+from recsys.events.log import EventLog
+from recsys.events.pseudonyms import owner_codes
+from recsys.events.schema import Event, Person
+from recsys.query.preferences import NO_PREFERENCES, Preferences, with_interests
+from recsys.query.profile import UNKNOWN, Profile
 from recsys.store import (
     CatalogChanges,
     Erasure,

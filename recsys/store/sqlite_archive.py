@@ -8,8 +8,8 @@ from typing import Final
 import msgspec
 import numpy as np
 
-from recsys.event_log import EventLog, rows
-from recsys.events import Event
+from recsys.events.log import EventLog, rows
+from recsys.events.schema import Event
 from recsys.store.sqlite_file import SQLiteFile, set_meta
 
 ARCHIVING: Final = "archiving"

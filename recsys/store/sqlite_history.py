@@ -10,8 +10,8 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from recsys.events import CATEGORY_SEPARATOR, Consent, Event, Person, anonymised
-from recsys.preferences import NO_PREFERENCES, Preferences, preferred_over
+from recsys.events.schema import CATEGORY_SEPARATOR, Consent, Event, Person, anonymised
+from recsys.query.preferences import NO_PREFERENCES, Preferences, preferred_over
 from recsys.store import (
     ACCOUNT_LIMIT,
     CUSTOM_LIMIT,

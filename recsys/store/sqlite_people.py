@@ -10,10 +10,10 @@ import apsw
 import msgspec
 import numpy as np
 
-from recsys.events import Consent, Event
-from recsys.owner_codes import owner_codes
-from recsys.preferences import NO_PREFERENCES, Preferences, preferred_over
-from recsys.profiles import UNKNOWN, Profile
+from recsys.events.pseudonyms import owner_codes
+from recsys.events.schema import Consent, Event
+from recsys.query.preferences import NO_PREFERENCES, Preferences, preferred_over
+from recsys.query.profile import UNKNOWN, Profile
 
 KEPT_APART: Final = frozenset({"user_id", "anonymous_id", "consent", "traits"})
 """Fields of a profile with a rule of their own: the ids are the row's key, consent has columns."""

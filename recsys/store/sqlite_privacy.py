@@ -9,7 +9,7 @@ from typing import Any, Final
 import apsw
 import msgspec
 
-from recsys.events import Event, Person
+from recsys.events.schema import Event, Person
 from recsys.store import Erasure, LoggedAnswer, Removed
 from recsys.store.sqlite_people import Record, count_forgotten, read_record, stored_code
 

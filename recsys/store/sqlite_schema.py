@@ -89,7 +89,7 @@ CREATE TABLE answers (
 CREATE INDEX answers_by_time ON answers (time);
 CREATE INDEX answers_by_person ON answers (person) WHERE person IS NOT NULL;
 
--- Who was erased, as a code from which the id cannot be read (`recsys.owner_codes`): what happened
+-- Who was erased, by pseudonym (`recsys.events.pseudonyms`): what happened
 -- before `time` and arrives later is nobody's, and stored rows of bundles are dropped.
 CREATE TABLE erasures (
     code INTEGER NOT NULL, time REAL NOT NULL, receipt TEXT NOT NULL,

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from recsys.catalog import Item
+from recsys.catalog.items import Item
 
 STYLE_SIZE: Final = 8
 """Length of the style vectors that items and people share."""

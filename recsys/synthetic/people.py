@@ -9,8 +9,8 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from recsys.events import Consent
-from recsys.profiles import Profile
+from recsys.events.schema import Consent
+from recsys.query.profile import Profile
 from recsys.synthetic.assortment import (
     BRANDS_PER_DEPARTMENT,
     CATEGORIES,

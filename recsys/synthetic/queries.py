@@ -10,7 +10,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from recsys.catalog import Item
+from recsys.catalog.items import Item
 from recsys.errors import InvalidInput
 from recsys.synthetic.assortment import CATEGORIES
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from recsys.events import Event
+from recsys.events.schema import Event
 from recsys.synthetic.shop import SyntheticShop
 from recsys.synthetic.visits import Line, Visit
 

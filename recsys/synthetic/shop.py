@@ -11,9 +11,9 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys.catalog import Item
+from recsys.catalog.items import Item
 from recsys.errors import InvalidInput
-from recsys.profiles import Profile
+from recsys.query.profile import Profile
 from recsys.synthetic.assortment import CATEGORIES, Assortment, make_assortment, season
 from recsys.synthetic.people import People, make_people
 from recsys.synthetic.queries import SearchEngine, make_search_engine

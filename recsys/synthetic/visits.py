@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 
 from numpy.random import Generator
 
-from recsys.events import Event, EventContext, EventItem, EventKind
+from recsys.events.schema import Event, EventContext, EventItem, EventKind
 from recsys.synthetic.people import COUNTRIES, DEVICES
 from recsys.synthetic.shop import SyntheticShop
 

@@ -15,10 +15,10 @@ from implicit.als import AlternatingLeastSquares
 from scipy.sparse import csr_array, csr_matrix
 from threadpoolctl import threadpool_limits
 
-from recsys.models.als import ALSConfig, fit_als
-from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
-from recsys.models.session_knn import SessionKnnConfig, fit_session_knn
-from recsys.training_data import TrainingData
+from recsys.dataset.training_data import TrainingData
+from recsys.models.factorisation.als import ALSConfig, fit_als
+from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
+from recsys.models.sessions.session_knn import SessionKnnConfig, fit_session_knn
 from tests.benchmarks.made_data import made_data, viewed
 
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)

@@ -10,10 +10,10 @@ from typing import Any
 import lightgbm
 import numpy as np
 
-from recsys.events import PURCHASE
-from recsys.features import ItemFacts
-from recsys.query import History, Query
-from recsys.ranker import Ranker, column_names, ranking_matrix
+from recsys.events.schema import PURCHASE
+from recsys.query.query import History, Query
+from recsys.ranking.features import ItemFacts
+from recsys.ranking.ranker import Ranker, column_names, ranking_matrix
 
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 ITEMS, CANDIDATES, HISTORY = 100_000, 150, 200

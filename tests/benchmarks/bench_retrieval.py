@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from recsys.events import PURCHASE
+from recsys.dataset.training_data import TrainingData
+from recsys.events.schema import PURCHASE
 from recsys.models import MODELS
-from recsys.models.session_knn import SessionKnnConfig, fit_session_knn
-from recsys.query import Context, History, Model, Query
-from recsys.training_data import TrainingData
+from recsys.models.sessions.session_knn import SessionKnnConfig, fit_session_knn
+from recsys.query.query import Context, History, Model, Query
 from tests.benchmarks.bench_models import AS_OF, CLICKED_ITEMS, CLICKS, VISITORS
 from tests.benchmarks.made_data import COUNTRIES, WORDS, described, made_data, viewed
 

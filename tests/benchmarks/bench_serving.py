@@ -23,8 +23,8 @@ import httpx
 import numpy as np
 import psutil
 
-from recsys.models.dense_index import DenseIndex
-from recsys.selection import best_of_all
+from recsys.kernels import best_of_all
+from recsys.models.scoring.dense_index import DenseIndex
 from tests.benchmarks.bench_models import row
 from tests.benchmarks.made_shop import (
     ShopSize,

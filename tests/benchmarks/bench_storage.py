@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from recsys.event_log import EventLog
-from recsys.event_log import rows as log_rows
-from recsys.events import Consent, Event, EventItem, Person
+from recsys.dataset.training_data import read_training_data
+from recsys.events.log import EventLog
+from recsys.events.log import rows as log_rows
+from recsys.events.schema import Consent, Event, EventItem, Person
+from recsys.events.weighting import Weighting
 from recsys.store.sqlite import SQLiteStore
-from recsys.training_data import read_training_data
-from recsys.weighting import Weighting
 from tests.benchmarks.bench_models import row, seconds
 
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)

@@ -8,13 +8,13 @@ from datetime import datetime
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys.catalog import Catalog, Item
-from recsys.events import KIND_NUMBER, PURCHASE
+from recsys.catalog.items import Catalog, Item
+from recsys.dataset.impressions import Lists
+from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
+from recsys.events.schema import KIND_NUMBER, PURCHASE
+from recsys.events.weighting import SECONDS_PER_DAY, Weighting
 from recsys.ids import Vocabulary
-from recsys.profiles import UNKNOWN, Profile
-from recsys.shown_lists import Lists
-from recsys.training_data import Baskets, Popularity, Timeline, TrainingData
-from recsys.weighting import SECONDS_PER_DAY, Weighting
+from recsys.query.profile import UNKNOWN, Profile
 
 COUNTRIES = ("NL", "DE", "FR", "BE")
 WORDS, CATEGORIES, BRANDS = 4_000, 500, 300

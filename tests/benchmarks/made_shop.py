@@ -16,22 +16,22 @@ import apsw
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys.bundle import Bundle, Manifest, save_bundle
-from recsys.catalog import Catalog, Item
+from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement
+from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.catalog.items import Catalog, Item
+from recsys.dataset.impressions import Lists
+from recsys.dataset.training_data import TrainingData
+from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
 from recsys.models import MODELS
-from recsys.models.als import ALSModel
-from recsys.models.neighbours import NeighbourModel
-from recsys.models.popularity import PopularityModel
-from recsys.models.repeat import RepeatModel
-from recsys.models.session import SessionModel
-from recsys.placements import DEFAULT_PLACEMENTS, Placement
-from recsys.publication import Publication, Variant, bundle_directory, write_publication
-from recsys.query import Model
-from recsys.shown_lists import Lists
+from recsys.models.factorisation.als import ALSModel
+from recsys.models.popularity.popularity import PopularityModel
+from recsys.models.repurchase.repeat import RepeatModel
+from recsys.models.scoring.neighbours import NeighbourModel
+from recsys.models.sessions.session import SessionModel
+from recsys.query.query import Model
 from recsys.store.sqlite import SQLiteStore
-from recsys.training_data import TrainingData
-from recsys.weighting import Weighting
 from tests.benchmarks.made_data import made_data
 
 SEARCH_TERMS = ("mug", "blue mug", "lamp", "red lamp", "card holder", "wooden box", "candle", "tin")

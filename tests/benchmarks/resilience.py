@@ -25,14 +25,14 @@ import apsw
 import msgspec
 import numpy as np
 
-from recsys.bundle import Bundle, Manifest, save_bundle
-from recsys.catalog import Catalog, Item
+from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.placements import Placement
+from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.catalog.items import Catalog, Item
+from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
-from recsys.models.als import ALSModel
-from recsys.models.popularity import PopularityModel
-from recsys.placements import Placement
-from recsys.publication import Publication, Variant, bundle_directory, write_publication
-from recsys.weighting import Weighting
+from recsys.models.factorisation.als import ALSModel
+from recsys.models.popularity.popularity import PopularityModel
 from tests.benchmarks.load import Asked, Load, drive, request
 from tests.benchmarks.made_shop import made_factors, made_neighbours
 from tests.support.running_service import Service

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recsys.catalog import Catalog
-from recsys.events import PURCHASE
+from recsys.catalog.items import Catalog
+from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
+from recsys.evaluation.metrics import ndcg_at_k, recall_at_k
+from recsys.events.schema import PURCHASE
+from recsys.events.weighting import Weighting
 from recsys.ids import Numbers, Vocabulary
-from recsys.metrics import ndcg_at_k, recall_at_k
-from recsys.models.association_rules import association_rules
-from recsys.models.random_walk import RandomWalkConfig, fit_random_walk
-from recsys.profiles import UNKNOWN
-from recsys.query import History, Model, Query
-from recsys.top_n import top_n_of
-from recsys.training_data import Baskets, Popularity, Timeline, TrainingData
-from recsys.weighting import Weighting
+from recsys.models.baskets.association_rules import association_rules
+from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
+from recsys.models.scoring.top_n import top_n_of
+from recsys.query.profile import UNKNOWN
+from recsys.query.query import History, Model, Query
 
 AS_OF = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -12,22 +12,22 @@ import msgspec
 import numpy as np
 import pytest
 
-from recsys.bundle import Bundle, Manifest, save_bundle
-from recsys.catalog import Item
-from recsys.event_log import EventLog, rows
-from recsys.events import Consent, Event, EventContext, EventItem, parse_event
+from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.placements import Placement
+from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.social_proof import SocialProofConfig, social_proof
+from recsys.catalog.items import Item
+from recsys.catalog.live import Shelf
+from recsys.dataset.training_data import read_training_data
+from recsys.events.log import EventLog, rows
+from recsys.events.schema import Consent, Event, EventContext, EventItem, parse_event
+from recsys.events.weighting import Weighting
 from recsys.models import MODELS
-from recsys.placements import Placement
-from recsys.publication import Publication, Variant, bundle_directory, write_publication
-from recsys.shelf import Shelf
-from recsys.social_proof import SocialProofConfig, social_proof
 from recsys.store.sqlite import SQLiteStore
-from recsys.training_data import read_training_data
-from recsys.weighting import Weighting
-from serving.engine import Engine
-from serving.monitoring import Monitoring
-from serving.schemas import RecommendationsAnswer, RecommendationsRequest, RerankRequest
-from serving.variants import ServedVariant, Serving
+from serving.api.schemas import RecommendationsAnswer, RecommendationsRequest, RerankRequest
+from serving.live.variants import ServedVariant, Serving
+from serving.metrics import Monitoring
+from serving.use_cases.recommend import Engine
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = AS_OF + timedelta(hours=36)

@@ -12,16 +12,16 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recsys.bundle import Bundle, Manifest, save_bundle
-from recsys.catalog import Catalog, Item
-from recsys.models.customer_rows import CustomerRows
-from recsys.models.neighbours import NeighbourModel
-from recsys.models.popularity import PopularityModel
-from recsys.models.up_cf import UpCfConfig, UpCfModel
-from recsys.owner_codes import owner_codes
-from recsys.placements import Placement
-from recsys.query import Model
-from recsys.weighting import Weighting
+from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.placements import Placement
+from recsys.catalog.items import Catalog, Item
+from recsys.events.pseudonyms import owner_codes
+from recsys.events.weighting import Weighting
+from recsys.models.popularity.popularity import PopularityModel
+from recsys.models.scoring.neighbours import NeighbourModel
+from recsys.models.user_neighbours.customer_rows import CustomerRows
+from recsys.models.user_neighbours.up_cf import UpCfConfig, UpCfModel
+from recsys.query.query import Model
 from training.tracking import Tracking
 from training.workspace import Workspace
 

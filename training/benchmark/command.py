@@ -14,15 +14,15 @@ import typer
 from rich.console import Console
 
 from recsys.errors import InvalidInput
-from training.benchmark.beside import beside, beside_as_json
+from training.benchmark.comparisons.rows import Row, as_text
+from training.benchmark.comparisons.run import beside, beside_as_json
 from training.benchmark.sets import DataSet, Task, run_set, sets_in
 from training.benchmark.table import Result, markdown_of, table_of
-from training.comparisons import Row, as_text
+from training.code_revision import code_revision
 from training.config import Recipe, load_config
 from training.datasets import ImportOptions
-from training.report import write_summary
-from training.revision import code_revision
-from training.steps import Steps
+from training.pipeline.report import write_summary
+from training.progress import Steps
 from training.tracking import Tracking
 from training.workspace import Workspace
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ids import Numbers
-from recsys.metrics import (
+from recsys.evaluation.metrics import (
     PerQuery,
     hit_rate_at_k,
     hits_at,
@@ -17,6 +16,7 @@ from recsys.metrics import (
     recall_at_k,
     reciprocal_rank_at_k,
 )
+from recsys.ids import Numbers
 
 Measure = Callable[[Sequence[Numbers], Sequence[Numbers], int], PerQuery]
 

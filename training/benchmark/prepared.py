@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from training.benchmark.exam import Exam
 from training.benchmark.measures import Rules
 from training.benchmark.spaces import Size
+from training.benchmark.task_data import Exam
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,22 +15,22 @@ from typing import Final
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from recsys.bundle.placements import Placement
 from recsys.errors import RecsysError
-from recsys.evaluation import EvaluationRules, HeldOutQuestions
-from recsys.event_log import EventLog
-from recsys.events import PURCHASE
-from recsys.intervals import Values
-from recsys.placements import Placement
+from recsys.evaluation.evaluate import EvaluationRules, HeldOutQuestions
+from recsys.evaluation.intervals import Values
+from recsys.events.log import EventLog
+from recsys.events.schema import PURCHASE
 from recsys.store.sqlite import SQLiteStore
 from training.benchmark.measures import means
-from training.benchmark.search import Budget, Outcome, Row
-from training.build import Provenance, build, fit
+from training.benchmark.tuning.search import Budget, Outcome, Row
+from training.code_revision import code_revision
 from training.config import Recipe, Split
 from training.datasets import DataFile, ImportOptions, import_files
-from training.revision import code_revision
-from training.source import Source, fingerprint, read_source
-from training.steps import Bar, Steps
-from training.trial import Cuts, cuts_of, try_recipe
+from training.fitting.build import Provenance, build, fit
+from training.fitting.source import Source, fingerprint, read_source
+from training.fitting.trial import Cuts, cuts_of, try_recipe
+from training.progress import Bar, Steps
 from training.workspace import Workspace
 
 VALIDATIONS: Final = 3

@@ -12,16 +12,16 @@ from typing import Final, Literal
 import numpy as np
 
 from recsys.errors import InvalidInput
-from training.benchmark import leave_one_out, next_basket, session, top_n
 from training.benchmark.prepared import Prepared
+from training.benchmark.protocols import leave_one_out, next_basket, session, top_n
 from training.benchmark.published import PUBLISHED
 from training.benchmark.purchases import measure_purchases
-from training.benchmark.search import Budget, measure
 from training.benchmark.spaces import spaces_of
 from training.benchmark.table import Result
+from training.benchmark.tuning.search import Budget, measure
 from training.config import Recipe
 from training.datasets import DataFile, ImportOptions
-from training.steps import Steps
+from training.progress import Steps
 
 Task = Literal["top-n", "session", "next-basket", "leave-one-out", "purchases"]
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from rich.box import SIMPLE
 from rich.table import Table
 
-from training.benchmark.search import Outcome
+from training.benchmark.tuning.search import Outcome
 
 CHOSEN: Final = "chosen by validation"
 

@@ -9,8 +9,8 @@ from typing import Final, Literal
 import msgspec
 
 from recsys.errors import InvalidInput
-from recsys.events import Consent, Event
-from recsys.profiles import Profile
+from recsys.events.schema import Consent, Event
+from recsys.query.profile import Profile
 
 ConsentStatement = Literal["assumed", "absent"]
 """`assumed`: everybody in the file agreed when the events happened. `absent`: nobody was asked."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from recsys.catalog import Item
+from recsys.catalog.items import Item
 from recsys.errors import InvalidInput
-from recsys.events import Event
-from recsys.profiles import Profile
+from recsys.events.schema import Event
+from recsys.query.profile import Profile
 from training.datasets.reading import Row, Unreadable
 
 

@@ -9,10 +9,10 @@ from typing import Final
 
 import msgspec
 
-from recsys.catalog import Item
-from recsys.event_log import EventLog
-from recsys.events import Event
-from recsys.profiles import Profile
+from recsys.catalog.items import Item
+from recsys.events.log import EventLog
+from recsys.events.schema import Event
+from recsys.query.profile import Profile
 from recsys.store import Store
 from training.datasets.consent import AGREED, ConsentRule
 from training.datasets.findings import (

@@ -12,11 +12,11 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.errors import InvalidInput
-from recsys.event_adapters import SegmentConsent
-from training.datasets.canonical import CanonicalKind, canonical_kind, read_canonical
+from recsys.events.adapters import SegmentConsent
 from training.datasets.consent import ConsentStatement
 from training.datasets.findings import Finding
-from training.datasets.foreign_events import (
+from training.datasets.formats.canonical import CanonicalKind, canonical_kind, read_canonical
+from training.datasets.formats.foreign_events import (
     GA4Options,
     is_ga4,
     is_segment,
@@ -24,16 +24,16 @@ from training.datasets.foreign_events import (
     read_ga4_options,
     read_segment,
 )
-from training.datasets.mapped import read_mapped
-from training.datasets.mapping import ColumnMapping, read_mapping
-from training.datasets.merchant_feed import is_merchant, read_merchant
-from training.datasets.online_retail import read_online_retail
+from training.datasets.formats.mapped import read_mapped
+from training.datasets.formats.mapping import ColumnMapping, read_mapping
+from training.datasets.formats.merchant_feed import is_merchant, read_merchant
+from training.datasets.formats.online_retail import read_online_retail
+from training.datasets.formats.rees46 import COLUMNS as REES46_COLUMNS
+from training.datasets.formats.rees46 import REES46
+from training.datasets.formats.retail_lines import COLUMNS as RETAIL_COLUMNS
+from training.datasets.formats.retail_lines import Protocol
+from training.datasets.formats.xml_feed import XMLFeed
 from training.datasets.reading import TableFile
-from training.datasets.rees46 import COLUMNS as REES46_COLUMNS
-from training.datasets.rees46 import REES46
-from training.datasets.retail_lines import COLUMNS as RETAIL_COLUMNS
-from training.datasets.retail_lines import Protocol
-from training.datasets.xml_feed import XMLFeed
 
 Format = Literal[
     "auto", "canonical", "ga4", "segment", "rees46", "online-retail", "merchant", "csv"

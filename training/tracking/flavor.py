@@ -22,10 +22,10 @@ import msgspec
 from mlflow import pyfunc
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
-from recsys.bundle import Bundle, Manifest, load_public_bundle, public_files, read_manifest
+from recsys.bundle.bundle import Bundle, Manifest, load_public_bundle, public_files, read_manifest
 from recsys.errors import BundleError
 from recsys.models import MODELS
-from training.predictor import BundlePredictor
+from training.tracking.predictor import BundlePredictor
 
 FLAVOR: Final = "recsys"
 BUNDLE: Final = "bundle"

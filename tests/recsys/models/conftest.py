@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from recsys.catalog import Item
-from recsys.event_log import EventLog, rows
-from recsys.events import Event, EventContext, EventItem
-from recsys.profiles import Profile
-from recsys.training_data import TrainingData, read_training_data
-from recsys.weighting import Weighting
+from recsys.catalog.items import Item
+from recsys.dataset.training_data import TrainingData, read_training_data
+from recsys.events.log import EventLog, rows
+from recsys.events.schema import Event, EventContext, EventItem
+from recsys.events.weighting import Weighting
+from recsys.query.profile import Profile
 
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from recsys.dataset.training_data import TrainingData
 from recsys.models import MODELS
-from recsys.query import Query
-from recsys.training_data import TrainingData
+from recsys.query.query import Query
 
 Reader = Callable[..., TrainingData]
 SETTINGS = {"als": {"embedding_size": 3, "reg": 0.1}, "hybrid": {"embedding_size": 4, "epochs": 40}}

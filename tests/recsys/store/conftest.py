@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import pytest
 
-from recsys.events import Consent, Event, EventItem
+from recsys.events.schema import Consent, Event, EventItem
 from recsys.store import Store
 from recsys.store.sqlite import SQLiteStore
 

@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from recsys.events import Consent, Event, Person
-from recsys.profiles import Profile
+from recsys.events.schema import Consent, Event, Person
+from recsys.query.profile import Profile
 from recsys.store import Store
 
 Make = Callable[..., Event]

@@ -9,9 +9,9 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.event_log import SCHEMA, EventLog
-from recsys.events import Consent, Event, Person
-from recsys.profiles import UNKNOWN, Profile
+from recsys.events.log import SCHEMA, EventLog
+from recsys.events.schema import Consent, Event, Person
+from recsys.query.profile import UNKNOWN, Profile
 from recsys.store import KnownPerson, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

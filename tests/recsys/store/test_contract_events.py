@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from recsys.event_log import SCHEMA, EventLog
-from recsys.events import Event, Person
-from recsys.log_views import open_log
+from recsys.events.log import SCHEMA, EventLog
+from recsys.events.schema import Event, Person
+from recsys.events.views import open_log
 from recsys.store import LISTED_LIMIT, KnownPerson, Store, StoredEvent
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -9,11 +9,11 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from recsys.event_log import SCHEMA, EventLog
-from recsys.events import Consent, Event, Person
-from recsys.owner_codes import owner_codes
-from recsys.preferences import Interests, Preferences
-from recsys.profiles import Profile
+from recsys.events.log import SCHEMA, EventLog
+from recsys.events.pseudonyms import owner_codes
+from recsys.events.schema import Consent, Event, Person
+from recsys.query.preferences import Interests, Preferences
+from recsys.query.profile import Profile
 from recsys.store import PLACES, LoggedAnswer, Removed, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

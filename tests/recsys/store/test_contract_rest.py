@@ -8,10 +8,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from recsys.catalog import Item
+from recsys.catalog.items import Item
 from recsys.errors import StoreUnavailable
-from recsys.events import Event, Person
-from recsys.profiles import Profile
+from recsys.events.schema import Event, Person
+from recsys.query.profile import Profile
 from recsys.store import CatalogChanges, LoggedAnswer, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

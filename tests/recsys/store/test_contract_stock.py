@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 
-from recsys.catalog import Item, ItemChange
+from recsys.catalog.items import Item, ItemChange
 from recsys.store import Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

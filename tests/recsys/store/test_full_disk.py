@@ -15,7 +15,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from recsys.errors import StoreUnavailable
-from recsys.events import Consent, Event, EventItem, Person
+from recsys.events.schema import Consent, Event, EventItem, Person
 from recsys.store.sqlite import SQLiteStore
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 YES = Consent(personalization=True)

@@ -10,9 +10,9 @@ import apsw
 import msgspec
 import pytest
 
-from recsys.event_log import EventLog
-from recsys.events import Consent, Event, EventItem, Person
-from recsys.profiles import Profile
+from recsys.events.log import EventLog
+from recsys.events.schema import Consent, Event, EventItem, Person
+from recsys.query.profile import Profile
 from recsys.store import LoggedAnswer, StoredEvent
 from recsys.store.sqlite import SQLiteStore
 

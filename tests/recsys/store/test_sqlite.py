@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import StoreError, StoreUnavailable
-from recsys.event_log import SCHEMA, EventLog
-from recsys.events import Consent, Event, EventItem, Person
+from recsys.events.log import SCHEMA, EventLog
+from recsys.events.schema import Consent, Event, EventItem, Person
 from recsys.store.sqlite import SQLiteStore
 from recsys.store.sqlite_schema import SAFE_SQLITE
 
@@ -54,8 +54,8 @@ COMMON = """
 import os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from recsys.event_log import EventLog, rows
-from recsys.events import Consent, Event, EventItem
+from recsys.events.log import EventLog, rows
+from recsys.events.schema import Consent, Event, EventItem
 from recsys.store.sqlite import SQLiteStore
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 YES = Consent(personalization=True, analytics=True)

@@ -17,7 +17,7 @@ from recsys.errors import InvalidInput
 from recsys.synthetic import ShopConfig, make_shop, simulate
 from training.benchmark.sets import sets_in
 from training.benchmark.table import CHOSEN
-from training.cli import app
+from training.cli.app import app
 from training.tracking import Tracking
 from training.workspace import Workspace
 

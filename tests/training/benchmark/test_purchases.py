@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from recsys.placements import Placement
+from recsys.bundle.placements import Placement
 from training.benchmark.purchases import measure_purchases
-from training.benchmark.search import Budget
+from training.benchmark.tuning.search import Budget
 from training.config import BlendSearch, Recipe
 from training.datasets import DataFile, ImportOptions
-from training.steps import Steps
+from training.progress import Steps
 
 OPENING = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from recsys.events import Consent, Event, Person
-from recsys.profiles import Profile
+from recsys.events.schema import Consent, Event, Person
+from recsys.query.profile import Profile
 from recsys.store.sqlite import SQLiteStore
 from training.datasets import ConsentNotSaid, ImportSummary
 from training.workspace import Workspace

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from recsys.catalog import Item
-from recsys.events import Person
+from recsys.catalog.items import Item
+from recsys.events.schema import Person
 from recsys.store.sqlite import SQLiteStore
 from training.datasets import DataFile, ImportOptions, ImportSummary, import_files
 from training.workspace import Workspace

@@ -1,0 +1,118 @@
+"""What may be said of an item to everybody: how many bought it lately, how it was rated.
+
+Counted once a night, of distinct customers, and forgotten at once where they are too few: a bundle
+holds no count of fewer than `min_customers` people.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.dataset.training_data import TrainingData
+from recsys.errors import BundleError
+from recsys.events.schema import PURCHASE
+from recsys.events.weighting import SECONDS_PER_DAY
+from recsys.ids import Numbers
+from recsys.models.scoring.saved_arrays import array_of, setting_of
+from recsys.query.query import Array
+
+
+class SocialProofConfig(BaseModel):
+    """Purchases of the last `days` are counted; ratings of the whole window of training."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    days: int = Field(default=30, ge=1, le=730)
+    min_customers: int = Field(default=5, ge=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What is known of one item; None where too few customers said or did it."""
+
+    customers: int | None
+    days: int
+    rating: float | None
+    ratings: int | None
+    as_of: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SocialProof:
+    """Per item the customers who bought it (`buyers`), who rated it (`raters`), and the mean of
+    their newest ratings (`ratings`, NaN without); 0 where they are fewer than the minimum."""
+
+    buyers: NDArray[np.int32]
+    raters: NDArray[np.int32]
+    ratings: NDArray[np.float32]
+    days: int
+    as_of: datetime
+
+    def of(self, number: int) -> Proof | None:
+        """What may be said of an item; None where nothing may."""
+        buyers, raters = int(self.buyers[number]), int(self.raters[number])
+        if not buyers and not raters:
+            return None
+        return Proof(
+            customers=buyers or None,
+            days=self.days,
+            rating=round(float(self.ratings[number]), 2) if raters else None,
+            ratings=raters or None,
+            as_of=self.as_of,
+        )
+
+    def arrays(self) -> Mapping[str, Array]:
+        """The saved form."""
+        return {
+            "buyers": self.buyers,
+            "raters": self.raters,
+            "ratings": self.ratings,
+            "days": np.array(self.days),
+            "as_of": np.array(self.as_of.timestamp()),
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array], *, n_items: int) -> SocialProof:
+        """What was saved; BundleError where an array is missing or misshapen."""
+        buyers = array_of(arrays, "buyers", dimensions=1, kind="i")
+        raters = array_of(arrays, "raters", dimensions=1, kind="i")
+        ratings = array_of(arrays, "ratings", dimensions=1)
+        if {len(buyers), len(raters), len(ratings)} != {n_items}:
+            raise BundleError(
+                f"The social proof is of {len(buyers)} items, the bundle has {n_items}; train anew."
+            )
+        as_of = datetime.fromtimestamp(setting_of(arrays, "as_of"), UTC)
+        return cls(buyers, raters, ratings, int(setting_of(arrays, "days")), as_of)
+
+
+def social_proof(data: TrainingData, config: SocialProofConfig) -> SocialProof:
+    """Counts what may be said; what nobody's key stands under counts nobody."""
+    timeline, n_items = data.timeline, len(data.items)
+    since = data.as_of.timestamp() - config.days * SECONDS_PER_DAY
+    bought = (timeline.kinds == PURCHASE) & (timeline.times >= since)
+    buyers = _distinct(timeline.users[bought], timeline.items[bought], n_items)
+    rated = data.ratings
+    raters = np.bincount(rated.items, minlength=n_items)
+    sums = np.bincount(rated.items, weights=rated.values, minlength=n_items)
+    told = raters >= config.min_customers
+    means = np.full(n_items, np.nan, np.float32)
+    means[told] = sums[told] / raters[told]
+    return SocialProof(
+        buyers=np.where(buyers >= config.min_customers, buyers, 0).astype(np.int32),
+        raters=np.where(told, raters, 0).astype(np.int32),
+        ratings=means,
+        days=config.days,
+        as_of=data.as_of,
+    )
+
+
+def _distinct(users: Numbers, items: Numbers, n_items: int) -> NDArray[np.int64]:
+    """How many distinct users stand beside each item."""
+    pairs = np.unique(users.astype(np.int64) * n_items + items)
+    return np.bincount(pairs % n_items, minlength=n_items)

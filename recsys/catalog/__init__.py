@@ -1,0 +1,1 @@
+"""What the shop sells: items, item groups, columns, the rule language and the live state."""

@@ -1,0 +1,1 @@
+"""What a model learns from, as of one moment: interactions, splits, impressions, contexts."""

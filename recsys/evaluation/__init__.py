@@ -1,0 +1,1 @@
+"""Runs the recommendation path over a held-out period and measures it."""

@@ -1,0 +1,357 @@
+"""Runs the operations over a held-out period: what is measured is what is served.
+
+Names of measures: `recall_at_20`, `ndcg_at_20`, …; a slice stands before a slash, as in
+`new_items/recall_at_20`. Plain names are over customers with a history; `revenue_…` counts every
+item by what the customer paid for it in the period.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import Placement
+from recsys.catalog.live import Shelf
+from recsys.dataset.splitting import HeldOut, Truth, check_no_leak
+from recsys.dataset.training_data import TrainingData
+from recsys.errors import InsufficientData
+from recsys.evaluation.baselines import BASELINES
+from recsys.evaluation.intervals import Estimate, Values, estimates
+from recsys.evaluation.metrics import (
+    catalogue_coverage,
+    gain_ndcg_at_k,
+    gain_recall_at_k,
+    hit_rate_at_k,
+    ndcg_at_k,
+    novelty,
+    precision_at_k,
+    recall_at_k,
+    reciprocal_rank_at_k,
+)
+from recsys.evaluation.objectives import bought_a_few_times, gains
+from recsys.ids import NONE, Numbers, Vocabulary
+from recsys.query.query import Mask, Query
+from recsys.recommend.operations import recommend
+from recsys.recommend.suppression import no_repeats
+
+MEASURES = {
+    "recall": recall_at_k,
+    "ndcg": ndcg_at_k,
+    "hit_rate": hit_rate_at_k,
+    "precision": precision_at_k,
+    "mrr": reciprocal_rank_at_k,
+}
+GAIN_MEASURES = {"recall": gain_recall_at_k, "ndcg": gain_ndcg_at_k}
+CHUNK = 256
+"""Customers asked about at once: bounds the memory of dense scores."""
+
+
+class EvaluationRules(BaseModel):
+    """How an evaluation is done."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    placement: str = "for_you"
+    cutoffs: tuple[int, ...] = (1, 5, 10, 20)
+    sample: int = Field(default=20_000, ge=1)
+    """At most so many customers, drawn with the seed."""
+    resamples: int = Field(default=1000, ge=100)
+    singles: bool = False
+    """Whether each model of the placement is measured alone, too: that it is worth its place."""
+
+    @property
+    def n(self) -> int:
+        """The length of the lists."""
+        return max(self.cutoffs)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What was measured over one period.
+
+    `per_person[name]` has one value per held-out person, in one order for all names, NaN where
+    the measure does not apply; `baselines[baseline]` likewise. `overall` are figures that belong to
+    the lists as a whole (coverage, novelty).
+    """
+
+    cut: datetime
+    until: datetime
+    per_person: Mapping[str, Values]
+    baselines: Mapping[str, Mapping[str, Values]]
+    estimates: Mapping[str, Estimate]
+    baseline_estimates: Mapping[str, Mapping[str, Estimate]]
+    overall: Mapping[str, float]
+
+    def metrics(self) -> dict[str, dict[str, object]]:
+        """Name → {value, low, high, customers, baselines}, as JSON has it."""
+        return {
+            name: {
+                "value": estimate.value,
+                "low": estimate.low,
+                "high": estimate.high,
+                "customers": estimate.customers,
+                "baselines": {
+                    baseline: measured[name].value
+                    for baseline, measured in self.baseline_estimates.items()
+                },
+            }
+            for name, estimate in self.estimates.items()
+            if estimate.customers
+        }
+
+
+def evaluate(
+    bundle: Bundle,
+    data: TrainingData,
+    held_out: HeldOut,
+    *,
+    rules: EvaluationRules,
+    rng: Generator,
+    progress: Callable[[int, int], None] | None = None,
+) -> Report:
+    """The report of a bundle that was fitted on `data`, on what happened after it.
+
+    Raises LeakFromFuture where `data` reaches into the held-out period, InsufficientData where
+    nobody is held out. The shelf is the catalogue as of the cut: stock is not known for the past,
+    so everything that was on offer by then counts as in stock.
+    """
+    check_no_leak(data, held_out)
+    if not held_out.persons:
+        raise InsufficientData(
+            f"Nobody bought anything between {held_out.cut:%Y-%m-%d} and {held_out.until:%Y-%m-%d};"
+            " hold out a longer period."
+        )
+    placement = _placement(bundle, rules.placement)
+    asked = HeldOutQuestions.of(bundle, data, held_out)
+    lists, lists_unseen = asked.answers(bundle, rules, progress=progress)
+    per_person = asked.slices.measure(lists, lists_unseen, rules.cutoffs)
+    eligible = asked.shelf.eligible(held_out.cut)
+    hidden = [no_repeats(query, placement, bundle.models) for query in asked.questions]
+    persons = list(held_out.persons)
+    baselines = {
+        name: asked.slices.measure(
+            *_baseline_lists(name, data, persons, hidden, rules.n, eligible, asked.histories),
+            rules.cutoffs,
+        )
+        for name in BASELINES
+    }
+    return Report(
+        cut=held_out.cut,
+        until=held_out.until,
+        per_person=per_person,
+        baselines=baselines,
+        estimates=estimates(per_person, rng=rng, resamples=rules.resamples),
+        baseline_estimates={
+            name: estimates(measured, rng=rng, resamples=rules.resamples)
+            for name, measured in baselines.items()
+        },
+        overall=_overall(lists, data, eligible, rules.n),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOutQuestions:
+    """A held-out period as questions with their truth, so that several bundles can be asked."""
+
+    questions: list[Query]
+    histories: list[Numbers]
+    slices: Slices
+    shelf: Shelf
+
+    @classmethod
+    def of(cls, bundle: Bundle, data: TrainingData, held_out: HeldOut) -> HeldOutQuestions:
+        """The questions of everybody held out; bundles that are asked share this one's items."""
+        questions = data.queries(list(held_out.persons), now=held_out.cut)
+        numbered = numbered_truth(held_out.truth, bundle.items)
+        truth = [numbers for numbers, _ in numbered]
+        revenues = [
+            gains("revenue", taken)[places]
+            for taken, (_, places) in zip(held_out.truth, numbered, strict=True)
+        ]
+        histories = [query.history.distinct() for query in questions]
+        slices = Slices.of(data, questions, truth, revenues, histories)
+        return cls(questions, histories, slices, shelf_as_of(bundle))
+
+    def measure(self, bundle: Bundle, rules: EvaluationRules) -> dict[str, Values]:
+        """Every measure per person, without baselines and intervals."""
+        return self.slices.measure(*self.answers(bundle, rules), rules.cutoffs)
+
+    def answers(
+        self,
+        bundle: Bundle,
+        rules: EvaluationRules,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> tuple[list[Numbers], list[Numbers]]:
+        """Each person's list as it is served, and one of items that are new to the person."""
+        placement = _placement(bundle, rules.placement)
+        unseen = placement.model_copy(update={"repeats": "exclude_history"})
+        lists: list[Numbers] = [NONE] * len(self.questions)
+        lists_unseen: list[Numbers] = [NONE] * len(self.questions)
+        # Asked together are those with histories of like size: as much is hidden for each of them.
+        by_size = np.argsort([len(items) for items in self.histories], kind="stable")
+        for span in _chunks(len(lists)):
+            rows = by_size[span].tolist()
+            some = [self.questions[row] for row in rows]
+            for found, asked in ((lists, placement), (lists_unseen, unseen)):
+                answers = recommend(bundle, some, asked, self.shelf, rules.n)
+                for row, answer in zip(rows, answers, strict=True):
+                    found[row] = answer.numbers
+            if progress is not None:
+                progress(min(span.stop, len(lists)), len(lists))
+        return lists, lists_unseen
+
+
+@dataclass(frozen=True, slots=True)
+class Slices:
+    """Who and what counts where: masks over persons and per-person truths."""
+
+    truth: list[Numbers]
+    revenues: list[Values]
+    """What each item of the truth brought in."""
+    new_items: list[Numbers]
+    rebuys: list[Numbers]
+    cold_items: list[Numbers]
+    with_history: NDArray[np.bool_]
+    heavy: NDArray[np.bool_]
+    returning: NDArray[np.bool_]
+
+    @classmethod
+    def of(
+        cls,
+        data: TrainingData,
+        questions: Sequence[Query],
+        truth: Sequence[Numbers],
+        revenues: Sequence[Values],
+        history: Sequence[Numbers],
+    ) -> Slices:
+        """The slices of the persons: heavy customers have more than the median number of events,
+        returning ones have bought a few times (`objectives.bought_a_few_times`)."""
+        warm = np.zeros(len(data.items), np.bool_)
+        warm[data.timeline.items] = True
+        warm[data.baskets.matrix.indices] = True
+        sizes = np.array([len(query.history) for query in questions])
+        with_history = sizes > 0
+        median = np.median(sizes[with_history]) if with_history.any() else 0.0
+        return cls(
+            truth=list(truth),
+            revenues=list(revenues),
+            new_items=[np.setdiff1d(t, h) for t, h in zip(truth, history, strict=True)],
+            rebuys=[np.intersect1d(t, h) for t, h in zip(truth, history, strict=True)],
+            cold_items=[t[(t < len(warm)) & ~warm[np.minimum(t, len(warm) - 1)]] for t in truth],
+            with_history=with_history,
+            heavy=sizes > median,
+            returning=np.array([bought_a_few_times(query) for query in questions], np.bool_),
+        )
+
+    def measure(
+        self, lists: Sequence[Numbers], lists_unseen: Sequence[Numbers], cutoffs: Sequence[int]
+    ) -> dict[str, Values]:
+        """Every measure at every cutoff for every slice, per person."""
+        whole = dict(_measured(lists, self.truth, cutoffs))
+        table: dict[str, Values] = {}
+        for name, values in whole.items():
+            table[name] = np.where(self.with_history, values, np.nan)
+        longest = [max(cutoffs)]
+        for name, values in _measured(lists_unseen, self.new_items, longest):
+            table[f"new_items/{name}"] = np.where(self.with_history, values, np.nan)
+        for name, values in _measured(lists, self.rebuys, longest):
+            table[f"rebuys/{name}"] = np.where(self.with_history, values, np.nan)
+        for name, values in _measured(lists, self.cold_items, longest):
+            table[f"cold_items/{name}"] = values
+        for name, gain_measure in GAIN_MEASURES.items():
+            values = gain_measure(lists, self.truth, self.revenues, longest[0])
+            table[f"revenue_{name}_at_{longest[0]}"] = np.where(self.with_history, values, np.nan)
+        for name in (f"{measure}_at_{longest[0]}" for measure in MEASURES):
+            values = whole[name]
+            table[f"returning_customers/{name}"] = np.where(self.returning, values, np.nan)
+            table[f"heavy_customers/{name}"] = np.where(
+                self.with_history & self.heavy, values, np.nan
+            )
+            table[f"light_customers/{name}"] = np.where(
+                self.with_history & ~self.heavy, values, np.nan
+            )
+            table[f"new_customers/{name}"] = np.where(self.with_history, np.nan, values)
+        return table
+
+
+def truth_numbers(truth: Sequence[Truth], items: Vocabulary) -> list[Numbers]:
+    """Each person's truth as distinct numbers; items that the vocabulary lacks are numbered behind
+    it, so that they count as missed."""
+    return [numbers for numbers, _ in numbered_truth(truth, items)]
+
+
+def numbered_truth(
+    truth: Sequence[Truth], items: Vocabulary
+) -> list[tuple[Numbers, NDArray[np.intp]]]:
+    """The same with the place of each number in `items` of its truth."""
+    beyond: dict[str, int] = {}
+    found = []
+    for taken in truth:
+        numbers = [
+            number
+            if (number := items.number(id)) is not None
+            else beyond.setdefault(id, len(items) + len(beyond))
+            for id in taken.items
+        ]
+        found.append(np.unique(np.array(numbers, np.int32), return_index=True))
+    return found
+
+
+def shelf_as_of(bundle: Bundle) -> Shelf:
+    """The shelf for a moment in the past: dates count, today's stock and withdrawals do not."""
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    return replace(shelf, offered=np.ones_like(shelf.offered))
+
+
+def _measured(
+    lists: Sequence[Numbers], truth: Sequence[Numbers], cutoffs: Sequence[int]
+) -> Iterator[tuple[str, Values]]:
+    for name, measure in MEASURES.items():
+        for k in cutoffs:
+            yield f"{name}_at_{k}", measure(lists, truth, k)
+
+
+def _baseline_lists(
+    name: str,
+    data: TrainingData,
+    persons: Sequence[str],
+    hidden: Sequence[Numbers],
+    n: int,
+    eligible: Mask,
+    history: Sequence[Numbers],
+) -> tuple[list[Numbers], list[Numbers]]:
+    baseline = BASELINES[name]
+    return (
+        baseline(data, persons, n, eligible=eligible, hidden=hidden),
+        baseline(data, persons, n, eligible=eligible, hidden=history),
+    )
+
+
+def _overall(
+    lists: Sequence[Numbers], data: TrainingData, eligible: Mask, n: int
+) -> dict[str, float]:
+    counts = np.bincount(data.timeline.items, minlength=len(data.items)).astype(np.float64)
+    return {
+        f"coverage_at_{n}": catalogue_coverage(lists, n, n_items=int(eligible.sum())),
+        f"novelty_at_{n}": float(np.nanmean(novelty(lists, n, counts=counts))),
+    }
+
+
+def _placement(bundle: Bundle, name: str) -> Placement:
+    placement = bundle.placement(name)
+    if placement is None:
+        raise InsufficientData(f"Bundle {bundle.model_version} has no placement {name!r}.")
+    return placement
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    for start in range(0, n, CHUNK):
+        yield slice(start, min(start + CHUNK, n))

@@ -1,0 +1,1 @@
+"""What people do: the event schema, its weights, pseudonyms and the Parquet log."""

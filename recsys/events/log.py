@@ -1,0 +1,218 @@
+"""The event log: Parquet partitions by day, one row per item of an event. Training reads only this.
+
+<root>/date=2026-11-21/<part>.parquet
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from recsys.events.pseudonyms import Owners, owner_codes
+from recsys.events.schema import CATEGORY_SEPARATOR, Event, EventItem, Person
+
+SCHEMA = pa.schema(
+    [
+        ("event_id", pa.string()),
+        ("position", pa.int32()),
+        ("kind", pa.string()),
+        ("timestamp", pa.timestamp("us", tz="UTC")),
+        ("user_id", pa.string()),
+        ("anonymous_id", pa.string()),
+        ("session_id", pa.string()),
+        ("account_id", pa.string()),
+        ("item_id", pa.string()),
+        ("quantity", pa.float64()),
+        ("price", pa.float64()),
+        ("list_index", pa.int32()),
+        ("currency", pa.string()),
+        ("search_term", pa.string()),
+        ("recommendation_id", pa.string()),
+        ("transaction_id", pa.string()),
+        ("rating", pa.float64()),
+        ("action", pa.string()),
+        ("name", pa.string()),
+        ("country", pa.string()),
+        ("channel", pa.string()),
+        ("device", pa.string()),
+        ("referrer", pa.string()),
+        ("brand", pa.string()),
+        ("category", pa.string()),
+        ("days", pa.float64()),
+    ]
+)
+"""One row per item of an event (`position` from 0); an event without items is one row without.
+
+The last three columns are what feedback was about beside items; older files lack them.
+"""
+
+
+ITEM_FIELDS: Final = {
+    "item_id": "item_id", "quantity": "quantity", "price": "price", "list_index": "index",
+}  # fmt: skip
+"""Column → field of EventItem."""
+NO_ITEM: Final[Sequence[EventItem | None]] = (None,)
+CONTEXT_FIELDS: Final = frozenset({"country", "channel", "device", "referrer"})
+
+
+def rows(events: Iterable[Event]) -> pa.Table:
+    """The events as a table of SCHEMA."""
+    told = list(events)
+    items = [item for event in told for item in event.items or NO_ITEM]
+    counts = np.array([max(len(event.items), 1) for event in told], np.int64)
+    first_rows = np.cumsum(counts) - counts
+    columns: dict[str, pa.Array] = {
+        "position": pa.array(np.arange(len(items)) - np.repeat(first_rows, counts), pa.int32())
+    }
+    for name, field in ITEM_FIELDS.items():
+        told_of_items = [None if item is None else getattr(item, field) for item in items]
+        columns[name] = pa.array(told_of_items, SCHEMA.field(name).type)
+    # What an event says once is told once and repeated for each of its rows.
+    row_event = pa.array(np.repeat(np.arange(len(told)), counts))
+    for name in SCHEMA.names:
+        if name in columns:
+            continue
+        values: list[object]
+        if name == "kind":
+            values = [event.event for event in told]
+        elif name in CONTEXT_FIELDS:
+            values = [event.context and getattr(event.context, name) for event in told]
+        elif name == "category":
+            values = [event.category and CATEGORY_SEPARATOR.join(event.category) for event in told]
+        else:
+            values = [getattr(event, name) for event in told]
+        columns[name] = pa.array(values, SCHEMA.field(name).type).take(row_event)
+    return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
+
+
+# By DuckDB, which reads what it must and loads no pandas: somebody is waiting for the answer.
+ROWS_OF_SQL: Final = """
+SELECT * REPLACE (epoch_us(timestamp) AS timestamp)
+FROM read_parquet(?, hive_partitioning = false, file_row_number = true)
+WHERE list_contains(?::VARCHAR[], user_id)
+    OR (user_id IS NULL AND list_contains(?::VARCHAR[], anonymous_id))
+ORDER BY file_row_number LIMIT ? OFFSET ?
+"""
+
+Place = tuple[int, int]
+"""The number of a file, and of a person's rows in it that were seen."""
+START: Final[Place] = (0, 0)
+
+
+class EventLog:
+    """The log below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def append(self, table: pa.Table, *, part: str) -> None:
+        """Writes the rows, a file per day, durably; the same `part` again replaces its files.
+
+        So a writer that was killed half-way repeats its part and leaves no row twice.
+        """
+        days = table["timestamp"].cast(pa.date32())
+        for day in sorted(days.unique().to_pylist()):
+            folder = self.root / f"date={day}"
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_durably(table.filter(pc.equal(days, day)), folder / f"{part}.parquet")
+
+    def files(self, *, since: datetime | None = None, until: datetime | None = None) -> list[Path]:
+        """The files of the days that touch [since, until), sorted."""
+        first = since.astimezone(UTC).date() if since else date.min
+        last = until.astimezone(UTC).date() if until else date.max
+        return [
+            path
+            for path in sorted(self.root.glob("date=*/*.parquet"))
+            if first <= date.fromisoformat(path.parent.name.removeprefix("date=")) <= last
+        ]
+
+    def erase(self, owners: Sequence[Owners]) -> list[int]:
+        """Removes every row of some sets of persons, given as codes (`recsys.events.pseudonyms`).
+
+        Gives the number of rows for each set; files are replaced whole. A row is its customer's, or
+        its visitor's where it names no customer.
+        """
+        if not sum(map(len, owners)):
+            return [0] * len(owners)
+        sets = np.concatenate([np.full(len(codes), n) for n, codes in enumerate(owners)])
+        wanted = np.concatenate(owners)
+        order = np.argsort(wanted, kind="stable")
+        wanted, sets = wanted[order], sets[order]
+        erased = np.zeros(len(owners), np.int64)
+        for path in self.files():
+            names, place = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
+            codes = owner_codes(names)
+            found = np.minimum(np.searchsorted(wanted, codes), len(wanted) - 1)
+            rows_of = np.where(wanted[found] == codes, sets[found], -1)[place]
+            if (rows_of >= 0).any():
+                erased += np.bincount(rows_of[rows_of >= 0], minlength=len(owners))
+                table = pq.read_table(path, schema=SCHEMA)
+                _write_durably(table.filter(pa.array(rows_of < 0)), path)
+        return erased.tolist()
+
+    def rows_of(
+        self, persons: Sequence[Person], *, since: Place = START, limit: int, most_files: int = 30
+    ) -> tuple[list[dict[str, Any]], Place | None]:
+        """At most `limit` rows of these persons, oldest day first: the values that are there.
+
+        Looks into so many files at most, and gives where to go on, None at the end.
+        """
+        users = [person.user_id for person in persons if person.user_id is not None]
+        visitors = [person.anonymous_id for person in persons if person.user_id is None]
+        files = self.files()
+        found: list[dict[str, Any]] = []
+        number, offset = since
+        with duckdb.connect(config={"threads": 1}) as connection:
+            for path in files[number : number + most_files]:
+                asked = limit - len(found)
+                # One more than fits tells whether the file has another page.
+                values = [str(path), users, visitors, asked + 1, offset]
+                rows_here = connection.execute(ROWS_OF_SQL, values).fetchall()
+                names = [column[0] for column in connection.description or ()]
+                found += [_told(names, row) for row in rows_here[:asked]]
+                if len(rows_here) > asked:
+                    return found, (number, offset + asked)
+                number, offset = number + 1, 0
+        return found, (number, 0) if number < len(files) else None
+
+
+def _told(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    """The values of a row that are there."""
+    told = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+    del told["file_row_number"]
+    return {**told, "timestamp": datetime.fromtimestamp(told["timestamp"] / 1e6, UTC)}
+
+
+def _persons(table: pa.Table) -> tuple[list[str], NDArray[np.int64]]:
+    """Distinct person keys, and for each row its place among them; the empty key is nobody's."""
+    users = pc.binary_join_element_wise("u:", table["user_id"], "")
+    visitors = pc.binary_join_element_wise("a:", table["anonymous_id"], "")
+    keys = pc.fill_null(pc.coalesce(users, visitors), "")
+    encoded = pa.concat_arrays(keys.chunks).dictionary_encode() if keys.num_chunks else keys
+    if not len(encoded):
+        return [], np.empty(0, np.int64)
+    return encoded.dictionary.to_pylist(), np.asarray(encoded.indices, np.int64)
+
+
+def _write_durably(table: pa.Table, path: Path) -> None:
+    beside = path.with_suffix(".writing")
+    with beside.open("wb") as file:
+        pq.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

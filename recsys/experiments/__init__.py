@@ -1,0 +1,1 @@
+"""Attribution, A/B tests and KPIs."""

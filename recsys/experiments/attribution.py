@@ -1,0 +1,307 @@
+"""What followed from the answers that were given: outcome ⋈ logged answer.
+
+A click belongs to the answer whose `recommendation_id` it carries. A cart or a purchase belongs to
+the answer that it names, else to the newest that showed the item to that person within a window.
+Orders of everybody who was answered are there too, whatever was in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import Any, Final
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from recsys.events.log import EventLog, rows
+from recsys.events.schema import Event
+from recsys.events.views import open_log
+from recsys.ids import Numbers, Vocabulary
+from recsys.store import LoggedAnswer, Store
+
+PART: Final = 5000
+"""So many answers are turned into columns at once."""
+_ANSWER_SCHEMA: Final = pa.schema(
+    [
+        ("number", pa.int32()),
+        ("time", pa.float64()),
+        ("recommendation_id", pa.string()),
+        ("person", pa.string()),
+        ("placement", pa.string()),
+        ("variant", pa.string()),
+        ("model_version", pa.string()),
+    ]
+)
+_SHOWN_SCHEMA: Final = pa.schema([("answer", pa.int32()), ("item_id", pa.string())])
+
+CLOCKS: Final = 300.0
+"""Seconds by which a shop's clock may be behind the service's."""
+
+
+class AttributionRules(BaseModel):
+    """How long after an answer an outcome counts as its own."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    window_days: float = Field(default=7.0, gt=0, le=90)
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """Orders of persons who were answered: who, when (epoch seconds), how much (by the events'
+    prices). Parallel arrays, oldest first."""
+
+    persons: Numbers
+    times: NDArray[np.float64]
+    values: NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Attributed:
+    """Answers with their outcomes, and the orders of the persons who were answered.
+
+    One row per answer (one placement of one request), oldest first: `times` in epoch seconds, codes
+    into the three vocabularies, `persons` (numbers that mean nothing outside; −1 for nobody in
+    particular), whether anything in it was seen (where the shop reports that), clicked, put into a
+    cart or bought, and for how much.
+    """
+
+    times: NDArray[np.float64]
+    placements: Numbers
+    variants: Numbers
+    versions: Numbers
+    persons: Numbers
+    seen: NDArray[np.bool_]
+    clicked: NDArray[np.bool_]
+    carted: NDArray[np.bool_]
+    bought: NDArray[np.bool_]
+    revenue: NDArray[np.float64]
+    orders: Orders
+    placement_names: Vocabulary
+    variant_names: Vocabulary
+    version_names: Vocabulary
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+
+def attribute(
+    log: EventLog,
+    answers: Iterable[LoggedAnswer],
+    *,
+    since: datetime,
+    until: datetime,
+    waiting: Sequence[Event] = (),
+    denied: Collection[str] = (),
+    rules: AttributionRules | None = None,
+    threads: int | None = None,
+) -> Attributed:
+    """What followed from these answers in [since, until). They are read once, one by one, so that
+    a year of them need not lie in memory.
+
+    `waiting` are events that are not in the log yet. A visitor who has logged in is the customer;
+    answers and orders of who is `denied` are nobody's.
+    """
+    window = timedelta(days=(rules or AttributionRules()).window_days)
+    gathered = _gathered(answers)
+    connection = open_log(
+        log, since=since, until=until, denied=denied, waiting=rows(waiting), threads=threads
+    )
+    with connection:
+        connection.register("answer_rows", gathered.answers)
+        connection.register("shown_rows", gathered.shown)
+        connection.execute(ANSWERED_SQL)
+        connection.execute(OUTCOMES_SQL.format(window=window.total_seconds(), clocks=CLOCKS))
+        told = _columns(connection.sql(ANSWERS_SQL).to_arrow_table())
+        orders = _columns(connection.sql(ORDERS_SQL).to_arrow_table())
+    order = np.argsort(told["time"], kind="stable")
+    return Attributed(
+        times=np.asarray(told["time"], np.float64)[order],
+        placements=gathered.placements.codes[order],
+        variants=gathered.variants.codes[order],
+        versions=gathered.versions.codes[order],
+        persons=np.asarray(told["person"], np.int32)[order],
+        seen=np.asarray(told["seen"], np.bool_)[order],
+        clicked=np.asarray(told["clicked"], np.bool_)[order],
+        carted=np.asarray(told["carted"], np.bool_)[order],
+        bought=np.asarray(told["bought"], np.bool_)[order],
+        revenue=np.asarray(told["revenue"], np.float64)[order],
+        orders=Orders(
+            persons=np.asarray(orders["person"], np.int32),
+            times=np.asarray(orders["time"], np.float64),
+            values=np.asarray(orders["value"], np.float64),
+        ),
+        placement_names=gathered.placements.names,
+        variant_names=gathered.variants.names,
+        version_names=gathered.versions.names,
+    )
+
+
+def read_attributed(
+    store: Store,
+    log: EventLog,
+    *,
+    since: datetime,
+    until: datetime,
+    rules: AttributionRules | None = None,
+    threads: int | None = None,
+) -> Attributed:
+    """What followed from the answers that the store logged in [since, until), from the event log
+    and from what waits to go there. Nothing is written."""
+    # Read before the log: what is archived meanwhile is then told twice, and counted once.
+    waiting = store.waiting()
+    return attribute(
+        log,
+        store.each_answer(since=since, until=until),
+        since=since,
+        until=until,
+        waiting=waiting,
+        denied=store.denied(),
+        rules=rules,
+        threads=threads,
+    )
+
+
+# Whoever was anonymous when the answer was given may have logged in by now.
+ANSWERED_SQL: Final = """
+CREATE TABLE answered AS
+SELECT number, time, recommendation_id,
+    CASE WHEN person IS NULL THEN -1 ELSE dense_rank() OVER (ORDER BY person NULLS LAST) - 1 END
+        ::INTEGER AS person_number,
+    person
+FROM (
+    SELECT a.number, a.time, a.recommendation_id,
+        CASE WHEN d.person IS NULL THEN a.person END AS person
+    FROM (
+        SELECT r.number, r.time, r.recommendation_id,
+            coalesce('u:' || o.user_id, r.person) AS person
+        FROM answer_rows r LEFT JOIN owners o ON 'a:' || o.anonymous_id = r.person
+            AND to_timestamp(r.time) >= o.since AND to_timestamp(r.time) < o.until
+    ) a LEFT JOIN denied d ON d.person = a.person
+);
+CREATE TABLE shown AS
+SELECT s.answer, s.item_id, a.time, a.recommendation_id, a.person
+FROM shown_rows s JOIN answered a ON a.number = s.answer;
+"""
+
+# An event counts once: for the answer that it names where that showed the item, else (but a look
+# and a click) for the newest that showed it to the person.
+OUTCOMES_SQL: Final = """
+CREATE TABLE acts AS
+SELECT row_number() OVER () AS act, kind, person, item_id, epoch(timestamp) AS time,
+    recommendation_id, quantity * coalesce(price, 0) AS value
+FROM person_events
+WHERE item_id IS NOT NULL
+    AND kind IN ('view_item_list', 'select_item', 'view_item', 'add_to_cart', 'purchase');
+CREATE TABLE named AS
+SELECT act, min(answer) AS answer
+FROM acts JOIN shown s USING (recommendation_id, item_id)
+WHERE acts.time BETWEEN s.time - {clocks} AND s.time + {window}
+GROUP BY act;
+CREATE TABLE outcomes AS
+SELECT n.answer, acts.kind, acts.value FROM named n JOIN acts USING (act)
+UNION ALL
+SELECT s.answer, a.kind, a.value
+FROM (
+    SELECT * FROM acts ANTI JOIN named USING (act)
+    WHERE kind IN ('add_to_cart', 'purchase') AND person IS NOT NULL
+) a ASOF JOIN (SELECT * FROM shown WHERE person IS NOT NULL) s
+    ON a.person = s.person AND a.item_id = s.item_id AND a.time >= s.time
+WHERE a.time - s.time <= {window};
+"""
+
+ANSWERS_SQL: Final = """
+SELECT a.number, a.time, a.person_number AS person,
+    coalesce(bool_or(o.kind = 'view_item_list'), false) AS seen,
+    coalesce(bool_or(o.kind IN ('select_item', 'view_item')), false) AS clicked,
+    coalesce(bool_or(o.kind = 'add_to_cart'), false) AS carted,
+    coalesce(bool_or(o.kind = 'purchase'), false) AS bought,
+    coalesce(sum(o.value) FILTER (o.kind = 'purchase'), 0)::DOUBLE AS revenue
+FROM answered a LEFT JOIN outcomes o ON o.answer = a.number
+GROUP BY ALL ORDER BY a.number
+"""
+
+ORDERS_SQL: Final = """
+SELECT p.person_number AS person, epoch(min(e.timestamp)) AS time,
+    coalesce(sum(e.quantity * e.price), 0)::DOUBLE AS value
+FROM person_events e
+    JOIN (SELECT DISTINCT person, person_number FROM answered WHERE person IS NOT NULL) p
+    USING (person)
+WHERE e.kind = 'purchase'
+GROUP BY p.person_number, e.basket ORDER BY time, person
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class _Coded:
+    """A column of words as codes into their vocabulary."""
+
+    names: Vocabulary
+    codes: Numbers
+
+    @classmethod
+    def of(cls, words: pa.ChunkedArray) -> _Coded:
+        names = Vocabulary.of(words.unique().to_pylist())
+        dictionary = words.combine_chunks().dictionary_encode()
+        places = names.numbers(dictionary.dictionary.to_pylist())
+        return cls(names, places[dictionary.indices.to_numpy(zero_copy_only=False)])
+
+
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """The answers as tables: one row per answer, one row per item shown."""
+
+    answers: pa.Table
+    shown: pa.Table
+    placements: _Coded
+    variants: _Coded
+    versions: _Coded
+
+
+def _gathered(answers: Iterable[LoggedAnswer]) -> _Gathered:
+    told: list[pa.Table] = [_ANSWER_SCHEMA.empty_table()]
+    shown: list[pa.Table] = [_SHOWN_SCHEMA.empty_table()]
+    number = 0
+    for part in _batched(answers, PART):
+        told.append(
+            pa.Table.from_arrays(
+                [
+                    pa.array(range(number, number + len(part)), pa.int32()),
+                    pa.array([one.time for one in part], pa.float64()),
+                    *(
+                        pa.array([getattr(one, name) for one in part], pa.string())
+                        for name in _ANSWER_SCHEMA.names[2:]
+                    ),
+                ],
+                schema=_ANSWER_SCHEMA,
+            )
+        )
+        lengths = [len(one.item_ids) for one in part]
+        numbers = np.arange(number, number + len(part), dtype=np.int32)
+        ids = pa.array([id for one in part for id in one.item_ids], pa.string())
+        columns = [pa.array(np.repeat(numbers, lengths)), ids]
+        shown.append(pa.Table.from_arrays(columns, schema=_SHOWN_SCHEMA))
+        number += len(part)
+    table = pa.concat_tables(told)
+    return _Gathered(
+        answers=table,
+        shown=pa.concat_tables(shown),
+        placements=_Coded.of(table["placement"]),
+        variants=_Coded.of(table["variant"]),
+        versions=_Coded.of(table["model_version"]),
+    )
+
+
+def _batched(answers: Iterable[LoggedAnswer], size: int) -> Iterator[Sequence[LoggedAnswer]]:
+    source = iter(answers)
+    while part := list(islice(source, size)):
+        yield part
+
+
+def _columns(table: pa.Table) -> dict[str, NDArray[Any]]:
+    return {name: table[name].to_numpy() for name in table.column_names}

@@ -1,0 +1,123 @@
+"""What the answers brought, day by day: clicks, carts, sales, and who came back.
+
+Days are UTC days. Sums alone, no person: what a product owner reads, and `GET /v1/kpi` shows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.events.weighting import SECONDS_PER_DAY
+from recsys.experiments.attribution import Attributed
+
+
+class PlacementDay(msgspec.Struct, frozen=True, kw_only=True):
+    """One placement on one day. A list counts as seen (where the shop reports `view_item_list` with
+    the answer's id), clicked, carted or bought where anything in it was. Both rates are shares of
+    all `lists`, `conversion` of those bought from; `revenue` is what was paid for their items."""
+
+    date: str
+    placement: str
+    lists: int
+    persons: int
+    seen: int
+    clicked: int
+    carted: int
+    bought: int
+    revenue: float
+    click_rate: float
+    conversion: float
+
+
+class ShopDay(msgspec.Struct, frozen=True, kw_only=True):
+    """One day of everybody who was answered: `returning` had been answered on an earlier day that
+    was looked at; orders are theirs, whatever was in them; `order_value` is null without any."""
+
+    date: str
+    persons: int
+    returning: int
+    orders: int
+    revenue: float
+    order_value: float | None
+
+
+class Kpis(msgspec.Struct, frozen=True, kw_only=True):
+    """Both tables, oldest day first; days without an answer and without an order are left out."""
+
+    placements: list[PlacementDay]
+    days: list[ShopDay]
+
+
+def kpis(told: Attributed, *, since: datetime) -> Kpis:
+    """The tables from the day of `since` on; earlier answers only say who returns."""
+    first = int(since.timestamp() // SECONDS_PER_DAY)
+    days = _days(told.times)
+    order_days = _days(told.orders.times)
+    shown = np.unique(np.concatenate([days[days >= first], order_days[order_days >= first]]))
+    first_seen = _first_days(told.persons, days)
+    return Kpis(
+        placements=[
+            _placement(told, np.flatnonzero((days == day) & (told.placements == code)), day, name)
+            for day in shown.tolist()
+            for code, name in enumerate(told.placement_names)
+            if np.any((days == day) & (told.placements == code))
+        ],
+        days=[_shop(told, days, order_days, first_seen, day) for day in shown.tolist()],
+    )
+
+
+def _placement(told: Attributed, rows: NDArray[np.int64], day: int, name: str) -> PlacementDay:
+    clicked, bought = int(told.clicked[rows].sum()), int(told.bought[rows].sum())
+    persons = told.persons[rows]
+    return PlacementDay(
+        date=_date(day),
+        placement=name,
+        lists=len(rows),
+        persons=len(np.unique(persons[persons >= 0])),
+        seen=int(told.seen[rows].sum()),
+        clicked=clicked,
+        carted=int(told.carted[rows].sum()),
+        bought=bought,
+        revenue=round(float(told.revenue[rows].sum()), 2),
+        click_rate=round(clicked / len(rows), 4),
+        conversion=round(bought / len(rows), 4),
+    )
+
+
+def _shop(
+    told: Attributed,
+    days: NDArray[np.int64],
+    order_days: NDArray[np.int64],
+    first_seen: NDArray[np.int64],
+    day: int,
+) -> ShopDay:
+    persons = np.unique(told.persons[(days == day) & (told.persons >= 0)])
+    values = told.orders.values[order_days == day]
+    revenue = float(values.sum())
+    return ShopDay(
+        date=_date(day),
+        persons=len(persons),
+        returning=int((first_seen[persons] < day).sum()),
+        orders=len(values),
+        revenue=round(revenue, 2),
+        order_value=round(revenue / len(values), 2) if len(values) else None,
+    )
+
+
+def _first_days(persons: NDArray[np.int32], days: NDArray[np.int64]) -> NDArray[np.int64]:
+    found = np.full(int(persons.max(initial=-1)) + 1, np.iinfo(np.int64).max, np.int64)
+    known = persons >= 0
+    np.minimum.at(found, persons[known], days[known])
+    return found
+
+
+def _days(times: NDArray[np.float64]) -> NDArray[np.int64]:
+    return np.asarray(times // SECONDS_PER_DAY, np.int64)
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * SECONDS_PER_DAY, UTC).date().isoformat()

@@ -1,0 +1,79 @@
+"""`ShopFigures`: what the answers of the last days brought, and what a running experiment says.
+
+The same figures on the command line, in a file and over HTTP.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Final
+
+import msgspec
+
+from recsys.bundle.publication import Experiment
+from recsys.events.log import EventLog
+from recsys.experiments.ab_test import experiment_report
+from recsys.experiments.attribution import read_attributed
+from recsys.experiments.kpi import PlacementDay, ShopDay, kpis
+from recsys.experiments.result import ExperimentResult, result_of
+from recsys.store import Store
+
+SHOWN_DAYS: Final = 7
+LOOK_BACK: Final = timedelta(days=7)
+"""How long before the first day shown somebody may have been answered to return."""
+
+
+class ShopFigures(msgspec.Struct, frozen=True, kw_only=True):
+    """The last days, today included, by placement and for the shop, and what the experiment that is
+    running says so far. Who returns had been answered up to a week before these days. Sums alone:
+    nobody is named."""
+
+    as_of: datetime
+    since: datetime
+    placements: list[PlacementDay]
+    days: list[ShopDay]
+    experiment: ExperimentResult | None
+
+
+def first_moment(now: datetime, *, days: int, experiment: Experiment | None) -> datetime:
+    """From when on answers are needed for the figures of so many days."""
+    first = _midnight(now) - timedelta(days=days - 1) - LOOK_BACK
+    return first if experiment is None else min(first, experiment.started_at)
+
+
+def shop_figures(
+    store: Store,
+    log: EventLog,
+    *,
+    now: datetime,
+    shares: Mapping[str, float],
+    experiment: Experiment | None,
+    days: int = SHOWN_DAYS,
+    threads: int | None = None,
+) -> ShopFigures:
+    """The figures of the last `days`; `shares` are those of the variants, the control first."""
+    since = _midnight(now) - timedelta(days=days - 1)
+    told = read_attributed(
+        store,
+        log,
+        since=first_moment(now, days=days, experiment=experiment),
+        until=now,
+        threads=threads,
+    )
+    found = kpis(told, since=since)
+    result = None
+    if experiment is not None:
+        report = experiment_report(told, shares, since=experiment.started_at, until=now)
+        result = result_of(report, experiment=experiment.id)
+    return ShopFigures(
+        as_of=now,
+        since=since,
+        placements=found.placements,
+        days=found.days,
+        experiment=result,
+    )
+
+
+def _midnight(now: datetime) -> datetime:
+    return now.replace(hour=0, minute=0, second=0, microsecond=0)

@@ -1,0 +1,1 @@
+"""Models of item descriptions: content, cold items, attribute affinity."""

@@ -1,0 +1,67 @@
+"""New items for the right people: scored as the items that are described like them.
+
+The row of a history item in a random walk over people, carried on to new items by the similarity of
+their descriptions: who would be recommended the neighbours of a new item by others' behaviour is
+recommended the new item.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.sparse import csr_array, eye_array
+
+from recsys.dataset.training_data import TrainingData
+from recsys.models.content.content import ContentConfig, description_vectors
+from recsys.models.content.description_neighbours import nearest_described
+from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
+from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
+from recsys.query.query import Mask
+
+
+class NewcomersConfig(BaseModel):
+    """An item with no more than `max_users` people is new; it stands beside its `nearest` items by
+    description, whose cosine counts to the power `sharpness`.
+
+    `itself` is what a history item's own similarity to the new item counts beside the walk.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_users: int = Field(default=2, ge=0)
+    nearest: int = Field(default=20, ge=1)
+    sharpness: float = Field(default=3.0, gt=0)
+    itself: float = Field(default=0.1, ge=0)
+    neighbours: int | None = Field(default=200, ge=1)
+    walk: RandomWalkConfig = RandomWalkConfig(neighbours=200, beta=0.5)
+    description: ContentConfig = ContentConfig()
+
+
+def fit_newcomers(
+    data: TrainingData, config: NewcomersConfig, *, rng: np.random.Generator
+) -> NeighbourModel:
+    """W_ij = Σ_k (walk_ik + itself · [i = k]) · cos(k, j)^sharpness over the nearest k of each new
+    item j; nothing for items that are not new."""
+    walk = fit_random_walk(data, config.walk, rng=rng)
+    n_items = len(data.items)
+    people = np.bincount(data.interactions.indices, minlength=n_items)
+    known = people > config.max_users
+    similar = _nearest(data, known, config)
+    left = csr_array(
+        walk.weights + config.itself * eye_array(n_items, dtype=np.float32, format="csr")
+    )
+    weights = neighbours(
+        lambda first, last: csr_array(left[first:last] @ similar),
+        product_spans(left, similar),
+        n=config.neighbours,
+        keep_self=False,
+    )
+    return NeighbourModel(weights, walk.binary)
+
+
+def _nearest(data: TrainingData, known: Mask, config: NewcomersConfig) -> csr_array:
+    """Known items × new items: how alike they are described, for the nearest of each new item."""
+    vectors = description_vectors(data.catalog.items, config.description).vectors
+    near = nearest_described(vectors, wanted=~known, allowed=known, n=config.nearest)
+    near.data **= np.float32(config.sharpness)
+    return csr_array(near.T.tocsr())

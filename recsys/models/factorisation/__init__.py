@@ -1,0 +1,1 @@
+"""Models of low rank: ALS, iALS, BPR, LightFM, spectral filters."""

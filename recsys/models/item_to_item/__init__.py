@@ -1,0 +1,1 @@
+"""Item-to-item models: item-item neighbours, EASE, random walks."""

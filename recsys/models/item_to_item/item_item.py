@@ -1,0 +1,54 @@
+"""Items that the same people want: cosine between the columns of the interactions.
+
+Sarwar, Karypis, Konstan, Riedl: Item-based collaborative filtering recommendation algorithms,
+WWW 2001. The shrinkage keeps pairs that few people share from the top.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+from scipy.sparse import csr_array, diags_array
+
+from recsys.dataset.training_data import TrainingData
+from recsys.models.scoring.decayed import binary_of
+from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
+
+
+class ItemItemConfig(BaseModel):
+    """`shrinkage` is counted in users: a pair with that many in common keeps half its cosine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    neighbours: int | None = Field(default=100, ge=1)
+    shrinkage: float = Field(default=5.0, ge=0)
+    binary: bool = True
+
+
+def fit_item_item(
+    data: TrainingData, config: ItemItemConfig, *, rng: np.random.Generator
+) -> NeighbourModel:
+    """W_ij = cos(r_i, r_j) · n_ij / (n_ij + shrinkage), n_ij the users of both; W_ii = 0.
+
+    Computed in blocks of rows: memory grows with interactions and with what is kept.
+    """
+    del rng
+    ones = binary_of(data.interactions)
+    matrix = ones if config.binary else data.interactions
+    lengths = np.sqrt(np.asarray(matrix.power(2).sum(axis=0), np.float64).ravel())
+    inverse = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    by_user = csr_array((matrix @ diags_array(inverse.astype(np.float32))).tocsr())
+    by_item, ones_by_item = csr_array(by_user.T.tocsr()), csr_array(ones.T.tocsr())
+
+    def block(first: int, last: int) -> csr_array:
+        cosine = by_item[first:last] @ by_user
+        if not config.shrinkage:
+            return cosine
+        together = ones_by_item[first:last] @ ones
+        together.data /= together.data + np.float32(config.shrinkage)
+        return csr_array(cosine.multiply(together).tocsr())
+
+    weights = neighbours(
+        block, product_spans(by_item, by_user), n=config.neighbours, keep_self=False
+    )
+    return NeighbourModel(weights, config.binary)

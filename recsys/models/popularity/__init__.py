@@ -1,0 +1,1 @@
+"""Counts over people: popular, trending, by segment, by search term."""

@@ -1,0 +1,1 @@
+"""What a person buys or looks at again: repeats, re-buys, refills."""

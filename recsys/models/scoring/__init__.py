@@ -1,0 +1,1 @@
+"""Shared scorers: sparse, dense and neighbour scores, indexes, saved arrays."""

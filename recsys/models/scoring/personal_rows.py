@@ -1,0 +1,24 @@
+"""Whose a stored row is, told so that an erased person's rows can be dropped and nobody read."""
+
+from __future__ import annotations
+
+from typing import Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from recsys.events.pseudonyms import Owners
+from recsys.query.query import Mask
+
+
+@runtime_checkable
+class StoresPeople(Protocol):
+    """A model with `holds_personal_rows`: it stores visits or customers, without their ids."""
+
+    def without(self, owners: Owners) -> Self:
+        """The model without any row of these owners; itself if it has none."""
+        ...
+
+
+def kept_rows(stored: Owners, owners: Owners) -> Mask:
+    """True for the stored rows that belong to none of these owners."""
+    return ~np.isin(stored, owners)

@@ -1,0 +1,1 @@
+"""Models of the visit under way: co-visits and session neighbours."""

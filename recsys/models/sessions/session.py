@@ -1,0 +1,72 @@
+"""What goes with the current visit: the neighbours of what was looked at in it, newest first.
+
+The item-to-item part of session-based recommendation (Ludewig & Jannach, Evaluation of
+session-based recommendation algorithms, UMUAI 2018): a visit says more about now than a history.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from recsys.dataset.training_data import TrainingData
+from recsys.ids import NONE
+from recsys.models.item_to_item.item_item import ItemItemConfig, fit_item_item
+from recsys.models.scoring.neighbours import NeighbourModel
+from recsys.models.scoring.saved_arrays import array_of
+from recsys.query.query import Array, History, Query, Scorer
+
+
+class SessionConfig(ItemItemConfig):
+    """The newest event of the visit weighs 1, the one before it `decay`, and so on; events of kinds
+    that weigh nothing do not count."""
+
+    decay: float = Field(default=0.8, gt=0, le=1)
+    shrinkage: float = Field(default=2.0, ge=0)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionModel:
+    """score(j) = Σ over the visit, newest first, of decay^rank · cos(i, j).
+
+    No opinion without a current visit; looks at no older history. Items of the page do not matter.
+    """
+
+    holds_personal_rows: ClassVar[bool] = False
+
+    neighbours: NeighbourModel
+    decay: NDArray[np.float32]
+
+    def condition(self, queries: Sequence[Query]) -> Scorer:
+        """Asks for the neighbours of the visit alone."""
+        return self.neighbours.condition(
+            [replace(query, history=self._faded(query.session), seeds=NONE) for query in queries]
+        )
+
+    def _faded(self, session: History) -> History:
+        said = session.weights > 0
+        items, kinds, times = session.items[said], session.kinds[said], session.times[said]
+        ranks = np.arange(len(items))[::-1]
+        return History(items, kinds, times, (self.decay**ranks).astype(np.float32))
+
+    def arrays(self) -> Mapping[str, Array]:
+        """The neighbours and the decay."""
+        return {**self.neighbours.arrays(), "decay": self.decay}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> SessionModel:
+        """The model over the same memory; BundleError where an array is missing or misshapen."""
+        return cls(NeighbourModel.from_arrays(arrays), array_of(arrays, "decay", dimensions=1))
+
+
+def fit_session(
+    data: TrainingData, config: SessionConfig, *, rng: np.random.Generator
+) -> SessionModel:
+    """Cosine between items over all interactions, with the shrinkage of this family."""
+    weights = fit_item_item(data, config, rng=rng).weights
+    return SessionModel(NeighbourModel(weights, binary=False), np.array([config.decay], np.float32))

@@ -1,0 +1,1 @@
+"""Neighbour customers: TIFU-KNN and UP-CF."""

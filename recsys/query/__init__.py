@@ -1,0 +1,1 @@
+"""Everything that is known at the moment of asking, and the one builder of it."""

@@ -1,0 +1,192 @@
+"""Rule-made segments: who belongs where, told by what is declared, done and known of the moment.
+
+    - name: fans
+      points: {at_least: 50, days: 90, events: [{event: custom, name: video watched, points: 5}]}
+    - name: regular trade customers
+      customer_group: [trade]
+      events: [{event: purchase, at_least: 3, days: 90}]
+
+Everything that a segment says must hold; what it does not say may be anything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Protocol
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from recsys.events.schema import EventKind
+from recsys.events.weighting import SECONDS_PER_DAY
+from recsys.query.profile import Profile
+from recsys.query.query import Context
+
+Value = str | float | bool
+
+
+class Happened(Protocol):
+    """One row of a person's events, as the store keeps them."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of event."""
+        ...
+
+    @property
+    def time(self) -> float:
+        """Epoch seconds."""
+        ...
+
+    @property
+    def name(self) -> str | None:
+        """The shop's name of a custom event."""
+        ...
+
+
+class _Rule(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class EventCount(_Rule):
+    """How often something was done in the last `days` (None: ever); `name` is of custom events."""
+
+    event: EventKind
+    name: str | None = Field(default=None, min_length=1, max_length=64)
+    days: float | None = Field(default=None, gt=0)
+    at_least: int = Field(default=1, ge=0)
+    at_most: int | None = Field(default=None, ge=0)
+
+
+class PointRule(_Rule):
+    """What one event of a kind, or a custom one of a name, is worth."""
+
+    event: EventKind
+    name: str | None = Field(default=None, min_length=1, max_length=64)
+    points: float = Field(allow_inf_nan=False)
+
+
+class Engagement(_Rule):
+    """Points of the events in the last `days` (None: ever), from `at_least` on."""
+
+    at_least: float = Field(allow_inf_nan=False)
+    days: float | None = Field(default=None, gt=0)
+    events: tuple[PointRule, ...] = Field(min_length=1)
+
+
+class Segment(_Rule):
+    """One segment. Lists name what is admitted; empty ones admit everything."""
+
+    name: str = Field(min_length=1, max_length=64)
+    country: tuple[str, ...] = ()
+    customer_group: tuple[str, ...] = ()
+    traits: dict[str, tuple[Value, ...] | Value] = {}
+    """Declared trait → the values that it may have."""
+    known: bool | None = None
+    """Whether it is for customers with a user_id (true) or for visitors (false)."""
+    events: tuple[EventCount, ...] = ()
+    points: Engagement | None = None
+    channel: tuple[str, ...] = ()
+    device: tuple[str, ...] = ()
+    hours: tuple[int, int] | None = None
+    """From one hour up to another, such as [18, 23]; [22, 4] goes over midnight."""
+    weekdays: tuple[int, ...] = ()
+    """0 is Monday."""
+    values: dict[str, tuple[Value, ...] | Value] = {}
+    """Free value of the context (`weather`) → the values that it may have."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Segment:
+        if not self.model_fields_set - {"name"}:
+            raise ValueError(f"segment {self.name!r} says nothing; give it a rule")
+        return self
+
+    def admits(self, profile: Profile, country: str | None) -> bool:
+        """Whether the declared part holds."""
+        return (
+            _among(country, self.country)
+            and _among(profile.customer_group, self.customer_group)
+            and _all_among(profile.traits, self.traits)
+        )
+
+    def now(self, context: Context, moment: datetime) -> bool:
+        """Whether the part about the moment holds; its hour and day are UTC where the context says
+        neither."""
+        hour = moment.hour if context.hour is None else context.hour
+        weekday = moment.weekday() if context.weekday is None else context.weekday
+        return (
+            _among(context.channel, self.channel)
+            and _among(context.device, self.device)
+            and (not self.weekdays or weekday in self.weekdays)
+            and (self.hours is None or _within(hour, *self.hours))
+            and _all_among(context.values, self.values)
+        )
+
+    def earned(self, events: Sequence[Happened], *, now: float) -> bool:
+        """Whether the part about what was done holds."""
+        if not all(
+            count.at_least <= (done := _times(events, count.event, count.name, count.days, now))
+            and (count.at_most is None or done <= count.at_most)
+            for count in self.events
+        ):
+            return False
+        if self.points is None:
+            return True
+        days = self.points.days
+        total = sum(
+            rule.points * _times(events, rule.event, rule.name, days, now)
+            for rule in self.points.events
+        )
+        return total >= self.points.at_least
+
+
+def segments_of(
+    segments: Iterable[Segment],
+    *,
+    events: Sequence[Happened],
+    profile: Profile,
+    context: Context,
+    known: bool,
+    now: datetime,
+) -> tuple[str, ...]:
+    """The names of the segments that hold, in their order; the items of one event count once."""
+    country = context.country or profile.country
+    return tuple(
+        segment.name
+        for segment in segments
+        if (segment.known is None or segment.known == known)
+        and segment.admits(profile, country)
+        and segment.now(context, now)
+        and segment.earned(events, now=now.timestamp())
+    )
+
+
+def _times(
+    events: Sequence[Happened], kind: str, name: str | None, days: float | None, now: float
+) -> int:
+    """Events of one moment are one: a basket of ten items is one purchase."""
+    since = float("-inf") if days is None else now - days * SECONDS_PER_DAY
+    return len(
+        {
+            event.time
+            for event in events
+            if event.kind == kind and event.time >= since and (name is None or event.name == name)
+        }
+    )
+
+
+def _among(value: str | None, admitted: tuple[str, ...]) -> bool:
+    return not admitted or value in admitted
+
+
+def _all_among(
+    told: Mapping[str, Value], admitted: Mapping[str, tuple[Value, ...] | Value]
+) -> bool:
+    return all(
+        name in told and told[name] in (values if isinstance(values, tuple) else (values,))
+        for name, values in admitted.items()
+    )
+
+
+def _within(hour: int, first: int, last: int) -> bool:
+    return first <= hour <= last if first <= last else hour >= first or hour <= last

@@ -1,0 +1,1 @@
+"""The second stage: features of (query, item) and the LambdaMART ranker."""

@@ -1,0 +1,1 @@
+"""Recommend, similar, bought together and rerank, with rules, fallback and reasons."""

@@ -1,0 +1,364 @@
+"""The questions a shop asks, answered from a bundle: `recommend`, `rerank`.
+
+`similar` and `bought_together` are `recommend` on a placement whose models look at the seeds. What
+happens to a list, in this order:
+
+1. bar: what is not sellable now, what the placement does not show, what filters and exclusions of
+   placement and request leave out, and of this person what is hidden or rests;
+2. retrieve: each model puts its best of the rest forward, and scores what the others put forward;
+3. blend: the weighted sum of their scores; 4. rank: the placement's ranker orders the best of it;
+5. boost: factors of the person's journey, of placement and request;
+6. choose: pins, quotas, diversity, one variant of a product (`list_rules`);
+7. fill: what is missing comes from the fallback models, then from the catalogue (`filling`);
+   first with all rules, then without those that give way;
+8. explore: a bounded share of places goes to new items (`exploration`).
+
+Every item knows its source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import Placement
+from recsys.catalog.live import Shelf
+from recsys.catalog.rules import NO_RULES, Rule, Rules
+from recsys.errors import InvalidQuery
+from recsys.ids import NONE, Numbers
+from recsys.models.scoring.top_n import top_n_of
+from recsys.query.account import with_account
+from recsys.query.query import Listed, Mask, Query, Scorer, Scores
+from recsys.recommend.answers import CATALOG, PINNED, Answer, Recommendation, level_of
+from recsys.recommend.candidates import (
+    BlendedCandidates,
+    blended,
+    condition,
+    gather,
+    ranked,
+)
+from recsys.recommend.diagnostics import diagnose as diagnosed
+from recsys.recommend.exploration import explore
+from recsys.recommend.fallback import Filling, Pool
+from recsys.recommend.rerank_scores import (
+    ENGINE,
+    engine_part,
+    engine_ranks,
+    order_within,
+    scaled,
+    weighted,
+)
+from recsys.recommend.rule_engine import Choice, ListRules, list_rules
+from recsys.recommend.suppression import Journey, journey, seeded, shown_mask
+
+__all__ = [
+    "CATALOG",
+    "ENGINE",
+    "PINNED",
+    "Answer",
+    "Ranking",
+    "Recommendation",
+    "list_parts",
+    "recommend",
+    "rerank",
+]
+
+MASKED_FROM = 20
+"""More excluded items than these are taken out of what models may put forward, instead of asking
+each model for so many more."""
+STOCK = "stock"
+"""The rule that what cannot be bought now is not shown, as diagnostics name it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """The personal order of a given list: `order[0]` is the position of the new first item."""
+
+    order: NDArray[np.intp]
+    scores: NDArray[np.float32]
+    sources: tuple[str, ...]
+
+
+def recommend(
+    bundle: Bundle,
+    queries: Sequence[Query],
+    placement: Placement,
+    shelf: Shelf,
+    n: int,
+    *,
+    exclude: Sequence[Numbers] | None = None,
+    rules: Rules = NO_RULES,
+    personal: Sequence[Rule] = (),
+    explain: bool = False,
+    diagnose: bool = False,
+    rng: Generator | None = None,
+) -> list[Answer]:
+    """Each query's n best items for a placement; shorter only where nothing sellable is left.
+
+    Seeds are never recommended; `exclude` names further items, row by row; the other variants of
+    both are left out too. `rules` of the request and the `personal` ones of who asks hold beside
+    the placement's, for all rows; a rule for a segment where all rows are of it. A placement with
+    an empty fallback may give a short or empty answer. New items are drawn in where the placement
+    explores and there is an `rng`.
+    """
+    if n < 1:
+        raise InvalidQuery(f"n is {n}; ask for at least 1 item.")
+    if not queries:
+        return []
+    now = queries[0].now
+    in_force = list_rules(
+        shelf,
+        now,
+        (*placement.rules, *personal),
+        rules,
+        segments=set(queries[0].segments).intersection(*(query.segments for query in queries)),
+    )
+    sellable = shelf.eligible(now)
+    shown = shown_mask(placement, shelf, now=now.timestamp())
+    eligible = in_force.allowed(sellable if shown is None else sellable & shown)
+    if len(queries) == 1 and exclude is not None and len(exclude[0]) > MASKED_FROM:
+        eligible = _without(eligible, shelf.columns.with_variants(exclude[0]))
+        exclude = None
+    if len(in_force.hidden) > MASKED_FROM:
+        eligible = _without(eligible, in_force.hidden)
+        in_force = replace(in_force, hidden=NONE)
+    asked = [with_account(seeded(query, placement), placement.account_weight) for query in queries]
+    journeys = [
+        _journey(bundle, query, placement, shelf, in_force, out)
+        for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)
+    ]
+    blended = blend(bundle, asked, placement, eligible, journeys, in_force)
+    n_kept = n if in_force.take_the_best else None
+    pools = [blended.best(row, n_kept) for row in range(len(asked))]
+    filled = Filling(bundle, asked, placement, in_force, eligible, n).chosen(pools, journeys)
+    answers = [
+        _answer(query, row, pool, choice, blended, explain=explain)
+        for row, (query, (pool, choice)) in enumerate(zip(queries, filled, strict=True))
+    ]
+    if placement.exploration is not None and rng is not None:
+        answers = [
+            explore(
+                answer,
+                query,
+                bundle,
+                shelf,
+                placement.exploration,
+                eligible=eligible,
+                journey=own,
+                rules=in_force,
+                rng=rng,
+            )
+            for answer, query, own in zip(answers, asked, journeys, strict=True)
+        ]
+    if not diagnose:
+        return answers
+    barriers = [(STOCK, sellable), *(() if shown is None else ((placement.shows, shown),))]
+    reports = diagnosed(
+        blended.scorers,
+        len(asked),
+        placement.candidates,
+        barriers=[*barriers, *in_force.barriers],
+        rules=in_force,
+        journeys=journeys,
+        chosen=[choice.effects for _, choice in filled],
+    )
+    return [
+        replace(answer, diagnostics=report) for answer, report in zip(answers, reports, strict=True)
+    ]
+
+
+def rerank(
+    bundle: Bundle,
+    queries: Sequence[Query],
+    placement: Placement,
+    *,
+    factors: Sequence[NDArray[np.float32]] | None = None,
+) -> list[Ranking]:
+    """The personal order of each query's `listed` items; every item of the list stays in it.
+
+    score = engine_weight · engine + Σ weight · model, over the parts of `list_parts`; who has no
+    history gets the placement's `stranger_blend`. No item moves more than `max_shift` places from
+    the engine's order, but for what the person has refused, which goes to the end. `factors` are
+    multiplied with the scores, one per listed item, row by row.
+    """
+    queries = [with_account(query, placement.account_weight) for query in queries]
+    for_customers = {ENGINE: placement.engine_weight, **placement.blend}
+    for_strangers = dict.fromkeys(for_customers, 0.0) | placement.stranger_blend
+    rankings = []
+    every = list_parts(bundle, queries, placement.models)
+    for row, (query, parts) in enumerate(zip(queries, every, strict=True)):
+        listed = _listed(query)
+        is_stranger = not len(query.history) and placement.stranger_blend
+        by_source = weighted(parts, for_strangers if is_stranger else for_customers)
+        if factors is not None:
+            by_source = by_source * factors[row]
+        totals = by_source.sum(axis=0)
+        last = np.isin(listed.items, query.refused)
+        order = order_within(
+            totals, engine_ranks(listed.scores), max_shift=placement.max_shift, last=last
+        )
+        names = tuple(parts)
+        heaviest = by_source[:, order].argmax(axis=0).tolist()
+        # What stands after a better one, because of the cap, is worth no more than that.
+        scores = np.minimum.accumulate(np.where(last, np.float32(-1.0), totals)[order])
+        rankings.append(Ranking(order, scores, tuple(names[index] for index in heaviest)))
+    return rankings
+
+
+def list_parts(
+    bundle: Bundle, queries: Sequence[Query], models: Sequence[str]
+) -> list[dict[str, Scores]]:
+    """What the engine and each model think of every item of the `listed` lists, 0 to 1 in a list.
+
+    Source → a value per item; 0 where a model has no opinion or the bundle does not know the item.
+    Also what the weights of reranking are learnt on.
+    """
+    listed = [_listed(query) for query in queries]
+    known = [np.flatnonzero(given.items >= 0) for given in listed]
+    asked = [given.items[places] for given, places in zip(listed, known, strict=True)]
+    scores = {
+        name: scorer.score(asked) for name, scorer in condition(bundle, queries, models).items()
+    }
+    found = []
+    for row, (given, places) in enumerate(zip(listed, known, strict=True)):
+        parts = {ENGINE: engine_part(given.scores)}
+        for name, by_row in scores.items():
+            part = np.zeros(len(given.items), np.float32)
+            part[places] = scaled(by_row[row])
+            parts[name] = part
+        found.append(parts)
+    return found
+
+
+def _listed(query: Query) -> Listed:
+    if query.listed is None:
+        raise InvalidQuery("rerank needs the list to order; send its items.")
+    return query.listed
+
+
+@dataclass(frozen=True, slots=True)
+class Blended:
+    """The blend of a batch: each row's candidates with their sums, and the scorers behind them.
+
+    `weights` are those of `models`, in their order.
+    """
+
+    rows: Sequence[BlendedCandidates]
+    models: tuple[str, ...]
+    weights: NDArray[np.float32]
+    scorers: Mapping[str, Scorer]
+
+    def best(self, row: int, n: int | None) -> Pool:
+        """The row's n best candidates in their order; all of them where n is None."""
+        found = self.rows[row]
+        numbers = found.candidates.numbers
+        return Pool.of(top_n_of(numbers, found.scores, len(numbers) or 1 if n is None else n))
+
+    def sources(self, row: int, numbers: Numbers) -> list[str]:
+        """The model that weighed most in each of these candidates' scores."""
+        candidates = self.rows[row].candidates
+        places = np.searchsorted(candidates.numbers, numbers)
+        heaviest = (self.weights[:, None] * candidates.parts[:, places]).argmax(axis=0)
+        return [self.models[index] for index in heaviest.tolist()]
+
+
+def blend(
+    bundle: Bundle,
+    queries: Sequence[Query],
+    placement: Placement,
+    eligible: Mask,
+    journeys: Sequence[Journey],
+    rules: ListRules,
+) -> Blended:
+    """The weighted sum over the candidates, put in order by the placement's ranker, times the
+    factors of each row and of the rules' boosts.
+
+    Where none of a placement's personal models has an opinion, its blend has none either: weights
+    that are right beside a history are not those for a stranger, who is left to the fallback. A
+    ranker orders the best candidates of the blend and sees the scores of all its models.
+    """
+    ranker = bundle.rankers.get(placement.name)
+    models = placement.models
+    if ranker is not None:
+        models = (*ranker.models, *(name for name in models if name not in ranker.models))
+    weights = np.array([placement.blend.get(name, 0.0) for name in models], np.float32)
+    scorers = condition(bundle, queries, models)
+    found = [
+        blended(candidates, weights, models)
+        for candidates in gather(
+            scorers,
+            placement.candidates,
+            eligible,
+            [np.concatenate([own.hidden, own.resting]) for own in journeys],
+        )
+    ]
+    if ranker is not None:
+        found = ranked(ranker, queries, found, weights)
+    return Blended(
+        [
+            BlendedCandidates(
+                row.candidates,
+                rules.boosted(
+                    row.candidates.numbers, own.favoured(row.candidates.numbers, row.scores)
+                ),
+            )
+            for row, own in zip(found, journeys, strict=True)
+        ],
+        models,
+        weights,
+        scorers,
+    )
+
+
+def _without(eligible: Mask, numbers: Numbers) -> Mask:
+    left = eligible.copy()
+    left[numbers[numbers >= 0]] = False
+    return left
+
+
+def _journey(
+    bundle: Bundle,
+    query: Query,
+    placement: Placement,
+    shelf: Shelf,
+    rules: ListRules,
+    exclude: Numbers,
+) -> Journey:
+    """What is hidden from this person's list, what rests, and what is favoured."""
+    variants = shelf.columns.with_variants(np.concatenate([query.seeds, exclude]))
+    return journey(
+        query,
+        placement,
+        shelf,
+        bundle.models,
+        exclude=np.concatenate([variants, rules.hidden]) if len(rules.hidden) else variants,
+    )
+
+
+def _answer(
+    query: Query, row: int, pool: Pool, choice: Choice, blended: Blended, *, explain: bool
+) -> Answer:
+    places = np.array(choice.places, np.intp)
+    numbers, scores = pool.numbers[places], pool.scores[places]
+    added = [pool.sources[place] for place in choice.places]
+    own = iter(blended.sources(row, numbers[[not source for source in added]]))
+    sources = [source or next(own) for source in added]
+    items = []
+    for place, number, score, source in zip(
+        choice.places, numbers.tolist(), scores.tolist(), sources, strict=True
+    ):
+        is_own = not pool.sources[place]
+        shown_as = PINNED if place in choice.pinned else source
+        why = blended.scorers[source].explain(row, number) if explain and is_own else ()
+        items.append(Recommendation(number, score, shown_as, level_of(shown_as, query), why))
+    beyond = [place for place in choice.places if pool.sources[place] not in ("", PINNED)]
+    return Answer(
+        items=tuple(items),
+        fallback=pool.sources[max(beyond)] if beyond else None,
+        effects=choice.effects,
+    )

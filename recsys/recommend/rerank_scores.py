@@ -1,0 +1,89 @@
+"""The arithmetic of reordering a given list: scales, sums, and how far an item may move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from recsys.query.query import Mask, Scores
+
+ENGINE: Final = "engine"
+"""The source of an item that stands where the engine put it."""
+SHARE_OF_SCORE: Final = np.float32(0.5)
+"""How much of the engine's part is its score, where it gave one; the rest is its position."""
+
+
+def engine_ranks(scores: NDArray[np.float32]) -> NDArray[np.intp]:
+    """The engine's order, 0 first: by score where every item has one, else as listed."""
+    if not len(scores) or not np.isfinite(scores).all():
+        return np.arange(len(scores))
+    ranks = np.empty(len(scores), np.intp)
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    return ranks
+
+
+def engine_part(scores: NDArray[np.float32]) -> Scores:
+    """The engine's opinion on its own list, 1 at most: 1 / log₂(rank + 2), its mean with the score
+    between the lowest and the highest of the list where there is one for every item."""
+    by_rank = np.asarray(1.0 / np.log2(engine_ranks(scores) + 2.0), np.float32)
+    if not len(scores) or not np.isfinite(scores).all() or scores.max() <= scores.min():
+        return by_rank
+    within = (scores - scores.min()) / (scores.max() - scores.min())
+    return np.asarray(SHARE_OF_SCORE * within + (1 - SHARE_OF_SCORE) * by_rank, np.float32)
+
+
+def scaled(scores: Scores) -> Scores:
+    """√(score / best of the list), so that the best is 1; no opinion is 0, and so is a best ≤ 0.
+
+    The root, because counts and rates are skewed: the second best is rarely worth a tenth.
+    """
+    # fmax takes 0 over NaN.
+    filled = np.fmax(scores, np.float32(0.0))
+    best = filled.max(initial=0.0)
+    if best <= 0:
+        return np.zeros_like(filled)
+    return np.asarray(np.sqrt(filled / best), np.float32)
+
+
+def weighted(parts: Mapping[str, Scores], weights: Mapping[str, float]) -> NDArray[np.float32]:
+    """Sources × items: each source's part times its weight."""
+    return np.stack([np.float32(weights[name]) * part for name, part in parts.items()])
+
+
+def order_within(
+    totals: Scores, ranks: NDArray[np.intp], *, max_shift: int | None, last: Mask
+) -> NDArray[np.intp]:
+    """The places of the list in their new order, the best total first; ties in the engine's order.
+
+    No item moves more than `max_shift` ranks from the engine's (`ranks`), counted among those that
+    are not `last`; those go to the end in the engine's order, however far that is.
+    """
+    by_rank = np.argsort(ranks, kind="stable")
+    free = by_rank[~last[by_rank]]
+    end = by_rank[last[by_rank]]
+    if max_shift is None or max_shift >= len(free):
+        moved = free[np.argsort(-totals[free], kind="stable")]
+    else:
+        moved = free[_shifted(totals[free], max_shift)]
+    return np.concatenate([moved, end])
+
+
+def _shifted(totals: Scores, max_shift: int) -> NDArray[np.intp]:
+    """At each rank the best item that may stand there, unless one may stand nowhere later."""
+    left = set(range(len(totals)))
+    order: list[int] = []
+    for rank in range(len(totals)):
+        overdue = rank - max_shift
+        if overdue in left:
+            chosen = overdue
+        else:
+            chosen = max(
+                (place for place in left if place <= rank + max_shift),
+                key=lambda place: (totals[place], -place),
+            )
+        left.remove(chosen)
+        order.append(chosen)
+    return np.array(order, np.intp)

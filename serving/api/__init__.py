@@ -1,0 +1,1 @@
+"""Request and answer schemas, problems and the OpenAPI document."""

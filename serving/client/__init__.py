@@ -1,0 +1,1 @@
+"""Clients for a shop backend, blocking and asynchronous."""

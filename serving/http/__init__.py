@@ -1,0 +1,1 @@
+"""Routes: validate, call a use case, respond."""

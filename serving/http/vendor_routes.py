@@ -1,0 +1,42 @@
+"""The routes for events as other systems send them: GA4 and Segment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from starlette.responses import Response
+
+from serving.api.parsing import read_body
+from serving.api.vendor_bodies import GA4Request, read_message
+from serving.use_cases.ingest import Entry, ga4_entries, segment_entries, take
+
+if TYPE_CHECKING:
+    from serving.http.app import Parts
+
+
+async def post_ga4_events(parts: Parts, body: bytes) -> Response:
+    """A GA4 Measurement Protocol body as it is."""
+    request = read_body(_GA4, body)
+    entries = ga4_entries(request, now=parts.clock(), tolerance=parts.tolerance)
+    return await _taken(entries, parts)
+
+
+async def post_segment_events(parts: Parts, body: bytes) -> Response:
+    """A Segment message or batch as it is."""
+    entries = segment_entries(
+        read_message(body),
+        consent=parts.segment_consent,
+        now=parts.clock(),
+        tolerance=parts.tolerance,
+    )
+    return await _taken(entries, parts)
+
+
+async def _taken(entries: Sequence[Entry], parts: Parts) -> Response:
+    answer = await take(entries, writer=parts.writer, monitoring=parts.monitoring)
+    return Response(msgspec.json.encode(answer), media_type="application/json")
+
+
+_GA4: Final = msgspec.json.Decoder(GA4Request, strict=False)

@@ -1,0 +1,370 @@
+"""What is served now: follows the pointer and the live catalogue, and swaps one reference.
+
+A request takes `current` once and keeps it, so that it never mixes two versions. A publication
+that cannot be served is refused and counted; what was served before stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from recsys.bundle.bundle import Bundle, load_bundle
+from recsys.bundle.publication import Publication, Variant, bundle_directory, read_publication
+from recsys.catalog.items import Item
+from recsys.catalog.live import Shelf
+from recsys.errors import BundleError, StoreError
+from recsys.query.query import Context, Listed, Query
+from recsys.recommend.operations import recommend, rerank
+from recsys.store import Forgotten, Store, StoredEvent
+from serving.live.shop_files import ShopFiles
+from serving.live.variants import ServedVariant, Serving
+from serving.metrics import Monitoring
+
+logger = logging.getLogger(__name__)
+
+NOBODY_FORGOTTEN = Forgotten(-1, np.empty(0, np.uint64))
+RERANK = "rerank"
+"""The placement that orders a given list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Polling:
+    """How often the pointer and the catalogue are read, and a refused pointer again: seconds."""
+
+    bundle: float
+    catalog: float
+    refused: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Refusal:
+    publication: Publication | None
+    reason: str
+    at: float
+
+
+class BundleSource:
+    """Holds `current`, the one reference; two threads follow the pointer and the catalogue."""
+
+    def __init__(
+        self,
+        root: Path,
+        store: Store,
+        *,
+        monitoring: Monitoring,
+        polling: Polling,
+        stopwatch: Callable[[], float],
+        files: ShopFiles | None = None,
+    ) -> None:
+        self.current: Serving | None = None
+        self._root = root
+        self._store = store
+        self._monitoring = monitoring
+        self._polling = polling
+        self._stopwatch = stopwatch
+        self._files = files or ShopFiles(monitoring=monitoring)
+        self._whole: dict[str, Bundle] = {}
+        self._published: dict[str, Bundle] = {}
+        """What is in `_whole`, without the rows of who is forgotten."""
+        self._forgotten = NOBODY_FORGOTTEN
+        self._publication: Publication | None = None
+        self._refusal: _Refusal | None = None
+        self._revision = 0
+        self._swapping = threading.Lock()
+        self._stopping = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def start(self) -> None:
+        """Loads what is published now, then follows it in threads."""
+        self.follow_files()
+        self.follow_pointer()
+        for follow, seconds in (
+            (self.follow_pointer, self._polling.bundle),
+            (self.follow_files, self._polling.bundle),
+            (self.follow_catalog, self._polling.catalog),
+            (self.follow_forgotten, self._polling.catalog),
+        ):
+            thread = threading.Thread(
+                target=self._repeat, args=(follow, seconds), name=follow.__name__, daemon=True
+            )
+            thread.start()
+            self._threads.append(thread)
+
+    def close(self) -> None:
+        """Stops the threads."""
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join()
+
+    def follow_pointer(self) -> bool:
+        """Takes a new publication into service; True where the served one was replaced."""
+        publication: Publication | None = None
+        try:
+            publication = read_publication(self._root)
+            if publication is None or publication == self._publication:
+                return False
+            if self._refused_lately(publication):
+                return False
+            self._swap(publication, self._load(publication))
+        except BundleError as error:
+            if publication is not None or not self._refused_lately(None):
+                self._refuse(publication, str(error))
+            return False
+        return True
+
+    def follow_files(self) -> bool:
+        """Takes changed placements and segments into force; True where there were any."""
+        settings = self._files.read()
+        if settings is None:
+            return False
+        with self._swapping:
+            published = dict(self._published)
+        bundles = {}
+        for version, bundle in published.items():
+            bundles[version] = self._files.over(bundle, settings)
+            try:
+                warm_up(bundles[version])
+            except Exception as error:
+                self._files.refuse(f"the placements fail on {version}: {error!r}")
+                return False
+        with self._swapping:
+            self._files.take(settings)
+            if self.current is not None:
+                # What was swapped or forgotten meanwhile gets the settings as well.
+                ready = {
+                    version: bundles[version]
+                    if published.get(version) is bundle
+                    else self._files.over(bundle)
+                    for version, bundle in self._published.items()
+                }
+                self.current = replace(
+                    self.current,
+                    variants=tuple(
+                        replace(variant, bundle=ready[variant.bundle.model_version])
+                        for variant in self.current.variants
+                    ),
+                )
+        return True
+
+    def follow_catalog(self) -> bool:
+        """Takes items that were put since the last look into force; True where there were any."""
+        with self._swapping:
+            serving = self.current
+            if serving is None:
+                return False
+            try:
+                changes = self._store.catalog_changes(since=self._revision)
+            except StoreError as error:
+                self._monitoring.store_failures.labels("catalog_changes").inc()
+                logger.warning("The catalogue's changes cannot be read: %s", error)
+                return False
+            if changes.revision == self._revision:
+                return False
+            self._revision = changes.revision
+            self.current = Serving(
+                tuple(
+                    replace(
+                        variant,
+                        shelf=variant.shelf.with_changes(changes.items, revision=changes.revision),
+                    )
+                    for variant in serving.variants
+                ),
+                serving.experiment,
+            )
+            return True
+
+    def follow_forgotten(self) -> bool:
+        """Leaves the stored rows of whoever was erased or refuses out of what is served; True where
+        the store had news of them.
+
+        Bundles without rows of customers, which is most of them, ask nothing.
+        """
+        with self._swapping:
+            if not any(bundle.manifest.kept_local for bundle in self._whole.values()):
+                return False
+            try:
+                forgotten = self._store.forgotten(since=self._forgotten.revision)
+            except StoreError as error:
+                self._monitoring.store_failures.labels("forgotten").inc()
+                logger.warning("Who was erased cannot be read: %s", error)
+                return False
+            if forgotten is None:
+                return False
+            self._forgotten = forgotten
+            before = self._published
+            self._published = {
+                version: bundle.without(forgotten.owners) for version, bundle in self._whole.items()
+            }
+            if self.current is None or all(
+                self._published[version] is bundle for version, bundle in before.items()
+            ):
+                return True
+            self.current = replace(
+                self.current,
+                variants=tuple(
+                    replace(
+                        variant,
+                        bundle=self._files.over(self._published[variant.bundle.model_version]),
+                    )
+                    for variant in self.current.variants
+                ),
+            )
+            return True
+
+    def _repeat(self, follow: Callable[[], bool], seconds: float) -> None:
+        while not self._stopping.wait(seconds):
+            try:
+                follow()
+            except Exception:
+                # The thread must outlive whatever it meets; what is served stays as it is.
+                logger.exception("%s failed and is tried again", follow.__name__)
+
+    def _load(self, publication: Publication) -> tuple[tuple[Variant, Bundle], ...]:
+        loaded = dict(self._whole)
+        chosen = []
+        for variant in publication.variants:
+            if variant.share <= 0:
+                continue
+            version = variant.model_version
+            if version not in loaded:
+                loaded[version] = _load_and_warm_up(bundle_directory(self._root, version), version)
+            chosen.append((variant, loaded[version]))
+        if not chosen:
+            raise BundleError("No published variant has a share above 0; publish again.")
+        return tuple(chosen)
+
+    def _swap(self, publication: Publication, bundles: tuple[tuple[Variant, Bundle], ...]) -> None:
+        with self._swapping:
+            whole = {bundle.model_version: bundle for _, bundle in bundles}
+            forgotten = self._whose_rows_to_leave(whole)
+            published = {
+                version: bundle.without(forgotten.owners) for version, bundle in whole.items()
+            }
+            revision, items = self._whole_catalog()
+            self.current = Serving(
+                tuple(
+                    ServedVariant(
+                        name=variant.name,
+                        share=variant.share,
+                        bundle=self._files.over(published[bundle.model_version]),
+                        shelf=_live_shelf(bundle, items, revision),
+                    )
+                    for variant, bundle in bundles
+                ),
+                publication.experiment,
+            )
+            self._revision = revision
+            self._whole, self._published, self._forgotten = whole, published, forgotten
+            self._publication = publication
+            self._refusal = None
+        self._monitoring.bundles_loaded.inc()
+        for variant, bundle in bundles:
+            as_of = bundle.manifest.as_of.timestamp()
+            self._monitoring.bundle_as_of.labels(variant.name).set(as_of)
+        logger.info("Serving %s", ", ".join(bundle.model_version for _, bundle in bundles))
+
+    def _whose_rows_to_leave(self, whole: Mapping[str, Bundle]) -> Forgotten:
+        """BundleError where a bundle stores rows of customers while the store is away: nobody knows
+        then which of them may be used."""
+        if not any(bundle.manifest.kept_local for bundle in whole.values()):
+            return NOBODY_FORGOTTEN
+        try:
+            return self._store.forgotten() or NOBODY_FORGOTTEN
+        except StoreError as error:
+            self._monitoring.store_failures.labels("forgotten").inc()
+            raise BundleError(
+                f"A bundle stores rows of customers, and who was erased cannot be read: {error}"
+            ) from error
+
+    def _whole_catalog(self) -> tuple[int, list[Item]]:
+        """All live changes; while the store is away the bundle's own catalogue serves."""
+        try:
+            changes = self._store.catalog_changes(since=0)
+        except StoreError as error:
+            self._monitoring.store_failures.labels("catalog_changes").inc()
+            logger.warning("The catalogue's changes cannot be read: %s", error)
+            return 0, []
+        return changes.revision, list(changes.items)
+
+    def _refused_lately(self, publication: Publication | None) -> bool:
+        refusal = self._refusal
+        return (
+            refusal is not None
+            and refusal.publication == publication
+            and self._stopwatch() - refusal.at < self._polling.refused
+        )
+
+    def _refuse(self, publication: Publication | None, reason: str) -> None:
+        known = self._refusal
+        self._refusal = _Refusal(publication, reason, self._stopwatch())
+        self._monitoring.bundles_refused.inc()
+        if known is None or known.reason != reason:
+            logger.error("Publication refused, the version before stays: %s", reason)
+
+
+def _live_shelf(bundle: Bundle, items: Sequence[Item], revision: int) -> Shelf:
+    """The bundle's shelf under the live changes, its columns ready for rules."""
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    shelf.columns.prepare()
+    return shelf.with_changes(items, revision=revision)
+
+
+def _load_and_warm_up(directory: Path, version: str) -> Bundle:
+    """BundleError where the bundle is damaged or cannot answer each of its placements."""
+    bundle = load_bundle(directory)
+    if bundle.model_version != version:
+        raise BundleError(
+            f"Bundle {directory} says that it is version {bundle.model_version!r}; the pointer "
+            f"names {version!r}. Publish again."
+        )
+    try:
+        warm_up(bundle)
+    except Exception as error:
+        raise BundleError(f"Bundle {directory} failed its warm-up: {error!r}") from error
+    return bundle
+
+
+def warm_up(bundle: Bundle) -> None:
+    """Asks every placement once for a customer, a visitor on a page and a stranger, one by one.
+
+    It touches the mapped files, fills caches and loads what is compiled for a single query, so that
+    no customer waits for any of it.
+    """
+    now = bundle.manifest.as_of
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    customer = _customer(bundle, now)
+    listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
+    page = replace(customer, seeds=listed[:2], known=False)
+    for query in (customer, page, Query(now=now)):
+        for placement in bundle.placements.values():
+            if placement.name == RERANK:
+                for engine in (np.nan, 1.0):
+                    scores = np.full(len(listed), engine, np.float32)
+                    rerank(bundle, [replace(query, listed=Listed(listed, scores))], placement)
+            else:
+                recommend(bundle, [query], placement, shelf, 10, explain=True)
+
+
+def _customer(bundle: Bundle, now: datetime) -> Query:
+    """Somebody who did a little of everything with a few items, the newest of it in this visit."""
+    ids = bundle.items.ids(np.arange(min(len(bundle.items), 3), dtype=np.int32))
+    events = [
+        StoredEvent(item_id=item, kind=kind, time=now.timestamp() - 60.0 * (10 - place))
+        for place, (item, kind) in enumerate(product(ids, ("view_item", "add_to_cart", "purchase")))
+    ]
+    history = bundle.history(events, now=now)
+    return Query(
+        now=now,
+        history=history,
+        session=history.since(now.timestamp() - 300.0),
+        context=Context(country="NL", search_term="a"),
+        known=True,
+    )

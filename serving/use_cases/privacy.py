@@ -1,0 +1,177 @@
+"""Access and erasure: everything that is held about a person, shown page by page or removed.
+
+The service removes what it writes itself. It never rewrites the event log, which training may be
+reading: that is the next `recsys nightly`'s first step, and the receipt says how far it has come.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.random import Generator
+
+from recsys.bundle.bundle import read_manifest
+from recsys.bundle.publication import read_publication
+from recsys.errors import BundleError
+from recsys.events.log import START, EventLog, Place
+from recsys.events.pseudonyms import Owners, owner_codes
+from recsys.events.rejected_lines import lines_about, remove_lines
+from recsys.events.schema import Person
+from recsys.store import PLACES, Store
+from serving.api.customer_schemas import (
+    EraseAnswer,
+    ExportAnswer,
+    ExportRequest,
+    HeldRows,
+    LogState,
+)
+from serving.api.problems import invalid
+from serving.api.schemas import User
+from serving.use_cases.customer_choices import person_of
+
+EVENT_LOG: Final = "event_log"
+REJECTED: Final = "rejected"
+EVERY_PLACE: Final = (*PLACES, EVENT_LOG, REJECTED)
+"""The places of an export in their order."""
+
+REGISTRY: Final = (
+    "No version in MLflow holds rows of persons: models that store customers are kept in the "
+    "published directory alone, under codes from which no id can be read."
+)
+NIGHTLY: Final = "event log: its rows are removed by the next `recsys nightly`, before it trains"
+BUNDLES: Final = (
+    "published bundles with rows of the person: every worker leaves them out when it loads a "
+    "bundle and within a second of the erasure; the files go with `keep_bundles`"
+)
+VERIFY: Final = (
+    "POST /v1/privacy/export has no record left once event_log.state is done; "
+    "POST /v1/privacy/erase again tells how far it is"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Privacy:
+    """What the service can reach of a person: store, event log, lines set aside, bundles."""
+
+    store: Store
+    log: EventLog
+    rejected: Path
+    published: Path
+
+    def export(self, request: ExportRequest) -> ExportAnswer:
+        """A page of records, place after place; ProblemError for nobody or a wrong cursor."""
+        person = person_of(request.user)
+        place, since = _position(request.cursor)
+        records: list[dict[str, Any]] = []
+        while True:
+            name = EVERY_PLACE[place]
+            found, next_since = self._page(person, name, since, request.limit - len(records))
+            records += [{"place": name, **record} for record in found]
+            if next_since is not None:
+                cursor = f"{name}:{next_since[0]}.{next_since[1]}"
+                return ExportAnswer(records=records, next=cursor)
+            place, since = place + 1, START
+            if place == len(EVERY_PLACE):
+                return ExportAnswer(records=records, next=None)
+            if len(records) == request.limit:
+                return ExportAnswer(records=records, next=f"{EVERY_PLACE[place]}:0.0")
+
+    def erase(self, user: User, *, now: datetime, rng: Generator) -> EraseAnswer:
+        """Removes the person and gives the receipt; ProblemError for nobody.
+
+        Repeating it removes nothing more and gives the same receipt, as far as it has come.
+        """
+        person = person_of(user)
+        names = self.store.visitors(person)
+        ids = [name.user_id or name.anonymous_id or "" for name in names]
+        lines = remove_lines(self.rejected, ids)
+        erasure = self.store.erase(
+            person, receipt=f"x-{rng.bytes(12).hex()}", at=now, rejected_lines=lines
+        )
+        keys = [key for name in names if (key := name.key) is not None]
+        bundles = self._bundles(owner_codes(keys))
+        done = erasure.log_time is not None
+        remaining = [] if done else [NIGHTLY]
+        if any(bundle.holds_rows for bundle in bundles):
+            remaining.append(BUNDLES)
+        return EraseAnswer(
+            receipt=erasure.receipt,
+            erased_at=_moment(erasure.time),
+            removed=erasure.removed,
+            event_log=LogState(
+                state="done" if done else "pending",
+                rows=erasure.log_rows,
+                done_at=None if erasure.log_time is None else _moment(erasure.log_time),
+            ),
+            bundles=bundles,
+            model_registry=REGISTRY,
+            remaining=remaining,
+            verify=VERIFY,
+        )
+
+    def _page(
+        self, person: Person, place: str, since: Place, limit: int
+    ) -> tuple[list[dict[str, Any]], Place | None]:
+        """Some records of one place, and where to go on in it; None at its end."""
+        if place == EVENT_LOG:
+            return self.log.rows_of(self.store.visitors(person), since=since, limit=limit)
+        # One more than fits tells whether the place has another page.
+        number, offset = since
+        if place == REJECTED:
+            names = self.store.visitors(person)
+            ids = [name.user_id or name.anonymous_id or "" for name in names]
+            found = lines_about(self.rejected, ids)[offset : offset + limit + 1]
+        else:
+            found = self.store.export(person, place=place, offset=offset, limit=limit + 1)
+        return found[:limit], (number, offset + limit) if len(found) > limit else None
+
+    def _bundles(self, owners: Owners) -> list[HeldRows]:
+        """What each published bundle holds of these owners; a damaged one serves nobody."""
+        try:
+            publication = read_publication(self.published)
+        except BundleError:
+            publication = None
+        served = set() if publication is None else {v.model_version for v in publication.variants}
+        found = []
+        for directory in sorted((self.published / "bundles").glob("[!.]*")):
+            try:
+                manifest = read_manifest(directory)
+            except BundleError:
+                continue
+            found.append(
+                HeldRows(
+                    model_version=manifest.model_version,
+                    holds_rows=any(
+                        _holds(directory / "models" / name / "owners.npy", owners)
+                        for name in manifest.kept_local
+                    ),
+                    served=manifest.model_version in served,
+                )
+            )
+        return found
+
+
+def _holds(path: Path, owners: Owners) -> bool:
+    try:
+        stored = np.load(path, mmap_mode="r", allow_pickle=False)
+    except OSError:
+        return False
+    return bool(np.isin(stored, owners).any())
+
+
+def _position(cursor: str | None) -> tuple[int, Place]:
+    if cursor is None:
+        return 0, START
+    name, _, since = cursor.partition(":")
+    if name not in EVERY_PLACE:
+        raise invalid("cursor", cursor, "send the `next` of the page before, or nothing")
+    number, _, offset = since.partition(".")
+    return EVERY_PLACE.index(name), (int(number), int(offset))
+
+
+def _moment(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")

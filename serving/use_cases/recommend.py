@@ -1,0 +1,268 @@
+"""The use cases of the service, free of HTTP: `recommend` and `rerank` for somebody, now.
+
+`serving.use_cases.consent` decides what may be known about the person; the rest is
+`recsys.recommend.operations`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import numpy as np
+from msgspec import UNSET
+from numpy.random import Generator
+
+from recsys.bundle.placements import Placement
+from recsys.catalog.rules import Rule
+from recsys.query.feedback import Said, heard
+from recsys.query.query import Listed, Query
+from recsys.recommend.operations import recommend, rerank
+from recsys.recommend.phrases import Language
+from recsys.recommend.reasons import Voice
+from recsys.recommend.rerank_rules import in_order_of_the_shop, words_about
+from recsys.store import LoggedAnswer, Store
+from serving.api.problems import invalid
+from serving.api.schemas import (
+    PlacementAnswer,
+    RecommendationsAnswer,
+    RecommendationsRequest,
+    RequestConsent,
+    RequestContext,
+    RerankAnswer,
+    RerankItem,
+    RerankRequest,
+    User,
+)
+from serving.live.bundle_source import RERANK
+from serving.live.variants import ServedVariant, Serving
+from serving.metrics import Monitoring
+from serving.use_cases.consent import Permitted, ask_store, query_of, rules_of
+from serving.use_cases.impression_record import ranking_level, record_of_list, record_of_ranking
+from serving.use_cases.pagination import Earlier, new_id
+from serving.use_cases.person_reader import StoreReader
+from serving.use_cases.rendering import Speaking, list_body, promoted, ranked_items
+
+NOTHING_EARLIER = Earlier()
+
+
+class Engine:
+    """Answers from a store and whatever `Serving` it is handed; keeps nothing between requests."""
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        monitoring: Monitoring,
+        history_limit: int,
+        session: timedelta,
+        voice: Voice | None = None,
+        store_patience_seconds: float = 0.04,
+        store_rest_seconds: float = 0.5,
+    ) -> None:
+        self._persons = StoreReader(
+            store,
+            patience_seconds=store_patience_seconds,
+            rest_seconds=store_rest_seconds,
+            stopwatch=time.monotonic,
+            failed=monitoring.store_failures.labels("person").inc,
+        )
+        self._monitoring = monitoring
+        self._history_limit = history_limit
+        self._session = session
+        self._voice = voice or Voice()
+
+    def recommend(
+        self,
+        request: RecommendationsRequest,
+        serving: Serving,
+        *,
+        now: datetime,
+        rng: Generator,
+        earlier: Earlier = NOTHING_EARLIER,
+        may_explore: bool = True,
+    ) -> tuple[RecommendationsAnswer, list[LoggedAnswer]]:
+        """The lists of one page and what is to be logged of them; no item stands in two lists, and
+        none that `earlier` answers of the page have shown. `may_explore` is whether new items may
+        be drawn, for which the answer must be sure to be logged.
+
+        ProblemError where a placement is not one of the bundle's.
+        """
+        permitted, said, variant, query = self._asking(
+            request.user, request.consent, request.context, serving, now, rng
+        )
+        placements = [
+            _placement(variant, asked.placement, field=f"placements[{place}].placement")
+            for place, asked in enumerate(request.placements)
+        ]
+        recommendation_id = new_id(now, rng)
+        lists: list[PlacementAnswer] = []
+        logged: list[LoggedAnswer] = []
+        taken = variant.bundle.items.known(earlier.item_ids)
+        for asked, placement in zip(request.placements, placements, strict=True):
+            here = replace(query, seeds=variant.bundle.items.known(asked.items))
+            started = self._monitoring.stopwatch()
+            (answer,) = recommend(
+                variant.bundle,
+                [here],
+                placement,
+                variant.shelf,
+                asked.k,
+                exclude=[taken],
+                rules=asked,
+                personal=rules_of(permitted, said, places=None if asked.items else asked.k),
+                explain=request.explain,
+                diagnose=request.diagnostics,
+                rng=rng if may_explore else None,
+            )
+            taken = np.concatenate([taken, answer.numbers])
+            speaking = Speaking(
+                request=request,
+                query=here,
+                variant=variant,
+                voice=self._voice_of(request.language, placement),
+                promoted=promoted(placement, asked, here, variant) if request.explain else None,
+            )
+            lists.append(list_body(asked.placement, answer, speaking))
+            logged.append(
+                record_of_list(recommendation_id, asked.placement, answer, permitted, here, variant)
+            )
+            self._count(
+                "/v1/recommendations",
+                asked.placement,
+                variant,
+                answer.level,
+                self._monitoring.stopwatch() - started,
+            )
+            told = answer.diagnostics or answer
+            for effect in told.effects:
+                if effect.removed:
+                    removals = self._monitoring.rule_removals.labels(asked.placement, effect.rule)
+                    removals.inc(effect.removed)
+        return (
+            RecommendationsAnswer(
+                recommendation_id=recommendation_id,
+                model_version=variant.bundle.model_version,
+                variant=variant.name,
+                degraded=permitted.degraded or earlier.degraded,
+                placements=lists,
+                continues=list(earlier.found) if request.continue_from else UNSET,
+            ),
+            logged,
+        )
+
+    def rerank(
+        self, request: RerankRequest, serving: Serving, *, now: datetime, rng: Generator
+    ) -> tuple[RerankAnswer, list[LoggedAnswer]]:
+        """Every item that was sent, in the person's order, and what is to be logged of it.
+
+        ProblemError where an id is sent twice.
+        """
+        _refuse_repeats(request.items)
+        permitted, said, variant, query = self._asking(
+            request.user, request.consent, request.context, serving, now, rng
+        )
+        if request.query is not None:
+            query = replace(query, context=replace(query.context, search_term=request.query))
+        listed = _listed(request.items, variant)
+        placement = variant.bundle.placement(RERANK)
+        if placement is None:
+            raise invalid("placement", RERANK, "the served bundle cannot rerank; train it so")
+        rules = [rule for rule in placement.rules if rule.in_force(now, query.segments)]
+        if request.boost:
+            rules.append(Rule(boost=request.boost))
+        words = words_about([*rules, *rules_of(permitted, said)], listed.items, variant.shelf)
+        refused = np.concatenate([query.refused, words.refused])
+        query = replace(query, listed=listed, refused=refused)
+        if permitted.known.preferences.order == "shop":
+            placement = in_order_of_the_shop(placement)
+        started = self._monitoring.stopwatch()
+        (ranking,) = rerank(
+            variant.bundle,
+            [query],
+            placement,
+            factors=None if words.factors is None else [words.factors],
+        )
+        recommendation_id = new_id(now, rng)
+        ranked = ranked_items(request.items, ranking, request.language or self._voice.language)
+        seconds = self._monitoring.stopwatch() - started
+        self._count("/v1/rerank", RERANK, variant, ranking_level(query), seconds)
+        return (
+            RerankAnswer(
+                recommendation_id=recommendation_id,
+                model_version=variant.bundle.model_version,
+                variant=variant.name,
+                degraded=permitted.degraded,
+                items=ranked,
+            ),
+            [record_of_ranking(recommendation_id, RERANK, ranked, permitted, query, variant)],
+        )
+
+    def _asking(
+        self,
+        user: User,
+        consent: RequestConsent | None,
+        context: RequestContext,
+        serving: Serving,
+        now: datetime,
+        rng: Generator,
+    ) -> tuple[Permitted, Said, ServedVariant, Query]:
+        permitted = ask_store(self._persons, user, consent, history_limit=self._history_limit)
+        if permitted.degraded:
+            self._monitoring.degraded.inc()
+        variant = serving.variant_of(permitted.assigned, rng=rng)
+        said = heard(permitted.known.history, now=now)
+        query = query_of(
+            permitted, user, context, variant.bundle, now=now, session=self._session, said=said
+        )
+        return permitted, said, variant, query
+
+    def _voice_of(self, language: Language | None, placement: Placement) -> Voice:
+        """The shop's voice, in the language and the tone that are asked for here."""
+        return replace(
+            self._voice,
+            language=language or self._voice.language,
+            tone=placement.tone or self._voice.tone,
+        )
+
+    def _count(
+        self,
+        route: str,
+        placement: str,
+        variant: ServedVariant,
+        level: str | None,
+        seconds: float,
+    ) -> None:
+        named = (placement, variant.name, level or "none")
+        self._monitoring.answers.labels(*named).inc()
+        self._monitoring.list_seconds.labels(route, *named).observe(seconds)
+
+
+def _placement(variant: ServedVariant, name: str, *, field: str) -> Placement:
+    placement = variant.bundle.placement(name)
+    if placement is None or name == RERANK:
+        names = ", ".join(sorted(set(variant.bundle.placements) - {RERANK}))
+        raise invalid(field, name, f"use one of {names}")
+    return placement
+
+
+def _refuse_repeats(items: Sequence[RerankItem]) -> None:
+    first: dict[str, int] = {}
+    for place, item in enumerate(items):
+        if first.setdefault(item.item_id, place) != place:
+            raise invalid(
+                f"items[{place}].item_id",
+                item.item_id,
+                f"items[{first[item.item_id]}] has the same id; send each item once",
+            )
+
+
+def _listed(items: Sequence[RerankItem], variant: ServedVariant) -> Listed:
+    return Listed(
+        items=variant.bundle.items.numbers([item.item_id for item in items]),
+        scores=np.array(
+            [np.nan if item.score is None else item.score for item in items], np.float32
+        ),
+    )

@@ -1,0 +1,162 @@
+"""How a list is put into an answer: its items in the fields that were asked for, why each is in it,
+and what may be said of it to everybody."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from msgspec import UNSET, UnsetType
+
+from recsys.bundle.placements import Placement
+from recsys.catalog.rules import Rules, named
+from recsys.query.query import Mask, Query
+from recsys.recommend.answers import Answer, Diagnostics, Recommendation
+from recsys.recommend.operations import Ranking
+from recsys.recommend.phrases import Language
+from recsys.recommend.reasons import Voice, reasons, source_words
+from serving.api.schemas import (
+    DiagnosticsAnswer,
+    PlacementAnswer,
+    RankedItem,
+    ReasonAnswer,
+    RecommendationsRequest,
+    RecommendedItem,
+    RerankItem,
+    RuleEffect,
+    SocialProofAnswer,
+)
+from serving.live.variants import ServedVariant
+
+
+@dataclass(frozen=True, slots=True)
+class Speaking:
+    """To whom an answer is given, from which version, and in which words.
+
+    `promoted` are the items that a rule of the shop makes weigh more; None where there is none or
+    nothing is explained.
+    """
+
+    request: RecommendationsRequest
+    query: Query
+    variant: ServedVariant
+    voice: Voice
+    promoted: Mask | None = None
+
+
+def promoted(
+    placement: Placement, asked: Rules, query: Query, variant: ServedVariant
+) -> Mask | None:
+    """The items that the shop's rules for this list, or the request's, make weigh more."""
+    rules = [rule for _, rule in named(placement.rules, query.now, query.segments)]
+    boosts = [boost for part in (*rules, asked) for boost in part.boost if boost.factor > 1]
+    if not boosts:
+        return None
+    first, *others = (variant.shelf.columns.mask(boost.where) for boost in boosts)
+    for mask in others:
+        first = first | mask
+    return first
+
+
+def list_body(placement: str, answer: Answer, speaking: Speaking) -> PlacementAnswer:
+    """One placement's list."""
+    return PlacementAnswer(
+        placement=placement,
+        level=answer.level,
+        fallback=answer.fallback,
+        diagnostics=_diagnostics(answer.diagnostics),
+        items=[_item(item, position, speaking) for position, item in enumerate(answer.items)],
+    )
+
+
+def ranked_items(
+    items: Sequence[RerankItem], ranking: Ranking, language: Language
+) -> list[RankedItem]:
+    """A given list in its new order."""
+    words = {source: source_words(source, language) for source in set(ranking.sources)}
+    return [
+        RankedItem(
+            item_id=items[original].item_id,
+            position=position,
+            original_position=original,
+            score=score,
+            source=source,
+            source_text=words[source],
+        )
+        for position, (original, score, source) in enumerate(
+            zip(ranking.order.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
+        )
+    ]
+
+
+def _item(recommended: Recommendation, position: int, speaking: Speaking) -> RecommendedItem:
+    variant, request = speaking.variant, speaking.request
+    item = variant.shelf.items[recommended.number]
+    fields = request.fields
+    return RecommendedItem(
+        item_id=item.item_id,
+        score=recommended.score,
+        source=recommended.source,
+        source_text=source_words(recommended.source, speaking.voice.language),
+        position=position,
+        reasons=_reasons(recommended, speaking) if request.explain else UNSET,
+        social_proof=_social_proof(recommended, variant) if request.social_proof else UNSET,
+        title=item.title if "title" in fields else UNSET,
+        price=item.price if "price" in fields else UNSET,
+        brand=item.brand if "brand" in fields else UNSET,
+        list_price=item.list_price if "list_price" in fields else UNSET,
+        category=item.category if "category" in fields else UNSET,
+        kind=item.kind if "kind" in fields else UNSET,
+        attributes=item.attributes if "attributes" in fields else UNSET,
+    )
+
+
+def _reasons(recommended: Recommendation, speaking: Speaking) -> list[ReasonAnswer]:
+    shelf, marked = speaking.variant.shelf, speaking.promoted
+    told = reasons(
+        recommended,
+        query=speaking.query,
+        bundle=speaking.variant.bundle,
+        shelf=shelf,
+        voice=speaking.voice,
+        promoted=marked is not None and bool(marked[recommended.number]),
+    )
+    return [
+        ReasonAnswer(
+            code=reason.code,
+            text=reason.text,
+            share=reason.share,
+            item_id=UNSET if reason.item is None else shelf.items[reason.item].item_id,
+            trait=UNSET if reason.trait is None else reason.trait,
+            facts=dict(reason.facts) if reason.facts else UNSET,
+        )
+        for reason in told
+    ]
+
+
+def _social_proof(
+    recommended: Recommendation, variant: ServedVariant
+) -> SocialProofAnswer | UnsetType:
+    counted = variant.bundle.social_proof
+    proof = None if counted is None else counted.of(recommended.number)
+    if proof is None:
+        return UNSET
+    return SocialProofAnswer(
+        as_of=proof.as_of,
+        customers=UNSET if proof.customers is None else proof.customers,
+        days=UNSET if proof.customers is None else proof.days,
+        rating=UNSET if proof.rating is None else proof.rating,
+        ratings=UNSET if proof.ratings is None else proof.ratings,
+    )
+
+
+def _diagnostics(found: Diagnostics | None) -> DiagnosticsAnswer | UnsetType:
+    if found is None:
+        return UNSET
+    return DiagnosticsAnswer(
+        candidates=dict(found.candidates),
+        rules=[
+            RuleEffect(rule=effect.rule, removed=effect.removed, moved=effect.moved)
+            for effect in found.effects
+        ],
+    )

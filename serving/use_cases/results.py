@@ -1,0 +1,104 @@
+"""What the answers brought, for whoever may ask: `GET /v1/experiments` and `GET /v1/kpi`."""
+
+from __future__ import annotations
+
+import threading
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from recsys.bundle.publication import Experiment
+from recsys.events.log import EventLog
+from recsys.experiments.summary import SHOWN_DAYS, ShopFigures, first_moment, shop_figures
+from recsys.store import Store
+from serving.api.problems import unavailable
+from serving.api.result_schemas import ExperimentsAnswer, RunningVariant
+from serving.live.variants import Serving
+
+KEPT: Final = timedelta(seconds=60)
+"""How long figures are handed out again."""
+AT_ONCE: Final = 200_000
+"""So many answers cost a core five seconds. The figures of a shop with more are those that
+`recsys kpi` has written."""
+
+
+def running(serving: Serving) -> ExperimentsAnswer:
+    """The variants that are served now."""
+    shares = _shares(serving)
+    experiment = serving.experiment
+    return ExperimentsAnswer(
+        experiment=None if experiment is None else experiment.id,
+        started_at=None if experiment is None else experiment.started_at,
+        variants=[
+            RunningVariant(
+                name=variant.name,
+                model_version=variant.bundle.model_version,
+                share=round(shares[variant.name], 6),
+            )
+            for variant in serving.variants
+        ],
+    )
+
+
+class Results:
+    """Figures over the store and the event log, computed when they are asked for and kept a while.
+
+    To be called in a thread; several callers at once share one computation.
+    """
+
+    def __init__(
+        self, store: Store, log: EventLog, *, written: Path, at_once: int = AT_ONCE
+    ) -> None:
+        self._store = store
+        self._log = log
+        self._written = written
+        self._at_once = at_once
+        self._computing = threading.Lock()
+        self._kept: ShopFigures | None = None
+
+    def kpi(self, serving: Serving | None, *, now: datetime) -> ShopFigures:
+        """The figures as of at most KEPT before now, or those that `recsys kpi` wrote last.
+
+        StoreUnavailable where the store cannot be read; ProblemError where there are too many
+        answers to count them here and nothing was written.
+        """
+        with self._computing:
+            kept = self._kept
+            if kept is None or not now - KEPT < kept.as_of <= now:
+                kept = self._computed(serving, now)
+                self._kept = kept
+            return kept
+
+    def _computed(self, serving: Serving | None, now: datetime) -> ShopFigures:
+        experiment = None if serving is None else serving.experiment
+        if self._too_many(now, experiment):
+            return self._read()
+        return shop_figures(
+            self._store,
+            self._log,
+            now=now,
+            shares={} if serving is None else _shares(serving),
+            experiment=experiment,
+            threads=1,
+        )
+
+    def _too_many(self, now: datetime, experiment: Experiment | None) -> bool:
+        first = first_moment(now, days=SHOWN_DAYS, experiment=experiment)
+        most = self._at_once + 1
+        return self._store.count_answers(since=first, until=now, at_most=most) == most
+
+    def _read(self) -> ShopFigures:
+        try:
+            return msgspec.json.decode(self._written.read_bytes(), type=ShopFigures)
+        except (OSError, msgspec.DecodeError) as error:
+            raise unavailable(
+                "There are too many answers to be counted here; run `recsys kpi`, say every hour, "
+                "and its figures are shown."
+            ) from error
+
+
+def _shares(serving: Serving) -> dict[str, float]:
+    total = sum(variant.share for variant in serving.variants)
+    return {variant.name: variant.share / total for variant in serving.variants}

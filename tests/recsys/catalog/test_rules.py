@@ -1,0 +1,420 @@
+"""Rules: what is refused, what a condition matches, and which items make a list."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from recsys.catalog.items import Catalog, Item
+from recsys.catalog.live import Shelf
+from recsys.catalog.rules import Rule, RuleList, Rules, Where, parse_rules
+from recsys.recommend.rule_engine import ListRules, list_rules
+
+NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
+ITEMS = [
+    Item(item_id="0", category=["Home", "Kitchen", "Mugs"], brand="Harbour", price=9.0, stock=3),
+    Item(item_id="1", category=["Home", "Kitchen"], brand="Harbour", price=19.0),
+    Item(item_id="2", category=["Home", "Garden"], brand="Fern", price=29.0, stock=50),
+    Item(item_id="3", category=["Homeware"], price=5.0, attributes={"colour": ["red", "blue"]}),
+    Item(item_id="4", attributes={"colour": "red", "weight": 2.5, "organic": True}),
+    Item(item_id="5", kind="article", attributes={"weight": 1.0, "organic": False}),
+    Item(item_id="6", kind="banner", variant_of="lost"),
+    Item(item_id="7", brand="Fern", variant_of="2"),
+    Item(item_id="8", brand="Fern", variant_of="2", price=1.0),
+    Item(item_id="9", variant_of="lost"),
+]
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf.of(Catalog.of(ITEMS))
+
+
+def where(**fields: Any) -> Where:
+    return msgspec.convert(fields, Where)
+
+
+def matching(shelf: Shelf, **fields: Any) -> str:
+    """The ids (= row numbers) of what fulfils the condition."""
+    return "".join(map(str, np.flatnonzero(shelf.columns.mask(where(**fields)))))
+
+
+def rules(**fields: Any) -> Rules:
+    return msgspec.convert(fields, Rules)
+
+
+def chosen(given: ListRules, pool: str, n: int, **options: Any) -> str:
+    """The list as text; a digit is an item."""
+    numbers = np.array([int(digit) for digit in pool], np.int32)
+    return "".join(pool[place] for place in given.choose(numbers, n, **options).places)
+
+
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        ({}, "0123456789"),
+        ({"item_id": "3"}, "3"),
+        ({"item_id": {"not_in": ["3", "nothing"]}}, "012456789"),
+        ({"item_id": {"exists": True}}, "0123456789"),
+        ({"kind": "article"}, "5"),
+        ({"kind": {"in": ["article", "banner"]}}, "56"),
+        ({"category": "Home"}, "012"),
+        ({"category": "Home > Kitchen"}, "01"),
+        ({"category": "Home > Kitchen > Mugs"}, "0"),
+        ({"category": "Home>Kitchen >Mugs"}, "0"),
+        ({"category": {"in": ["Home>Garden"]}}, "2"),
+        ({"category": "Kitchen"}, ""),
+        ({"category": {"in": ["Home > Garden", "Homeware"]}}, "23"),
+        ({"category": {"not_in": ["Home > Kitchen"], "exists": True}}, "23"),
+        ({"category": {"exists": False}}, "456789"),
+        ({"brand": {"not_in": ["Fern"]}}, "0134569"),
+        ({"price": 9}, "0"),
+        ({"price": {"max": 9}}, "038"),
+        ({"price": {"min": 9, "max": 19}}, "01"),
+        ({"price": {"exists": False}}, "45679"),
+        ({"stock": {"min": 10}}, "2"),
+        ({"stock": {"exists": False}}, "13456789"),
+        ({"attributes": {"colour": "red"}}, "34"),
+        ({"attributes": {"colour": {"in": ["blue", "green"]}}}, "3"),
+        ({"attributes": {"colour": {"not_in": ["blue"]}}}, "012456789"),
+        ({"attributes": {"weight": {"min": 1, "max": 2}}}, "5"),
+        ({"attributes": {"weight": 1}}, "5"),
+        ({"attributes": {"organic": True}}, "4"),
+        ({"attributes": {"organic": 1}}, ""),
+        ({"attributes": {"organic": {"exists": True}, "colour": "red"}}, "4"),
+        ({"attributes": {"unheard_of": "x"}}, ""),
+        ({"any": [{"brand": "Fern"}, {"price": {"max": 5}}]}, "2378"),
+        ({"brand": "Fern", "none": [{"price": {"max": 5}}, {"stock": {"exists": True}}]}, "7"),
+    ],
+)
+def test_a_condition_matches(shelf: Shelf, condition: dict[str, Any], found: str) -> None:
+    assert matching(shelf, **condition) == found
+
+
+def test_a_changed_item_is_matched_by_what_it_is_now(shelf: Shelf) -> None:
+    asked: list[dict[str, Any]] = [
+        {"brand": "Fern"},
+        {"category": "Home"},
+        {"price": {"max": 6}},
+        {"attributes": {"colour": "green"}},
+        {"kind": "article"},
+    ]
+    before = [matching(shelf, **condition) for condition in asked]
+    assert before == ["278", "012", "38", "", "5"]
+    put = Item(
+        item_id="0", brand="Fern", price=6.0, kind="article", attributes={"colour": ["green"]}
+    )
+    changed = shelf.with_changes([put], revision=1)
+    assert [matching(changed, **condition) for condition in asked] == [
+        "0278",
+        "12",
+        "038",
+        "0",
+        "05",
+    ]
+    assert [matching(shelf, **condition) for condition in asked] == before
+
+
+def test_new_stock_leaves_the_masks_of_other_attributes(shelf: Shelf) -> None:
+    of_brand, of_stock = where(brand="Fern"), where(stock={"min": 10})
+    masks = [shelf.columns.mask(one) for one in (of_brand, of_stock)]
+    put = msgspec.structs.replace(ITEMS[2], stock=1.0)
+    changed = shelf.with_changes([put], revision=1).columns
+    assert changed.mask(of_brand) is masks[0]
+    assert not changed.mask(of_stock).any()
+    assert masks[1].any()
+
+
+def test_a_mask_is_made_once_and_cannot_be_written(shelf: Shelf) -> None:
+    mask = shelf.columns.mask(where(brand="Fern"))
+    assert shelf.columns.mask(where(brand="Fern")) is mask
+    with pytest.raises(ValueError, match="read-only"):
+        mask[0] = True
+
+
+def test_an_attribute_that_an_item_gains_is_matched(shelf: Shelf) -> None:
+    assert matching(shelf, attributes={"vegan": True}) == ""
+    put = msgspec.structs.replace(ITEMS[0], attributes={"vegan": True, "size:eu": "L"})
+    changed = shelf.with_changes([put], revision=1)
+    assert matching(changed, attributes={"vegan": True}) == "0"
+    assert matching(changed, attributes={"vegan": {"exists": False}}) == "123456789"
+    assert matching(changed, attributes={"size:eu": "L"}) == "0"
+    other = msgspec.structs.replace(put, attributes={"size:eu": "M"})
+    assert matching(changed.with_changes([other], revision=2), attributes={"size:eu": "L"}) == ""
+
+
+def test_what_may_be_shown_changes_at_every_date_of_an_item(shelf: Shelf) -> None:
+    def shown(shelf: Shelf) -> list[bool]:
+        hours = (-2, -1, 0, 1, 2)
+        return [bool(shelf.eligible(NOW + timedelta(hours=hour))[0]) for hour in hours]
+
+    assert shown(shelf) == [True] * 5
+    hour = timedelta(hours=1)
+    put = msgspec.structs.replace(ITEMS[0], available_from=NOW - hour, available_until=NOW + hour)
+    dated = shelf.with_changes([put], revision=1)
+    assert shown(dated) == [False, True, True, False, False]
+    later = msgspec.structs.replace(put, available_until=NOW + 2 * hour)
+    assert shown(dated.with_changes([later], revision=2)) == [False, True, True, True, False]
+    assert shown(dated.with_changes(ITEMS[:1], revision=2)) == [True] * 5
+
+
+def test_prepared_columns_match_alike(shelf: Shelf) -> None:
+    shelf.columns.prepare()
+    assert matching(shelf, attributes={"colour": "red"}, price={"exists": False}) == "4"
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({"filter": {"price": {"min": 9, "max": 3}}}, "max must not be below min"),
+        ({"filter": {"price": {}}}, "use one of min, max, exists"),
+        ({"filter": {"colour": "red"}}, "unknown field `colour`"),
+        ({"filter": {"brand": {"min": 3}}}, "unknown field `min`"),
+        ({"filter": {"category": ["Home", "Kitchen"]}}, "got `array`"),
+        ({"filter": {"kind": "film"}}, "Invalid enum value"),
+        ({"filter": {"any": []}}, "length >= 1"),
+        ({"filter": {"any": [{"any": [{}]}]}}, "unknown field `any`"),
+        ({"exclude": {}}, "would exclude everything"),
+        ({"boost": [{"where": {}, "factor": 0}]}, "> 0"),
+        ({"pin": [{"item_id": "a", "position": 0}, {"item_id": "b", "position": 0}]}, "position"),
+        ({"pin": [{"item_id": "a", "position": 0}, {"item_id": "a", "position": 1}]}, "same item"),
+        ({"quota": [{"where": {}}]}, "at_least, at_most or both"),
+        ({"quota": [{"where": {}, "at_least": 3, "at_most": 2}]}, "not be below at_least"),
+        ({"diversity": [{"per": "title", "at_most": 1}]}, "regex"),
+        ({"diversity": [{"per": "brand", "at_most": 1, "depth": 1}]}, "levels of a category"),
+    ],
+)
+def test_a_rule_that_cannot_be_meant_is_refused(fields: dict[str, Any], told: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=told):
+        rules(**fields)
+
+
+def test_a_rule_that_ends_before_it_begins_is_refused() -> None:
+    with pytest.raises(ValueError, match="until must be later than from"):
+        parse_rules([{"from": "2026-12-02T00:00:00Z", "until": "2026-12-01T00:00:00Z"}])
+
+
+class Shown(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rules: RuleList = ()
+
+
+def test_a_configuration_class_takes_rules_and_gives_them_back() -> None:
+    written = [
+        {"name": "advent", "from": "2026-12-01T00:00:00Z", "filter": {"price": {"max": 50.0}}},
+        {"diversity": [{"per": "brand", "at_most": 2}]},
+    ]
+    read = Shown.model_validate({"rules": written})
+    assert read.rules[0].filter == where(price={"max": 50})
+    again = Shown.model_validate(read.model_dump(mode="json"))
+    assert again == read
+    with pytest.raises(ValidationError, match=r"rules\[0\].filter.price: .*unknown field `mux`"):
+        Shown.model_validate({"rules": [{"filter": {"price": {"mux": 1}}}]})
+
+
+def test_rules_are_written_in_yaml_as_in_json() -> None:
+    text = """
+    - name: advent
+      from: 2026-11-29T00:00:00Z
+      until: 2026-12-25 00:00:00+01:00
+      boost: [{where: {category: Gifts, price: {max: 25}}, factor: 2}]
+      pin: [{item_id: "0", position: 0}]
+    """
+    (rule,) = parse_rules(yaml.safe_load(text))
+    assert rule.boost[0].where == where(category="Gifts", price={"max": 25})
+    assert rule.in_force(datetime(2026, 12, 24, 22, 59, tzinfo=UTC))
+    assert not rule.in_force(datetime(2026, 12, 24, 23, tzinfo=UTC))
+
+
+def test_a_rule_holds_from_its_first_moment_until_its_last(shelf: Shelf) -> None:
+    rule = Rule(filter=where(brand="Fern"), from_=NOW, until=NOW + timedelta(days=1), name="fern")
+    moments = (NOW - timedelta(seconds=1), NOW, NOW + timedelta(days=1))
+    barriers = [dict(list_rules(shelf, moment, [rule]).barriers) for moment in moments]
+    assert ["fern.filter" in each for each in barriers] == [False, True, False]
+
+
+def test_lists_hold_products_unless_a_rule_asks_for_a_kind(shelf: Shelf) -> None:
+    everything = np.ones(10, np.bool_)
+    assert np.flatnonzero(~list_rules(shelf, NOW).allowed(everything)).tolist() == [5, 6]
+    articles = list_rules(shelf, NOW, request=rules(filter={"kind": "article"}))
+    assert np.flatnonzero(articles.allowed(everything)).tolist() == [5]
+    both = rules(filter={"any": [{"kind": "article"}, {"kind": "product"}]})
+    assert list_rules(shelf, NOW, request=both).allowed(everything).sum() == 9
+
+
+def test_filters_of_placement_and_request_hold_together(shelf: Shelf) -> None:
+    given = list_rules(
+        shelf,
+        NOW,
+        [Rule(filter=where(category="Home"))],
+        rules(exclude={"brand": "Fern"}),
+    )
+    assert np.flatnonzero(given.allowed(np.ones(10, np.bool_))).tolist() == [0, 1]
+
+
+def test_items_are_excluded_one_by_one(shelf: Shelf) -> None:
+    given = list_rules(shelf, NOW, request=rules(exclude=["3", "nothing", "1"]))
+    assert sorted(given.hidden.tolist()) == [1, 3]
+
+
+def test_boosts_multiply(shelf: Shelf) -> None:
+    given = list_rules(
+        shelf,
+        NOW,
+        [Rule(boost=rules(boost=[{"where": {"brand": "Fern"}, "factor": 2}]).boost)],
+        rules(boost=[{"where": {"price": {"max": 10}}, "factor": 0.1}]),
+    )
+    scores = given.boosted(np.array([1, 2, 8], np.int32), np.ones(3, np.float32))
+    np.testing.assert_allclose(scores, [1.0, 2.0, 0.2])
+
+
+def test_variants_of_a_product_stand_once(shelf: Shelf) -> None:
+    given = list_rules(shelf, NOW)
+    assert chosen(given, "7283069", 4) == "7306"
+    assert chosen(given, "7283069", 9, may_give_way=True) == "7306"
+
+
+def test_the_variants_of_an_item_are_known(shelf: Shelf) -> None:
+    numbers = shelf.columns.with_variants(np.array([8, 1], np.int32))
+    assert sorted(set(numbers.tolist())) == [1, 2, 7, 8]
+    alone = shelf.with_changes([Item(item_id="7"), Item(item_id="8")], revision=1)
+    assert alone.columns.with_variants(np.array([8], np.int32)).tolist() == [8]
+
+
+def test_diversity_limits_an_attribute_until_the_list_would_get_short(shelf: Shelf) -> None:
+    given = list_rules(shelf, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
+    assert chosen(given, "01423", 4) == "0423"
+    assert chosen(given, "0142", 4) == "042"
+    assert chosen(given, "0142", 4, may_give_way=True) == "0142"
+
+
+def test_diversity_counts_the_first_levels_of_a_category(shelf: Shelf) -> None:
+    by_path = rules(diversity=[{"per": "category", "at_most": 1}])
+    assert chosen(list_rules(shelf, NOW, request=by_path), "0123", 4) == "0123"
+    widest = rules(diversity=[{"per": "category", "at_most": 1, "depth": 1}])
+    assert chosen(list_rules(shelf, NOW, request=widest), "0123", 4) == "03"
+    two_levels = rules(diversity=[{"per": "category", "at_most": 1, "depth": 2}])
+    assert chosen(list_rules(shelf, NOW, request=two_levels), "0123", 4) == "023"
+
+
+def test_a_quota_brings_in_what_it_asks_for(shelf: Shelf) -> None:
+    fern = {"where": {"brand": "Fern"}, "at_least": 1}
+    given = list_rules(shelf, NOW, request=rules(quota=[fern]))
+    assert chosen(given, "01432", 3) == "012"
+    assert chosen(given, "20143", 3) == "201"
+    choice = given.choose(np.array([0, 1, 4], np.int32), 3)
+    (wanting,) = choice.wanting
+    assert np.flatnonzero(wanting).tolist() == [2, 7, 8]
+
+
+def test_a_quota_keeps_out_what_is_too_much(shelf: Shelf) -> None:
+    cheap = {"where": {"price": {"max": 10}}, "at_most": 1}
+    given = list_rules(shelf, NOW, request=rules(quota=[cheap]))
+    assert chosen(given, "0312", 3) == "012"
+    assert chosen(given, "031", 3, may_give_way=True) == "031"
+
+
+def test_a_pinned_item_stands_at_its_position(shelf: Shelf) -> None:
+    pins = [{"item_id": "3", "position": 1}, {"item_id": "1", "position": 0}]
+    given = list_rules(shelf, NOW, request=rules(pin=pins))
+    assert chosen(given, "04213", 4) == "1304"
+    assert chosen(given, "042", 3) == "042"
+    choice = given.choose(np.array([0, 4, 2, 1, 3], np.int32), 4)
+    assert choice.pinned == {3, 4}
+
+
+def test_the_requests_pin_outranks_the_placements(shelf: Shelf) -> None:
+    shops = Rule(pin=rules(pin=[{"item_id": "3", "position": 0}]).pin)
+    own = rules(pin=[{"item_id": "3", "position": 2}])
+    assert chosen(list_rules(shelf, NOW, [shops], own), "3012", 4) == "0132"
+
+
+def test_what_rests_comes_last_and_only_where_the_list_would_get_short(shelf: Shelf) -> None:
+    given = list_rules(shelf, NOW)
+    resting = np.array([0, 1], np.int32)
+    assert chosen(given, "0142", 2, resting=resting) == "42"
+    assert chosen(given, "0142", 3, resting=resting, may_give_way=True) == "042"
+
+
+def test_effects_count_what_each_soft_rule_held_back(shelf: Shelf) -> None:
+    given = list_rules(shelf, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
+    effects = given.choose(np.array([2, 7, 8, 0, 1, 4], np.int32), 3).effects
+    assert {effect.rule: effect.removed for effect in effects} == {"request.diversity[0]": 3}
+
+
+CONDITIONS = st.sampled_from(
+    [
+        {},
+        {"brand": "Fern"},
+        {"category": "Home"},
+        {"price": {"max": 10}},
+        {"attributes": {"colour": "red"}},
+        {"none": [{"brand": {"exists": True}}]},
+    ]
+)
+SOFT = st.fixed_dictionaries(
+    {},
+    optional={
+        "pin": st.lists(
+            st.fixed_dictionaries(
+                {"item_id": st.sampled_from("0123456789"), "position": st.integers(0, 9)}
+            ),
+            max_size=3,
+            unique_by=(lambda pin: pin["item_id"], lambda pin: pin["position"]),
+        ),
+        "quota": st.lists(
+            st.fixed_dictionaries({"where": CONDITIONS, "at_most": st.integers(0, 3)})
+            | st.fixed_dictionaries({"where": CONDITIONS, "at_least": st.integers(1, 3)}),
+            max_size=3,
+        ),
+        "diversity": st.lists(
+            st.fixed_dictionaries(
+                {
+                    "per": st.sampled_from(["brand", "category", "kind", "attributes.colour"]),
+                    "at_most": st.integers(1, 3),
+                }
+            ),
+            max_size=2,
+        ),
+    },
+)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(fields=SOFT, pool=st.permutations(range(10)), kept=st.integers(0, 10), n=st.integers(1, 10))
+def test_whatever_the_rules_a_list_is_distinct_and_as_long_as_can_be(
+    shelf: Shelf, fields: dict[str, Any], pool: list[int], kept: int, n: int
+) -> None:
+    numbers = np.array(pool[:kept], np.int32)
+    limits = list_rules(shelf, NOW, request=rules(**fields))
+    families = shelf.columns.families
+    assert families is not None
+    possible = min(n, len(set(families[numbers].tolist())))
+    for may_give_way in (False, True):
+        places = list(limits.choose(numbers, n, may_give_way=may_give_way).places)
+        found = families[numbers[places]].tolist()
+        assert len(set(found)) == len(found) <= n
+        if may_give_way:
+            assert len(found) == possible
+    strict = limits.choose(numbers, n)
+    pinned = {pin["item_id"] for pin in fields.get("pin", ())}
+    free = [place for place in strict.places if str(numbers[place]) not in pinned]
+    for cap in fields.get("diversity", ()):
+        codes = shelf.columns.codes(cap["per"])[numbers[free]]
+        assert np.bincount(codes[codes >= 0], minlength=1).max() <= cap["at_most"]
+    for quota in fields.get("quota", ()):
+        if "at_most" in quota:
+            inside = shelf.columns.mask(where(**quota["where"]))[numbers[free]]
+            assert inside.sum() <= quota["at_most"]
+    assert [place for place in strict.places if place in free] == sorted(free)

@@ -1,0 +1,296 @@
+"""The nightly run: what it promotes, what it refuses, and what a killed one leaves."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import shutil
+import signal
+import time
+from datetime import datetime, timedelta
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+import yaml
+from rich.console import Console
+
+from recsys.bundle.bundle import load_bundle
+from recsys.bundle.publication import bundle_directory, read_publication
+from recsys.errors import InvalidConfig
+from recsys.store.sqlite import SQLiteStore
+from recsys.synthetic import simulate
+from training.cli.app import main
+from training.config import TrainingConfig
+from training.lock import FileLock, Locked
+from training.pipeline import nightly
+from training.pipeline.compare import compare
+from training.tracking import Tracking
+from training.workspace import Workspace
+
+STEPS = (
+    "read", "check", "split", "build", "evaluate", "gate", "refit", "register", "publish",
+)  # fmt: skip
+MODELS = {
+    "popularity": {},
+    "repeat": {},
+    "random_walk": {},
+    "trending": {},
+    "recent": {},
+    "item_item": {},
+    "bought_together": {"min_customers": 1},
+}
+PLACEMENTS = [
+    {"name": "for_you", "blend": {"repeat": 0.5, "random_walk": 0.4, "popularity": 0.1}},
+    {"name": "similar", "blend": {"item_item": 1.0}},
+    {"name": "bought_together", "blend": {"bought_together": 1.0}},
+    {"name": "rerank", "blend": {"random_walk": 1.0}, "fallback": []},
+]
+
+
+def config(workspace: Path, **changes: object) -> dict[str, object]:
+    """A small recipe on three models."""
+    return {
+        "workspace": str(workspace),
+        "recipe": {
+            "models": MODELS,
+            "placements": PLACEMENTS,
+            "blend_search": {"sweeps": 1, "placements": ["for_you"]},
+            **changes,
+        },
+        "split": {"test_days": 14, "validation_days": 14},
+        "evaluation": {"resamples": 200, "singles": True},
+        "gate": {"resamples": 300},
+    }
+
+
+def run(settings: dict[str, object], now: datetime, data: Path | None = None) -> nightly.Outcome:
+    return nightly.run(
+        TrainingConfig.model_validate(settings),
+        console=Console(quiet=True),
+        started=now,
+        data=data,
+    )
+
+
+@pytest.fixture(scope="module")
+def files(small_shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The small shop as canonical files."""
+    folder = tmp_path_factory.mktemp("files")
+    events = [
+        event
+        for batch in simulate(small_shop.shop, days=60, rng=np.random.default_rng(12))
+        for event in batch
+    ]
+    for name, records in (("items", small_shop.shop.items), ("events", events)):
+        lines = b"".join(msgspec.json.encode(record) + b"\n" for record in records)
+        (folder / f"{name}.jsonl").write_bytes(lines)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def first(small_shop, files: Path, tmp_path_factory: pytest.TempPathFactory):
+    """A workspace after its first night, and how that ended."""
+    workspace = tmp_path_factory.mktemp("first") / "ws"
+    return workspace, run(config(workspace), small_shop.end, files)
+
+
+@pytest.fixture
+def after_first(first, tmp_path: Path) -> Path:
+    """A copy of that workspace, free to be changed; MLflow's files keep their old place."""
+    shutil.copytree(first[0], tmp_path / "ws")
+    return tmp_path / "ws"
+
+
+def champion(workspace: Path) -> str:
+    publication = read_publication(workspace / "published")
+    assert publication is not None
+    return publication.champion.model_version
+
+
+def test_the_first_night_ends_with_a_champion_that_is_published(first) -> None:
+    workspace, outcome = first
+    assert outcome.promoted
+    tracked = Tracking.of(Workspace(workspace)).champion()
+    assert tracked is not None
+    assert tracked.version == outcome.version
+    assert tracked.model_version == champion(workspace)
+    bundle = load_bundle(bundle_directory(workspace / "published", champion(workspace)))
+    assert bundle.manifest.report["ndcg_at_20"] == pytest.approx(
+        outcome.summary["metrics"]["ndcg_at_20"]["value"]
+    )
+
+
+def test_the_summary_names_decision_reasons_costs_and_measures(first) -> None:
+    summary = first[1].summary
+    assert summary["decision"] == "promoted"
+    assert summary["reasons"]
+    assert [cost["name"] for cost in summary["steps"]] == list(STEPS)
+    assert all(cost["seconds"] >= 0 and cost["peak_mb"] > 10 for cost in summary["steps"])
+    measured = summary["metrics"]["recall_at_20"]
+    assert measured["low"] <= measured["value"] <= measured["high"]
+    assert "personal_frequency" in measured["baselines"]
+    assert "new_items/recall_at_20" in summary["metrics"]
+    json.dumps(msgspec.to_builtins(summary["data"]))
+
+
+def test_the_whole_is_compared_with_each_of_its_models_alone(first) -> None:
+    workspace, outcome = first
+    above = outcome.summary["above_singles"]
+    assert set(above) <= {"repeat", "random_walk", "popularity"}
+    whole = outcome.summary["metrics"]["recall_at_20"]
+    for one in above.values():
+        told = one["recall_at_20"]
+        assert told["low"] <= told["value"] <= told["high"]
+        assert told["customers"] == whole["customers"]
+    assert above["popularity"]["recall_at_20"]["low"] > 0
+    plots = workspace / "mlartifacts" / outcome.summary["run_id"] / "artifacts" / "plots"
+    assert (plots / "above_singles" / "recall_at_20.png").is_file()
+
+
+def test_the_published_bundle_has_learnt_the_held_out_days_too(first, small_shop) -> None:
+    workspace, _ = first
+    bundle = load_bundle(bundle_directory(workspace / "published", champion(workspace)))
+    assert small_shop.end - bundle.manifest.as_of < timedelta(days=1)
+
+
+def test_no_person_is_named_in_what_mlflow_keeps(first) -> None:
+    workspace, _ = first
+    for path in (workspace / "mlartifacts").rglob("*"):
+        if path.is_file():
+            content = path.read_bytes()
+            assert b"c-0001" not in content, path
+            assert b"v-0000" not in content, path
+
+
+def test_the_same_recipe_again_is_promoted_as_not_worse(after_first: Path, small_shop) -> None:
+    again = run(config(after_first), small_shop.end)
+    assert again.promoted
+    assert any("Same recipe, not worse" in reason for reason in again.reasons)
+    assert champion(after_first) == again.summary["model_version"]
+
+
+def test_a_changed_recipe_that_is_not_better_is_refused_and_the_champion_serves_on(
+    first, after_first: Path, small_shop
+) -> None:
+    before = champion(after_first)
+    worse = [{"name": "for_you", "blend": {"popularity": 1.0}, "fallback": []}, *PLACEMENTS[1:]]
+    refused = run(config(after_first, placements=worse), small_shop.end)
+    assert not refused.promoted
+    assert refused.version is None
+    assert any("Not measurably better" in reason for reason in refused.reasons)
+    assert champion(after_first) == before
+    files = first[0] / "mlartifacts" / refused.summary["run_id"] / "artifacts"
+    changed = json.loads((files / "what_changed.json").read_text())
+    assert changed["ndcg_at_20"]["value"] < 0
+    assert (files / "plots" / "what_changed.png").is_file()
+
+
+def test_two_recipes_are_compared_on_the_same_customers(after_first: Path, small_shop) -> None:
+    settings = config(after_first, seed=8)
+    second = run(config(after_first), small_shop.end)
+    assert second.version is not None
+    compared = compare(
+        second.version, "1", config=TrainingConfig.model_validate(settings), now=small_shop.end
+    )
+    assert compared.same_recipe
+    assert compared.differences["ndcg_at_20"].value == 0
+
+
+def test_a_model_that_stores_customers_is_refused_before_anything_is_done(
+    tmp_path: Path, small_shop
+) -> None:
+    blend = [{"name": "for_you", "blend": {"up_cf": 1.0}}]
+    settings = config(tmp_path / "ws", models={**MODELS, "up_cf": {}}, placements=blend)
+    with pytest.raises(InvalidConfig, match="customer_rows: true"):
+        run(settings, small_shop.end)
+
+
+def test_where_the_shop_allows_it_a_model_that_stores_customers_is_published_but_not_tracked(
+    tmp_path: Path, files: Path, small_shop
+) -> None:
+    blend = {"up_cf": 0.2, "repeat": 0.5, "random_walk": 0.3, "popularity": 0.1}
+    settings = config(
+        tmp_path / "ws",
+        models={**MODELS, "up_cf": {}},
+        placements=[{"name": "for_you", "blend": blend}, *PLACEMENTS[1:]],
+        blend_search={"sweeps": 0},
+        customer_rows=True,
+    )
+    assert run(settings, small_shop.end, files).promoted
+    workspace = Workspace(tmp_path / "ws")
+    directory = bundle_directory(workspace.published, champion(workspace.root))
+    assert "up_cf" in load_bundle(directory).models
+    (logged,) = workspace.mlflow_artifacts.rglob("bundle/models")
+    names = {path.name for path in logged.iterdir()}
+    assert "repeat" in names
+    assert "up_cf" not in names
+
+
+def test_two_runs_at_once_are_refused(after_first: Path, small_shop) -> None:
+    lock = FileLock(Workspace(after_first).nightly_lock)
+    with lock.hold(), pytest.raises(Locked):
+        run(config(after_first), small_shop.end)
+
+
+def test_bad_data_stop_the_run_before_anything_is_trained(tmp_path: Path, small_shop) -> None:
+    workspace = tmp_path / "ws"
+    Workspace(workspace).create()
+    store = SQLiteStore(Workspace(workspace).store)
+    day = next(iter(simulate_one_day(small_shop)))
+    store.append(day, received_at=small_shop.end)
+    store.close()
+    with pytest.raises(nightly.ChecksFailed, match="time range"):
+        run(config(workspace), small_shop.end)
+    assert read_publication(workspace / "published") is None
+
+
+def simulate_one_day(small_shop):
+    return simulate(small_shop.shop, days=1, rng=np.random.default_rng(1))
+
+
+def test_killed_at_any_step_the_champion_serves_on_and_the_next_run_succeeds(
+    after_first: Path, tmp_path: Path
+) -> None:
+    settings = tmp_path / "config.yaml"
+    settings.write_text(yaml.safe_dump(config(after_first)))
+    before = champion(after_first)
+    processes = multiprocessing.get_context("forkserver")
+    processes.set_forkserver_preload(["training.cli.app", "training.pipeline.nightly"])
+    arguments = (["nightly", "--config", str(settings)],)
+    for step in STEPS:
+        night = processes.Process(target=main, args=arguments)
+        night.start()
+        reached = kill_at(step, night, Workspace(after_first).nightly_status)
+        serving = champion(after_first)
+        load_bundle(bundle_directory(after_first / "published", serving))
+        if reached != "publish":
+            assert serving == before
+    last = processes.Process(target=main, args=arguments)
+    last.start()
+    last.join(60)
+    assert last.exitcode == 0
+    tracked = Tracking.of(Workspace(after_first)).champion()
+    assert tracked is not None
+    assert tracked.model_version == champion(after_first) != before
+
+
+def kill_at(step: str, night: BaseProcess, status: Path) -> str:
+    """Ends a run with SIGKILL as soon as it has begun the step; gives the step that it was in.
+
+    A step that takes milliseconds may be over before it is seen: then it ends in the next one.
+    """
+    deadline = time.monotonic() + 60
+    while True:
+        assert night.is_alive(), f"the run ended with {night.exitcode} before {step}"
+        assert time.monotonic() < deadline, f"the run never came to {step}"
+        told = json.loads(status.read_text()) if status.exists() else {}
+        if told.get("pid") == night.pid and STEPS.index(told["step"]) >= STEPS.index(step):
+            break
+        time.sleep(0.002)
+    night.kill()
+    night.join(30)
+    assert night.exitcode == -signal.SIGKILL
+    return str(told["step"])

@@ -1,0 +1,1 @@
+"""Comparisons with named peers beside the main tables."""

@@ -1,0 +1,1 @@
+"""How a benchmark chooses settings on validation data."""

@@ -1,0 +1,1 @@
+"""From data source to fitted bundle: models, blend weights, ranker."""

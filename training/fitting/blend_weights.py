@@ -1,0 +1,179 @@
+"""Chooses how much each model of a placement weighs, on validation periods alone.
+
+Coordinate ascent over the same candidates and scales that serving uses (`candidates.gather`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from recsys.bundle.placements import Placement
+from recsys.evaluation.evaluate import shelf_as_of
+from recsys.evaluation.objectives import Objective
+from training.config import BlendSearch
+from training.fitting.candidate_table import CandidateTable, Parts, Period, hidden_by, tabulate
+
+__all__ = ["Judge", "Period", "ascend", "choose_blend", "hidden_by"]
+
+STEPS = (0.5, 0.2)
+LEAST_GAIN = 1e-4
+LEAST_SHARE = 0.01
+LEAST_VALUE = 1e-9
+
+Weights = NDArray[np.float64]
+
+
+def choose_blend(
+    periods: Sequence[Period],
+    placement: Placement,
+    search: BlendSearch,
+    *,
+    n: int,
+    rng: Generator,
+    objective: Objective = "conversions",
+    progress: Callable[[float], None] | None = None,
+) -> Placement:
+    """The placement with the blend that was best over the periods; it starts from its own blend.
+
+    What is maximised is `Judge.value` with the starting blend as 1. Weights sum to 1; a model below
+    1 % gets 0 and is not fitted again. A model that had no opinion in any period (nobody is in a
+    visit at a cut) cannot be judged and keeps its share of the starting blend. Raises
+    LeakFromFuture where a period's data overlap.
+    """
+    names = tuple(placement.blend)
+    tabulated = [
+        tabulate(
+            period.data,
+            period.held_out,
+            {name: period.bundle.models[name] for name in names},
+            placement,
+            eligible=shelf_as_of(period.bundle).eligible(period.held_out.cut),
+            objective=objective,
+            sample=search.sample,
+            n=n,
+            rng=rng,
+            knowledge=period.bundle.models,
+        )
+        for period in periods
+    ]
+    tabulated = [(table, parts) for table, parts in tabulated if len(table.persons)]
+    if not tabulated:
+        return placement
+    tables = [table for table, _ in tabulated]
+    parts = [list(by_model) for _, by_model in tabulated]
+    weights = np.array([placement.blend[name] for name in names], np.float64)
+    weights /= max(weights.sum(), 1e-12)
+    judged = np.any([by_model.any(axis=(1, 2)) for _, by_model in tabulated], axis=0)
+    kept = np.where(judged, 0.0, weights)
+    judge = Judge.against(tables, totals(parts, weights), new_items_share=search.new_items_share)
+    weights, _ = ascend(judge, parts, weights, judged, sweeps=search.sweeps, progress=progress)
+    weights = kept + (1.0 - kept.sum()) * shares(np.where(judged, weights, 0.0))
+    return placement.with_blend(
+        {name: round(weight, 4) for name, weight in zip(names, weights.tolist(), strict=True)}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Judge:
+    """What a blend is worth beside the one that it started from: a geometric mean of its gains.
+
+    A percent counts the same whether a measure is high or low, and what is chosen does not depend
+    on where it started: an arithmetic mean would favour the measure that began low. `start` holds
+    each period's recall@n + NDCG@n of all items and of items new to the customer.
+    """
+
+    tables: tuple[CandidateTable, ...]
+    start: tuple[tuple[float, float], ...]
+    new_items_share: float
+
+    @classmethod
+    def against(
+        cls, tables: Sequence[CandidateTable], start: Sequence[Parts], *, new_items_share: float
+    ) -> Judge:
+        """The judge for whom these scores, one array per period, are worth 1."""
+        measured = [table.measure(scores) for table, scores in zip(tables, start, strict=True)]
+        return cls(tuple(tables), tuple(measured), new_items_share)
+
+    def value(self, scores: Sequence[Parts]) -> float:
+        """Geometric mean over the periods of (all / start)^(1 − share) · (new / start)^share.
+
+        `scores` may be of the first periods only.
+        """
+        values = [self.of_period(place, one) for place, one in enumerate(scores)]
+        return float(np.exp(np.mean(np.log(np.maximum(values, LEAST_VALUE)))))
+
+    def of_period(self, place: int, scores: Parts) -> float:
+        """The value in one period."""
+        found, base = self.tables[place].measure(scores), self.start[place]
+        whole, unseen = (_relative(value, was) for value, was in zip(found, base, strict=True))
+        share = self.new_items_share if base[1] > 0 else 0.0
+        return float(whole ** (1.0 - share) * unseen**share)
+
+
+def ascend(
+    judge: Judge,
+    parts: Sequence[Sequence[Parts]],
+    weights: Weights,
+    judged: NDArray[np.bool_],
+    *,
+    sweeps: int,
+    progress: Callable[[float], None] | None = None,
+) -> tuple[Weights, float]:
+    """The best weights found by moving one at a time, and their value; `parts` is periods × models.
+
+    Only models that are `judged` are moved.
+    """
+    scores = totals(parts, weights)
+    best = judge.value(scores)
+    for step in STEPS:
+        for _ in range(sweeps):
+            before = best
+            for index in np.flatnonzero(judged).tolist():
+                for direction in (step, -step):
+                    moved = max(0.0, weights[index] + direction * max(0.1, weights[index]))
+                    change = moved - weights[index]
+                    if not change or not (moved or np.delete(weights, index).any()):
+                        continue
+                    tried = [
+                        whole + np.float32(change) * by_model[index]
+                        for whole, by_model in zip(scores, parts, strict=True)
+                    ]
+                    value = judge.value(tried)
+                    if value > best + LEAST_GAIN:
+                        weights, best = weights.copy(), value
+                        weights[index] = moved
+                        scores = totals(parts, weights)
+                        break
+            if progress is not None:
+                progress(best)
+            if best <= before:
+                break
+    return weights, best
+
+
+def totals(parts: Sequence[Sequence[Parts]], weights: Weights) -> list[Parts]:
+    """Σ weight · part, period by period."""
+    summed = []
+    for by_model in parts:
+        whole = np.zeros_like(by_model[0])
+        for weight, part in zip(weights.tolist(), by_model, strict=True):
+            if weight:
+                whole += np.float32(weight) * part
+        summed.append(whole)
+    return summed
+
+
+def shares(weights: Weights) -> Weights:
+    """Weights that sum to 1, those below LEAST_SHARE as 0."""
+    scaled = weights / max(weights.sum(), 1e-12)
+    scaled[scaled < LEAST_SHARE] = 0.0
+    return np.asarray(scaled / max(scaled.sum(), 1e-12))
+
+
+def _relative(value: float, start: float) -> float:
+    return value / start if start > 0 else 1.0 + value

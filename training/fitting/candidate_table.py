@@ -1,0 +1,212 @@
+"""`CandidateTable`: one validation period as arrays, so that thousands of blends can be judged.
+
+Candidates, scales and truth are those that serving and evaluation use; only the weights are open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import Placement
+from recsys.dataset.splitting import HeldOut, check_no_leak
+from recsys.dataset.training_data import TrainingData
+from recsys.evaluation.evaluate import CHUNK, numbered_truth
+from recsys.evaluation.objectives import Objective, counts, gains
+from recsys.ids import NONE, Numbers
+from recsys.query.query import Mask, Model, Query
+from recsys.recommend.candidates import Candidates, gather
+from recsys.recommend.suppression import no_repeats
+
+WIDTH = 400
+"""Candidates kept per customer: those with the best rank in any model."""
+
+Parts = NDArray[np.float32]
+"""One model's scaled scores: customers × candidates, 0 where it has no opinion."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """A bundle fitted before a cut, and what happened after it."""
+
+    bundle: Bundle
+    data: TrainingData
+    held_out: HeldOut
+
+
+@dataclass(frozen=True, slots=True)
+class CandidateTable:
+    """One period's candidates, customers × at most WIDTH, padded with items of number −1.
+
+    `gains` is how much a candidate counts where the customer took it, else 0; `hidden` may not be
+    shown (padding included), `seen` is in the customer's history. `totals` are the gains of all
+    that was taken and `ideals` its best possible DCG@n; the `unseen` ones are of items new to the
+    customer. 0 where nothing counts.
+    """
+
+    persons: tuple[str, ...]
+    numbers: NDArray[np.int32]
+    gains: NDArray[np.float32]
+    hidden: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+    totals: NDArray[np.float64]
+    ideals: NDArray[np.float64]
+    totals_unseen: NDArray[np.float64]
+    ideals_unseen: NDArray[np.float64]
+    n: int
+
+    def measure(self, scores: Parts) -> tuple[float, float]:
+        """recall@n + NDCG@n by gain, of all items and of items new to the customer."""
+        whole = self._mean(scores, self.hidden, self.totals, self.ideals)
+        unseen = self._mean(scores, self.seen, self.totals_unseen, self.ideals_unseen)
+        return whole, unseen
+
+    def _mean(
+        self,
+        scores: Parts,
+        left_out: NDArray[np.bool_],
+        totals: NDArray[np.float64],
+        ideals: NDArray[np.float64],
+    ) -> float:
+        counted = totals > 0
+        if not counted.any() or not scores.shape[1]:
+            return 0.0
+        n = min(self.n, scores.shape[1])
+        shown = np.where(left_out | (scores <= 0), -np.inf, scores)[counted]
+        top = np.argpartition(-shown, n - 1, axis=1)[:, :n]
+        best = np.take_along_axis(shown, top, 1)
+        order = np.argsort(-best, axis=1, kind="stable")
+        found = np.take_along_axis(self.gains[counted], np.take_along_axis(top, order, 1), 1)
+        found = np.where(np.isfinite(np.take_along_axis(best, order, 1)), found, 0.0)
+        discounts = 1.0 / np.log2(np.arange(n) + 2.0)
+        recall = found.sum(axis=1) / totals[counted]
+        ndcg = (found @ discounts) / ideals[counted]
+        return float((recall + ndcg).mean())
+
+
+def tabulate(
+    data: TrainingData,
+    held_out: HeldOut,
+    models: Mapping[str, Model],
+    placement: Placement,
+    *,
+    eligible: Mask,
+    objective: Objective,
+    sample: int,
+    n: int,
+    rng: Generator,
+    knowledge: Mapping[str, Model] | None = None,
+) -> tuple[CandidateTable, NDArray[np.float32]]:
+    """The table of a period over the union of the models' candidates, and each model's part of it:
+    models × customers × candidates. `knowledge` are the models of `Placement.knowledge`.
+
+    Only customers with a history are in it. Raises LeakFromFuture where the data overlap.
+    """
+    check_no_leak(data, held_out)
+    knowledge = knowledge or {}
+    known = [
+        index
+        for index, person in enumerate(held_out.persons)
+        if data.users.number(person) is not None
+    ]
+    if len(known) > sample:
+        known = sorted(rng.choice(known, size=sample, replace=False).tolist())
+    persons = tuple(held_out.persons[index] for index in known)
+    queries = data.queries(persons, now=held_out.cut)
+    taken = numbered_truth([held_out.truth[index] for index in known], data.items)
+    weighed = [gains(objective, held_out.truth[index]) for index in known]
+    shape = (len(known), WIDTH)
+    parts = np.zeros((len(models), *shape), np.float32)
+    numbers = np.full(shape, -1, np.int32)
+    found_gains = np.zeros(shape, np.float32)
+    hidden, seen = np.ones(shape, np.bool_), np.ones(shape, np.bool_)
+    sums = np.zeros((4, len(known)))
+    for start in range(0, len(known), CHUNK):
+        some = queries[start : start + CHUNK]
+        scorers = {name: model.condition(some) for name, model in models.items()}
+        gathered = gather(scorers, placement.candidates, eligible, [NONE] * len(some))
+        for row, (query, union) in enumerate(zip(some, gathered, strict=True), start=start):
+            candidates = _narrowed(union)
+            size = len(candidates.numbers)
+            numbers[row, :size] = candidates.numbers
+            parts[:, row, :size] = candidates.parts
+            seen[row, :size] = np.isin(candidates.numbers, query.history.items)
+            hidden[row, :size] = hidden_by(placement, candidates.numbers, query, knowledge)
+            if not counts(objective, query):
+                continue
+            truth, places = taken[row]
+            gain = weighed[row][places]
+            new = ~np.isin(truth, query.history.items)
+            found_gains[row, :size] = _looked_up(candidates.numbers, truth, gain)
+            sums[:, row] = *_sums(gain, n), *_sums(gain[new], n)
+    table = CandidateTable(
+        persons=persons,
+        numbers=numbers,
+        gains=found_gains,
+        hidden=hidden,
+        seen=seen,
+        totals=sums[0],
+        ideals=sums[1],
+        totals_unseen=sums[2],
+        ideals_unseen=sums[3],
+        n=n,
+    )
+    return table, parts
+
+
+def part_of(
+    model: Model,
+    table: CandidateTable,
+    queries: Sequence[Query],
+    placement: Placement,
+    eligible: Mask,
+) -> Parts:
+    """One model's scaled scores of a table's candidates, as `candidates.gather` scales them.
+
+    What it alone would have put forward is not in the table and stays out.
+    """
+    part = np.zeros(table.numbers.shape, np.float32)
+    for start in range(0, len(queries), CHUNK):
+        scorer = model.condition(queries[start : start + CHUNK])
+        retrieved = scorer.retrieve(placement.candidates, eligible)
+        rows = [row[row >= 0] for row in table.numbers[start : start + CHUNK]]
+        for offset, (found, scores) in enumerate(
+            zip(retrieved, scorer.score(rows), strict=True), start=start
+        ):
+            norm = float(np.linalg.norm(np.maximum(found.scores, 0.0)))
+            if norm > 0:
+                part[offset, : len(scores)] = np.maximum(np.nan_to_num(scores, nan=0.0), 0.0) / norm
+    return part
+
+
+def hidden_by(
+    placement: Placement, numbers: Numbers, query: Query, models: Mapping[str, Model]
+) -> NDArray[np.bool_]:
+    """Which of the items a placement does not show to whoever asks, for having had them."""
+    return np.isin(numbers, no_repeats(query, placement, models))
+
+
+def _narrowed(candidates: Candidates) -> Candidates:
+    if len(candidates.numbers) <= WIDTH:
+        return candidates
+    ranks = np.argsort(np.argsort(-candidates.parts, axis=1, kind="stable"), axis=1, kind="stable")
+    ranks = np.where(candidates.parts > 0, ranks, ranks.shape[1])
+    kept = np.sort(np.argsort(ranks.min(axis=0), kind="stable")[:WIDTH])
+    return Candidates(candidates.numbers[kept], candidates.parts[:, kept])
+
+
+def _looked_up(numbers: Numbers, truth: Numbers, gain: NDArray[np.float64]) -> NDArray[np.float32]:
+    if not len(truth):
+        return np.zeros(len(numbers), np.float32)
+    places = np.minimum(np.searchsorted(truth, numbers), len(truth) - 1)
+    return np.where(truth[places] == numbers, gain[places], 0.0).astype(np.float32)
+
+
+def _sums(gain: NDArray[np.float64], n: int) -> tuple[float, float]:
+    best = np.sort(gain)[::-1][:n]
+    return float(gain.sum()), float(best @ (1.0 / np.log2(np.arange(len(best)) + 2.0)))

@@ -1,0 +1,204 @@
+"""A ranker's lessons: what customers took in earlier periods, and what was known before it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import Placement
+from recsys.dataset.splitting import check_no_leak
+from recsys.errors import InsufficientData
+from recsys.evaluation.evaluate import CHUNK, shelf_as_of, truth_numbers
+from recsys.ids import NONE, Numbers
+from recsys.query.query import Mask, Query
+from recsys.ranking.features import item_facts
+from recsys.ranking.ranker import column_names, ranking_matrix
+from recsys.recommend.candidates import BlendedCandidates, best_of, blended, condition, gather
+from training.config import RankerConfig, Recipe
+from training.fitting.blend_weights import Period, hidden_by
+from training.fitting.build import Provenance, build
+from training.fitting.source import Source
+
+OBSERVED = 0.9
+"""Which share of a period must have passed before it teaches."""
+
+
+@dataclass(frozen=True, slots=True)
+class LabelledTable:
+    """Candidates with what was known of them before a cut, and whether they were taken after it.
+
+    `matrix` has a row per candidate and the columns of `column_names(models)`; `taken` is 0 or 1;
+    `sizes` are the numbers of candidates of one customer after the other; `weights` one per row.
+    """
+
+    models: tuple[str, ...]
+    matrix: NDArray[np.float32]
+    taken: NDArray[np.int8]
+    sizes: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+    def of_models(self, kept: Sequence[str]) -> LabelledTable:
+        """The table with the columns of some of its models alone."""
+        names = column_names(self.models)
+        columns = [names.index(name) for name in column_names(kept)]
+        return replace(self, models=tuple(kept), matrix=self.matrix[:, columns])
+
+    def opinions(self) -> set[str]:
+        """The models that had an opinion on any candidate."""
+        names = column_names(self.models)
+        return {
+            name for name in self.models if self.matrix[:, names.index(f"score of {name}")].any()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Lessons:
+    """The labelled tables of a placement's past periods, each made once.
+
+    The periods lie on one grid, on which one ends at `anchor`, so that what is taught later looks
+    at the same ones again. The models of a period are fitted on what lay before it; `built` are
+    periods whose bundles can be used for that again.
+    """
+
+    source: Source
+    recipe: Recipe
+    config: RankerConfig
+    placement: Placement
+    provenance: Provenance
+    anchor: datetime
+    built: Sequence[Period] = ()
+    _tables: dict[tuple[datetime, datetime], LabelledTable] = field(
+        default_factory=dict, compare=False, repr=False
+    )
+
+    def before(
+        self, until: datetime, *, tell: Callable[[str], None] | None = None
+    ) -> list[LabelledTable]:
+        """One table per period that ends by `until`; those in which nobody took anything are left
+        out."""
+        tables = []
+        for cut in label_cuts(until, self.source.oldest, self.config, anchor=self.anchor):
+            end = min(cut + timedelta(days=self.config.period_days), until)
+            if (cut, end) not in self._tables:
+                if tell is not None:
+                    tell(f"{self.placement.name}: what was taken after {cut:%Y-%m-%d}")
+                try:
+                    period = self._period(cut, end)
+                except InsufficientData:
+                    continue
+                rng = np.random.default_rng([self.recipe.seed, int(cut.timestamp())])
+                table = labelled_table(period, self.placement, self.config, rng=rng)
+                self._tables[cut, end] = table
+            tables.append(self._tables[cut, end])
+        return tables
+
+    def _period(self, cut: datetime, end: datetime) -> Period:
+        held_out = self.source.held_out(
+            cut,
+            end,
+            sample=self.config.customers,
+            seed=self.recipe.seed,
+            objective=self.recipe.objective,
+        )
+        for period in self.built:
+            if period.held_out.cut == cut:
+                return replace(period, held_out=held_out)
+        earlier = self.source.glance(cut, self.recipe)
+        blend = {name: max(weight, 1e-9) for name, weight in self.placement.blend.items()}
+        searched = [self.placement.with_blend(blend)]
+        bundle = build(earlier, self.recipe, provenance=self.provenance, placements=searched)
+        return Period(bundle, earlier, held_out)
+
+
+def label_cuts(
+    until: datetime, oldest: datetime, config: RankerConfig, *, anchor: datetime
+) -> tuple[datetime, ...]:
+    """The cuts of the periods to learn from, newest first, on the grid where one ends at `anchor`.
+
+    Of the newest period at least OBSERVED lies before `until`; all others end by then. Cuts with
+    fewer than `least_days` of events before them are left out.
+    """
+    first = oldest + timedelta(days=config.least_days)
+    length, stride = timedelta(days=config.period_days), timedelta(days=config.stride_days)
+    newest = anchor - length + stride * ((until - anchor + length * (1 - OBSERVED)) // stride)
+    cuts = (newest - stride * place for place in range(config.periods))
+    return tuple(cut for cut in cuts if cut >= first)
+
+
+def labelled_table(
+    period: Period, placement: Placement, config: RankerConfig, *, rng: Generator
+) -> LabelledTable:
+    """The best candidates of every customer of a period, and the best of those new to them.
+
+    All that were taken are kept, of the others a share of `negatives`. A row weighs (items that the
+    customer took)^−`bulk_discount`, so that a few bulk buyers do not outvote the rest. Raises
+    LeakFromFuture where the period's data reach into what is held out.
+    """
+    check_no_leak(period.data, period.held_out)
+    held_out = period.held_out
+    known = [
+        index
+        for index, person in enumerate(held_out.persons)
+        if period.data.users.number(person) is not None
+    ]
+    queries = period.data.queries([held_out.persons[index] for index in known], now=held_out.cut)
+    truth = truth_numbers([held_out.truth[index] for index in known], period.bundle.items)
+    eligible = shelf_as_of(period.bundle).eligible(held_out.cut)
+    models, facts = tuple(placement.blend), item_facts(period.data)
+    matrices = [np.empty((0, len(column_names(models))), np.float32)]
+    taken, discounts = [np.empty(0, np.bool_)], []
+    for start in range(0, len(known), CHUNK):
+        some = queries[start : start + CHUNK]
+        found = _candidates(period.bundle, some, placement, config.lesson_candidates, eligible)
+        numbers = [row.candidates.numbers for row in found]
+        parts = [row.candidates.parts for row in found]
+        matrix = ranking_matrix(facts, some, numbers, parts, [row.scores for row in found])
+        first = 0
+        for items, true in zip(numbers, truth[start : start + CHUNK], strict=True):
+            hits = np.isin(items, true)
+            kept = hits | (rng.random(len(items)) < config.negatives)
+            rows = matrix[first : first + len(items)][kept]
+            first += len(items)
+            # All taken or none taken says nothing about the order.
+            if hits.any() and not hits[kept].all():
+                matrices.append(rows)
+                taken.append(hits[kept])
+                discounts.append(float(len(true)) ** -config.bulk_discount)
+    sizes = np.array([len(hits) for hits in taken[1:]], np.int64)
+    return LabelledTable(
+        models=models,
+        matrix=np.concatenate(matrices),
+        taken=np.concatenate(taken).astype(np.int8),
+        sizes=sizes,
+        weights=np.repeat(np.array(discounts, np.float32), sizes),
+    )
+
+
+def _candidates(
+    bundle: Bundle, queries: Sequence[Query], placement: Placement, n: int, eligible: Mask
+) -> list[BlendedCandidates]:
+    """Per query the blend's n best of what may be shown, and the n best of those that are new."""
+    models = tuple(placement.blend)
+    weights = np.array([placement.blend[name] for name in models], np.float32)
+    scorers = condition(bundle, queries, models)
+    nothing: list[Numbers] = [NONE] * len(queries)
+    both = []
+    for query, candidates in zip(
+        queries, gather(scorers, placement.candidates, eligible, nothing), strict=True
+    ):
+        found = blended(candidates, weights, models)
+        numbers = found.candidates.numbers
+        shown = ~hidden_by(placement, numbers, query, bundle.models)
+        new = ~np.isin(numbers, query.history.items)
+        kept = np.union1d(
+            best_of(found.where(shown), n).candidates.numbers,
+            best_of(found.where(shown & new), n).candidates.numbers,
+        )
+        both.append(found.where(np.isin(numbers, kept)))
+    return both

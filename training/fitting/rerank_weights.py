@@ -1,0 +1,174 @@
+"""Learns how much the engine, what everybody clicks and each model weigh when a list is reordered.
+
+From lists that were shown after a cut and what was taken of them, seen from before it: a
+conditional logit with a known offset for the position (McFadden 1974; Joachims et al., Unbiased
+learning-to-rank with biased feedback, WSDM 2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import Placement
+from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART
+from recsys.dataset.training_data import TrainingData
+from recsys.models.popularity.position_bias import LAST_POSITION, examination
+from recsys.query.query import NO_HISTORY, Context, History, Listed, Query
+from recsys.recommend.operations import list_parts
+from recsys.recommend.rerank_scores import ENGINE
+
+AT_ONCE = 500
+"""Lists that are conditioned in one batch."""
+LEAST_LISTS = 50
+"""With fewer lists of which something was taken, the weights stay as they are."""
+LIST_GAINS = {CLICKED: 1.0, IN_CART: 2.0, BOUGHT: 4.0}
+"""What each outcome is worth, in clicks."""
+LARGEST_WEIGHT = 20.0
+EVERYBODY = ("search_clicks", "popularity", "popularity_by_country", "trending")
+"""Models that need no history: all that a stranger's list is ordered by beside the engine."""
+SEVERITY = 1.0
+"""How far positions are accounted for: in full, though `SearchClicksConfig.severity` does by half.
+On shops whose true relevance is known (the synthetic one) strangers' lists need both: at .5 the
+engine keeps weight that its positions alone have earned, and popularity by itself is level."""
+
+
+@dataclass(frozen=True, slots=True)
+class JudgedList:
+    """A list to reorder, what each of its items turned out to be worth, and how probably each was
+    looked at (1 where everything was)."""
+
+    query: Query
+    gains: NDArray[np.float64]
+    examined: NDArray[np.float64]
+
+
+def learnt_weights(
+    bundle: Bundle, placement: Placement, judged: Sequence[JudgedList], *, reg: float = 1e-3
+) -> Placement:
+    """The placement with the weights under which what was taken is most probable.
+
+    P(i | list) ∝ examined_i · exp(w · parts_i), w ≥ 0, every list counts alike, its items by their
+    gains; `reg` · |w|² is added to the mean loss. The weights for strangers are learnt from the
+    same lists without the personal models. A model that the placement names gets a weight even
+    where it had none. The placement itself where fewer than LEAST_LISTS teach.
+    """
+    taught = [one for one in judged if one.gains.sum() > 0 and len(one.gains) > 1]
+    if len(taught) < LEAST_LISTS:
+        return placement
+    names = (ENGINE, *(name for name in placement.blend if name in bundle.models))
+    of_everybody = [index for index, name in enumerate(names) if name in (ENGINE, *EVERYBODY)]
+    parts = []
+    for start in range(0, len(taught), AT_ONCE):
+        queries = [one.query for one in taught[start : start + AT_ONCE]]
+        parts += [
+            np.stack([of_list[name] for name in names])
+            for of_list in list_parts(bundle, queries, names[1:])
+        ]
+    gains = [one.gains for one in taught]
+    offsets = [np.log(one.examined) for one in taught]
+    weights = conditional_logit(parts, gains, offsets, reg=reg)
+    impersonal = conditional_logit([part[of_everybody] for part in parts], gains, offsets, reg=reg)
+    by_name = dict(zip(names, np.round(weights, 6).tolist(), strict=True))
+    for_strangers = [names[index] for index in of_everybody]
+    engine = by_name.pop(ENGINE)
+    return placement.model_copy(
+        update={
+            "engine_weight": engine,
+            "blend": {**placement.blend, **by_name},
+            "stranger_blend": dict(
+                zip(for_strangers, np.round(impersonal, 6).tolist(), strict=True)
+            ),
+        }
+    )
+
+
+def conditional_logit(
+    parts: Sequence[NDArray[np.float32]],
+    gains: Sequence[NDArray[np.float64]],
+    offsets: Sequence[NDArray[np.float64]],
+    *,
+    reg: float,
+) -> NDArray[np.float64]:
+    """w ≥ 0 that minimises −mean over lists of Σ_i (g_i / Σ g) · log P(i | list) + reg · |w|².
+
+    `parts` are sources × items. An empty answer of zeros does not occur: the bound of the largest
+    weight keeps a perfectly separated source finite.
+    """
+    sizes = np.array([part.shape[1] for part in parts])
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    features = np.concatenate(parts, axis=1).T.astype(np.float64)
+    fixed = np.concatenate(offsets)
+    wanted = np.concatenate([gain / gain.sum() for gain in gains]) / len(parts)
+    share = np.repeat(1.0 / len(parts), sizes.sum())
+
+    def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        logits = features @ weights + fixed
+        logits -= np.repeat(np.maximum.reduceat(logits, starts), sizes)
+        exponents = np.exp(logits)
+        sums = np.repeat(np.add.reduceat(exponents, starts), sizes)
+        value = -float(wanted @ (logits - np.log(sums))) + reg * float(weights @ weights)
+        slope = features.T @ (share * exponents / sums - wanted) + 2 * reg * weights
+        return value, slope
+
+    found = minimize(
+        loss,
+        np.full(features.shape[1], 0.5),
+        jac=True,
+        method="L-BFGS-B",
+        bounds=[(0.0, LARGEST_WEIGHT)] * features.shape[1],
+    )
+    return np.asarray(found.x, np.float64)
+
+
+def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> list[JudgedList]:
+    """The search results that were shown from `known.as_of` on, asked as the service would have
+    been; listing pages too where no more than LEAST_LISTS searches were logged.
+
+    `later` reaches beyond the lists; a person's history is what it holds before each list. How much
+    of a list is looked at is learnt from `known`.
+    """
+    lists = later.lists
+    seen = examination(known.lists) ** SEVERITY
+    gain = np.zeros(4)
+    for outcome, worth in LIST_GAINS.items():
+        gain[outcome] = worth
+    numbers = bundle.items.numbers(later.items.ids())
+    terms = [*later.lists.term_names.ids(), None]
+    found = []
+    shown = np.flatnonzero(lists.times >= known.as_of.timestamp())
+    searched = shown[lists.terms[shown] >= 0]
+    for number in (searched if len(searched) > LEAST_LISTS else shown).tolist():
+        term = terms[lists.terms[number]]
+        rows = slice(int(lists.starts[number]), int(lists.starts[number + 1]))
+        items = numbers[lists.items[rows]]
+        places = np.minimum(lists.positions[rows], min(LAST_POSITION, len(seen) - 1))
+        user = int(lists.users[number])
+        time = float(lists.times[number])
+        query = Query(
+            now=datetime.fromtimestamp(time, UTC),
+            history=_history(later, user, time, numbers),
+            listed=Listed(items, np.full(len(items), np.nan, np.float32)),
+            context=Context(search_term=term),
+            known=user >= 0 and later.users.id(user).startswith("u:"),
+        )
+        found.append(JudgedList(query, gain[lists.outcomes[rows]], seen[places]))
+    return found
+
+
+def _history(later: TrainingData, user: int, before: float, numbers: NDArray[np.int32]) -> History:
+    """What the person had done before a moment, in the bundle's numbers."""
+    if user < 0:
+        return NO_HISTORY
+    timeline = later.timeline
+    span = slice(int(timeline.starts[user]), int(timeline.starts[user + 1]))
+    items, kinds, times = numbers[timeline.items[span]], timeline.kinds[span], timeline.times[span]
+    chosen = (times < before) & (items >= 0)
+    items, kinds, times = items[chosen], kinds[chosen], times[chosen]
+    return History(items, kinds, times, later.weighting.weights(kinds, times, now=before))

@@ -1,0 +1,324 @@
+"""`Trial`: one recipe fitted before a cut, its blends chosen before that, measured after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+
+import numpy as np
+
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import Placement
+from recsys.dataset.splitting import HeldOut
+from recsys.dataset.training_data import TrainingData
+from recsys.errors import InsufficientData
+from recsys.evaluation.evaluate import EvaluationRules, HeldOutQuestions, Report, evaluate
+from recsys.evaluation.intervals import Estimate, Values, paired_differences
+from recsys.evaluation.objectives import Objective
+from recsys.ranking.ranker import Ranker
+from training.config import Recipe, Split
+from training.fitting.blend_weights import Period, choose_blend
+from training.fitting.build import Provenance, build
+from training.fitting.fit_ranker import Verdict, fit_ranker, judge
+from training.fitting.ranker_labels import Lessons
+from training.fitting.rerank_weights import LEAST_LISTS, judged_lists, learnt_weights
+from training.fitting.source import Source
+
+RERANK = "rerank"
+"""The placement that orders given lists."""
+LEAST_DAYS_BEFORE = 1.0
+"""A cut needs at least so many days of events before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cuts:
+    """The moments that separate learning, choosing and measuring: validations < test < end."""
+
+    validations: tuple[datetime, ...]
+    test: datetime
+    end: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a recipe came to: the placements with their chosen blends, the report, and whether each
+    ranker that was asked for serves. `singles` are the measures of each model of the placement by
+    itself, per person as in the report; none where they are not asked for. `lessons` are those of
+    the rankers, which may go on with later days."""
+
+    recipe: Recipe
+    placements: tuple[Placement, ...]
+    report: Report
+    verdicts: tuple[Verdict, ...] = ()
+    singles: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
+    lessons: tuple[Lessons, ...] = field(default=(), repr=False)
+
+    def above_singles(self) -> dict[str, dict[str, Estimate]]:
+        """Model → measure → the report minus that model alone, on the same customers."""
+        rng = np.random.default_rng(self.recipe.seed)
+        return {
+            name: paired_differences(self.report.per_person, alone, rng=rng)
+            for name, alone in self.singles.items()
+        }
+
+
+def cuts_of(source: Source, split: Split) -> Cuts:
+    """Where the source is cut; InsufficientData where nothing would be left to learn from.
+
+    Validation periods for which there are no days are left out, oldest first.
+    """
+    test = split.test_from or source.newest - timedelta(days=split.test_days)
+    first = source.oldest + timedelta(days=LEAST_DAYS_BEFORE)
+    if not first <= test < source.newest:
+        span = (source.newest - source.oldest).total_seconds() / 86400
+        raise InsufficientData(
+            f"The events span {span:.1f} days ({source.oldest:%Y-%m-%d} to "
+            f"{source.newest:%Y-%m-%d}); a test from {test:%Y-%m-%d} leaves nothing to learn from "
+            "or to measure on. Set 'split.test_days' lower or collect more days."
+        )
+    step = timedelta(days=split.validation_days)
+    before = tuple(test - step * (place + 1) for place in range(split.validations))
+    return Cuts(tuple(cut for cut in before if cut >= first), test, source.newest)
+
+
+def try_recipe(
+    source: Source,
+    cuts: Cuts,
+    recipe: Recipe,
+    rules: EvaluationRules,
+    *,
+    seed: int,
+    provenance: Provenance,
+    objective: Objective | None = None,
+    tell: Callable[[str], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trial:
+    """Chooses the blends on the validation periods, fits at the test cut, measures after it.
+
+    `seed` draws the customers that are measured: two trials with one seed measure the same ones.
+    `objective` says what is measured, None as the recipe does; blends follow the recipe's own.
+    """
+    periods = validation_periods(source, cuts, recipe, provenance=provenance, tell=tell)
+    placements = choose_placements(periods, recipe, rules, tell=tell)
+    placements = learn_list_weights(
+        source, cuts, recipe, placements, provenance=provenance, tell=tell
+    )
+    lessons = lessons_of(
+        source, recipe, placements, provenance=provenance, anchor=cuts.test, built=periods
+    )
+    verdicts = judge_rankers(lessons, periods, rules, tell=tell)
+    rankers = teach_rankers(lessons, verdicts, until=cuts.test, tell=tell)
+    data = source.as_of(cuts.test, recipe)
+    bundle = build(
+        data,
+        recipe,
+        provenance=provenance,
+        placements=placements,
+        rankers=rankers,
+        progress=_prefixed("fit", tell),
+    )
+    held_out = source.held_out(
+        cuts.test,
+        cuts.end,
+        sample=rules.sample,
+        seed=seed,
+        objective=objective or recipe.objective,
+    )
+    report = evaluate(
+        bundle,
+        data,
+        held_out,
+        rules=rules,
+        rng=np.random.default_rng(seed),
+        progress=progress,
+    )
+    singles = measure_singles(bundle, data, held_out, rules, tell=tell) if rules.singles else {}
+    return Trial(recipe, placements, report, verdicts, singles, lessons)
+
+
+def measure_singles(
+    bundle: Bundle,
+    data: TrainingData,
+    held_out: HeldOut,
+    rules: EvaluationRules,
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Mapping[str, Values]]:
+    """Model → its measures as the only one of the placement's blend, the fallback behind it."""
+    placement = bundle.placements[rules.placement]
+    ranker = bundle.rankers.get(placement.name)
+    models = (*placement.models, *(() if ranker is None else ranker.models))
+    questions = HeldOutQuestions.of(bundle, data, held_out)
+    measured: dict[str, Mapping[str, Values]] = {}
+    for name in dict.fromkeys(models):
+        if tell is not None:
+            tell(f"{name} alone")
+        alone = {placement.name: placement.with_blend({name: 1.0})}
+        measured[name] = questions.measure(replace(bundle, placements=alone, rankers={}), rules)
+    return measured
+
+
+def validation_periods(
+    source: Source,
+    cuts: Cuts,
+    recipe: Recipe,
+    *,
+    provenance: Provenance,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Period, ...]:
+    """The validation periods with bundles fitted before each, newest first; none where nothing is
+    to be chosen on them."""
+    search = recipe.blend_search
+    chosen = set(search.placements) if search.sweeps else set()
+    if recipe.ranker is not None:
+        chosen |= set(recipe.ranker.placements)
+    searched = tuple(
+        placement.with_blend({name: max(w, 1e-9) for name, w in placement.blend.items()})
+        for placement in recipe.placements
+        if placement.name in chosen
+    )
+    if not searched:
+        return ()
+    ends = (cuts.test, *cuts.validations[:-1])
+    periods = []
+    for cut, until in zip(cuts.validations, ends, strict=False):
+        data = source.as_of(cut, recipe)
+        bundle = build(
+            data,
+            recipe,
+            provenance=provenance,
+            placements=searched,
+            progress=_prefixed(f"fit as of {cut:%Y-%m-%d}", tell),
+        )
+        held_out = source.held_out(
+            cut, until, sample=search.sample, seed=recipe.seed, objective=recipe.objective
+        )
+        periods.append(Period(bundle, data, held_out))
+    return tuple(periods)
+
+
+def choose_placements(
+    periods: Sequence[Period],
+    recipe: Recipe,
+    rules: EvaluationRules,
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Placement, ...]:
+    """The recipe's placements with blends chosen on the validation periods.
+
+    Without a validation period, or with no sweeps asked for, the recipe's own blends stand.
+    """
+    search = recipe.blend_search
+    if not periods or not search.sweeps:
+        return recipe.placements
+    return tuple(
+        choose_blend(
+            periods,
+            placement,
+            search,
+            n=rules.n,
+            rng=np.random.default_rng(recipe.seed),
+            objective=recipe.objective,
+            progress=None if tell is None else lambda best: tell(f"blend {best:.4f}"),
+        )
+        if placement.name in search.placements
+        else placement
+        for placement in recipe.placements
+    )
+
+
+def learn_list_weights(
+    source: Source,
+    cuts: Cuts,
+    recipe: Recipe,
+    placements: Sequence[Placement],
+    *,
+    provenance: Provenance,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Placement, ...]:
+    """The placements, `rerank` with the weights that the newest validation period's searches teach.
+
+    As they are where too few searches were logged, or the recipe does not want them learnt.
+    """
+    placement = next((one for one in placements if one.name == RERANK), None)
+    if placement is None or not cuts.validations or not recipe.blend_search.lists:
+        return tuple(placements)
+    later = source.as_of(cuts.test, recipe)
+    if np.count_nonzero(later.lists.times >= cuts.validations[0].timestamp()) < LEAST_LISTS:
+        return tuple(placements)
+    known = source.as_of(cuts.validations[0], recipe)
+    bundle = build(
+        known,
+        recipe,
+        provenance=provenance,
+        placements=(
+            placement.with_blend({name: max(w, 1e-9) for name, w in placement.blend.items()}),
+        ),
+        progress=_prefixed("lists", tell),
+    )
+    learnt = learnt_weights(bundle, placement, judged_lists(bundle, known, later))
+    return tuple(learnt if one is placement else one for one in placements)
+
+
+def lessons_of(
+    source: Source,
+    recipe: Recipe,
+    placements: Sequence[Placement],
+    *,
+    provenance: Provenance,
+    anchor: datetime,
+    built: Sequence[Period] = (),
+) -> tuple[Lessons, ...]:
+    """The lessons for each placement that the recipe wants a ranker for; a period ends at
+    `anchor`."""
+    config = recipe.ranker
+    if config is None:
+        return ()
+    return tuple(
+        Lessons(source, recipe, config, placement, provenance, anchor, built)
+        for placement in placements
+        if placement.name in config.placements
+    )
+
+
+def judge_rankers(
+    lessons: Sequence[Lessons],
+    periods: Sequence[Period],
+    rules: EvaluationRules,
+    *,
+    tell: Callable[[str], None] | None = None,
+) -> tuple[Verdict, ...]:
+    """Whether each ranker beats its blend on the newest validation period, taught by what happened
+    before it. Without such a period none is judged."""
+    verdicts = []
+    for lesson in lessons if periods else ():
+        newest, seed = periods[0], lesson.recipe.seed
+        tables = lesson.before(newest.held_out.cut, tell=tell)
+        ranker = fit_ranker(tables, lesson.config, seed=seed)
+        if ranker is not None:
+            verdicts.append(judge(ranker, newest, lesson.placement, rules, seed=seed))
+    return tuple(verdicts)
+
+
+def teach_rankers(
+    lessons: Sequence[Lessons],
+    verdicts: Sequence[Verdict],
+    *,
+    until: datetime,
+    tell: Callable[[str], None] | None = None,
+) -> dict[str, Ranker]:
+    """Placement name → the ranker of each placement whose ranker has won, taught until then."""
+    won = {verdict.placement for verdict in verdicts if verdict.wins}
+    rankers = {}
+    for lesson in lessons:
+        if lesson.placement.name in won:
+            tables = lesson.before(until, tell=tell)
+            ranker = fit_ranker(tables, lesson.config, seed=lesson.recipe.seed)
+            if ranker is not None:
+                rankers[lesson.placement.name] = ranker
+    return rankers
+
+
+def _prefixed(prefix: str, tell: Callable[[str], None] | None) -> Callable[[str], None] | None:
+    return None if tell is None else lambda name: tell(f"{prefix}: {name}")

@@ -1,0 +1,1 @@
+"""The night: build, evaluate, gate, publish, report."""

@@ -1,0 +1,263 @@
+"""What a trial came to, for people and machines: a table, the summary file, and MLflow."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from recsys.evaluation.intervals import Estimate, paired_differences
+from recsys.events.checks import Check
+from training.fitting.source import Source
+from training.fitting.trial import Cuts, Trial
+from training.pipeline import plots
+from training.pipeline.gate import Decision
+from training.progress import StepCost
+from training.tracking import Run
+
+SHOWN = (
+    "recall_at_20",
+    "ndcg_at_20",
+    "hit_rate_at_20",
+    "new_items/recall_at_20",
+    "new_items/ndcg_at_20",
+    "new_items/hit_rate_at_20",
+    "rebuys/recall_at_20",
+    "heavy_customers/ndcg_at_20",
+    "light_customers/ndcg_at_20",
+    "new_customers/ndcg_at_20",
+    "cold_items/recall_at_20",
+)
+COMPARED = (
+    "recall_at_20",
+    "ndcg_at_20",
+    "new_items/recall_at_20",
+    "new_items/ndcg_at_20",
+)
+"""What a model alone is compared by."""
+
+
+def print_metrics(trial: Trial, *, console: Console) -> None:
+    """The measures with their intervals, the baselines beside them."""
+    report = trial.report
+    table = Table(title=f"Held out {report.cut:%Y-%m-%d} to {report.until:%Y-%m-%d}")
+    table.add_column("measure", no_wrap=True)
+    table.add_column("value", justify="right")
+    table.add_column("95% interval", justify="right")
+    for baseline in report.baseline_estimates:
+        table.add_column(baseline, justify="right")
+    table.add_column("customers", justify="right")
+    for name in SHOWN:
+        estimate = report.estimates.get(name)
+        if estimate is None or not estimate.customers:
+            continue
+        table.add_row(
+            name,
+            f"{estimate.value:.4f}",
+            f"{estimate.low:.4f}–{estimate.high:.4f}",
+            *(f"{measured[name].value:.4f}" for measured in report.baseline_estimates.values()),
+            str(estimate.customers),
+        )
+    console.print(table)
+    for placement in trial.placements:
+        if placement.name in trial.recipe.blend_search.placements:
+            weights = ", ".join(f"{name} {w:.3f}" for name, w in placement.blend.items() if w > 0)
+            console.print(f"  {placement.name}: {weights}", highlight=False, soft_wrap=True)
+    for verdict in trial.verdicts:
+        console.print(f"  {verdict.reason}", highlight=False, soft_wrap=True)
+    if trial.singles:
+        console.print(_above_singles(trial))
+
+
+def _above_singles(trial: Trial) -> Table:
+    """What the recipe has over each of its models alone, with the paired interval."""
+    table = Table(title="Above each model alone, 95% intervals")
+    table.add_column("model", no_wrap=True)
+    compared = _compared(trial)
+    for name in compared:
+        table.add_column(name, justify="right")
+    for model, above in trial.above_singles().items():
+        told = (above[name] for name in compared)
+        table.add_row(
+            model, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in told)
+        )
+    return table
+
+
+def log_changes(run: Run, candidate: Trial, rival: Trial) -> None:
+    """What the candidate's recipe changes beside the champion's, on the same customers."""
+    changes = paired_differences(
+        candidate.report.per_person,
+        rival.report.per_person,
+        rng=np.random.default_rng(candidate.recipe.seed),
+    )
+    run.log_dict(_told(changes), "what_changed.json")
+    run.log_figure(
+        plots.differences(_shown(changes), title="candidate minus champion"),
+        "plots/what_changed.png",
+    )
+
+
+def log_trial(
+    run: Run, trial: Trial, *, source: Source, cuts: Cuts, checks: Sequence[Check]
+) -> None:
+    """Recipe, measures with intervals, checks in their public form and plots into the run."""
+    metrics = trial.report.metrics()
+    flat: dict[str, float] = {}
+    for name, measured in metrics.items():
+        for part in ("value", "low", "high"):
+            value = measured[part]
+            if isinstance(value, float) and math.isfinite(value):
+                flat[name if part == "value" else f"{name}_{part}"] = value
+    flat |= {name: value for name, value in trial.report.overall.items() if math.isfinite(value)}
+    run.log_dataset(source.fingerprint, told=_data(source, cuts))
+    run.log_metrics(flat, dataset=source.fingerprint)
+    run.log_dict(trial.recipe.model_dump(mode="json"), "recipe.json")
+    run.log_dict(metrics, "report.json")
+    run.log_dict({"checks": _public(checks)}, "checks.json")
+    run.log_dict(
+        {placement.name: placement.model_dump(mode="json") for placement in trial.placements},
+        "placements.json",
+    )
+    run.log_dict(_data(source, cuts), "data.json")
+    run.log_figure(plots.curve_over_k(metrics), "plots/curve_over_k.png")
+    run.log_figure(plots.slices(metrics), "plots/slices.png")
+    run.log_figure(plots.coverage(trial.report.overall), "plots/coverage.png")
+    if trial.verdicts:
+        run.log_dict({"rankers": _rankers(trial)}, "rankers.json")
+    for verdict in trial.verdicts:
+        name = verdict.placement
+        run.log_figure(plots.importance(verdict.importance), f"plots/ranker_{name}.png")
+        run.log_figure(
+            plots.differences(_shown(verdict.changes), title="ranker minus blend, on validation"),
+            f"plots/ranker_{name}_what_changed.png",
+        )
+    if trial.singles:
+        above = trial.above_singles()
+        run.log_dict({model: _told(one) for model, one in above.items()}, "above_singles.json")
+        for measure in _compared(trial):
+            run.log_figure(
+                plots.differences(
+                    {model: one[measure] for model, one in above.items()},
+                    title=f"{measure}: the recipe minus each model alone",
+                ),
+                f"plots/above_singles/{measure}.png",
+            )
+
+
+def summary_of(
+    candidate: Trial,
+    rival: Trial | None,
+    decision: Decision,
+    costs: Sequence[StepCost],
+    *,
+    source: Source,
+    cuts: Cuts,
+    checks: Sequence[Check],
+    version: str | None,
+    model_version: str,
+    run_id: str,
+) -> dict[str, Any]:
+    """The run as plain values; what `--summary` writes."""
+    return {
+        "decision": "promoted" if decision.promote else "refused",
+        "reasons": list(decision.reasons),
+        "version": version,
+        "model_version": model_version if decision.promote else None,
+        "run_id": run_id,
+        "synthetic": source.synthetic,
+        "steps": [asdict(cost) for cost in costs],
+        "metrics": candidate.report.metrics(),
+        "overall": dict(candidate.report.overall),
+        "champion_metrics": None if rival is None else rival.report.metrics(),
+        "gate": decision.as_json(),
+        "checks": _public(checks),
+        "data": _data(source, cuts),
+        "recipe_digest": candidate.recipe.digest(),
+        "blends": {placement.name: placement.blend for placement in candidate.placements},
+        "rankers": _rankers(candidate),
+        "above_singles": {
+            model: _told({measure: above[measure] for measure in _compared(candidate)})
+            for model, above in candidate.above_singles().items()
+        },
+    }
+
+
+def write_summary(summary: Mapping[str, Any], path: Path) -> None:
+    """Replaces the file in one step; figures that do not exist are null."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.writing")
+    text = json.dumps(_without_nan(summary), indent=1, allow_nan=False)
+    beside.write_text(text + "\n", encoding="utf-8")
+    beside.replace(path)
+
+
+def _compared(trial: Trial) -> list[str]:
+    return [name for name in COMPARED if name in trial.report.estimates]
+
+
+def _shown(changes: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    return {name: changes[name] for name in SHOWN if name in changes}
+
+
+def _told(changes: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+    return {
+        name: {"value": one.value, "low": one.low, "high": one.high, "customers": one.customers}
+        for name, one in changes.items()
+        if one.customers
+    }
+
+
+def _rankers(trial: Trial) -> list[dict[str, Any]]:
+    return [
+        {
+            "placement": verdict.placement,
+            "serves": verdict.wins,
+            "reason": verdict.reason,
+            "gain": verdict.gain.value,
+            "low": verdict.gain.low,
+            "high": verdict.gain.high,
+            "customers": verdict.gain.customers,
+            "importance": dict(verdict.importance),
+            "changes": _told(_shown(verdict.changes)),
+        }
+        for verdict in trial.verdicts
+    ]
+
+
+def _data(source: Source, cuts: Cuts) -> dict[str, Any]:
+    return {
+        "fingerprint": source.fingerprint,
+        "events": source.events,
+        "items": len(source.items),
+        "oldest": source.oldest.isoformat(),
+        "newest": source.newest.isoformat(),
+        "validations": [cut.isoformat() for cut in cuts.validations],
+        "test": cuts.test.isoformat(),
+        "end": cuts.end.isoformat(),
+    }
+
+
+def _public(checks: Sequence[Check]) -> list[dict[str, str]]:
+    """Checks without their examples, which may name customers."""
+    return [
+        {"name": check.name, "status": check.status.name, "message": check.message}
+        for check in checks
+    ]
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(inner) for inner in value]
+    return value

@@ -1,0 +1,400 @@
+"""`Workbench`: what other settings of one family are worth beside all the others, quickly.
+
+A shop's validation periods stand ready as tables of candidates (`CandidateTable`); a new variant is
+fitted before each cut, scored on the same candidates, and given the weight that suits it best. What
+a family can do by itself does not matter, only what it adds to the blend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from recsys.bundle.placements import Placement, Repeats
+from recsys.dataset.training_data import TrainingData
+from recsys.errors import RecsysError
+from recsys.evaluation.evaluate import shelf_as_of
+from recsys.events.schema import EVENT_KINDS
+from recsys.events.weighting import Weighting
+from recsys.models import MODELS
+from recsys.query.query import Mask, Model
+from training.config import Recipe
+from training.fitting.blend_weights import Judge, ascend, shares, totals
+from training.fitting.build import Provenance, build, fit
+from training.fitting.candidate_table import CandidateTable, Parts, part_of, tabulate
+from training.fitting.source import Source
+from training.fitting.trial import Cuts
+
+WEIGHTS_TRIED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
+"""Of a family, in shares of what all others weigh together."""
+COSTLY_SHARE = 0.4
+"""A family that takes more than this share of all time is not refitted to try a weighting."""
+ASKING = 100
+"""Customers who are asked about to learn whether a family says anything."""
+NOWHERE = Provenance("search", "", "")
+"""Of bundles that are never saved."""
+
+Starts = tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The best that is known: how events are weighed, settings and weight of each family, and
+    `repeats` of the placement; None where that is not chosen."""
+
+    weighting: Weighting
+    settings: Mapping[str, Mapping[str, Any]]
+    weights: Mapping[str, float]
+    value: float
+    repeats: Repeats | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {
+            "weighting": self.weighting.model_dump(mode="json"),
+            "settings": {name: dict(settings) for name, settings in self.settings.items()},
+            "weights": dict(self.weights),
+            "value": self.value,
+            "repeats": self.repeats,
+        }
+
+    @classmethod
+    def from_json(cls, told: Mapping[str, Any]) -> Standing:
+        """The standing that was written."""
+        weighting = Weighting.model_validate(told["weighting"])
+        value, repeats = float(told["value"]), told.get("repeats")
+        return cls(weighting, told["settings"], told["weights"], value, repeats)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A variant after so many periods: its parts, its value, and the standing it would give."""
+
+    parts: Mapping[str, Sequence[Parts]]
+    standing: Standing
+
+    @property
+    def value(self) -> float:
+        """The value over the periods so far."""
+        return self.standing.value
+
+
+@dataclass(slots=True)
+class Workbench:
+    """The validation periods of a shop and the standing that is to be improved.
+
+    `seconds` is what each family took last: fit and scores, over all periods together.
+    """
+
+    source: Source
+    cuts: Cuts
+    recipe: Recipe
+    placement: Placement
+    judge: Judge
+    tables: tuple[CandidateTable, ...]
+    eligible: tuple[Mask, ...]
+    parts: dict[str, list[Parts]]
+    standing: Standing
+    unjudged: frozenset[str]
+    clock: Callable[[], float]
+    seconds: dict[str, float]
+    _read: dict[str, list[TrainingData]] = field(default_factory=dict, repr=False)
+
+    def families(self) -> list[str]:
+        """The families that can be judged, the heaviest first."""
+        weights = self.standing.weights
+        return sorted(self.parts, key=lambda name: (-weights.get(name, 0.0), name))
+
+    def kinds(self) -> frozenset[str]:
+        """The kinds of event that happened before the newest cut."""
+        data = next(self._data(self.standing.weighting))
+        return frozenset(EVENT_KINDS[number] for number in np.unique(data.popularity.kinds))
+
+    def try_family(self, family: str, settings: Mapping[str, Any]) -> Iterator[Attempt]:
+        """The family with these settings and its best weight above 0, period by period.
+
+        Raises RecsysError where the family refuses the settings or the data.
+        """
+        others = {name: w for name, w in self.standing.weights.items() if name != family}
+        rest = self._totals(others)
+        whole = sum(others.values()) or 1.0
+        weights = {share * whole for share in WEIGHTS_TRIED}
+        weights |= {self.standing.weights.get(family, 0.0)} - {0.0}
+        parts: list[Parts] = []
+        started = self.clock()
+        for place, data in enumerate(self._data(self.standing.weighting)):
+            parts.append(self._part(place, family, settings, data))
+            values = {
+                weight: self.judge.value(
+                    [
+                        one + np.float32(weight) * part
+                        for one, part in zip(rest, parts, strict=False)
+                    ]
+                )
+                for weight in sorted(weights)
+            }
+            best = max(values, key=lambda weight: values[weight])
+            yield Attempt(
+                {family: list(parts)},
+                replace(
+                    self.standing,
+                    settings={**self.standing.settings, family: dict(settings)},
+                    weights={**others, family: best},
+                    value=values[best],
+                ),
+            )
+        self.seconds[family] = self.clock() - started
+
+    def try_weighting(self, weighting: Weighting) -> Iterator[Attempt]:
+        """Events weighed in another way, the families that have a weight fitted anew, period by
+        period; the weights are adapted after the last one.
+
+        The costliest families keep their old scores until the weighting is taken.
+        """
+        weights = self.standing.weights
+        used = [name for name in self.families() if weights.get(name, 0.0) > 0]
+        costs = {name: self.seconds.get(name, 0.0) for name in used}
+        refitted = [name for name in used if costs[name] <= COSTLY_SHARE * sum(costs.values())]
+        parts: dict[str, list[Parts]] = {name: [] for name in refitted}
+        for place, data in enumerate(self._data(weighting)):
+            for name in refitted:
+                parts[name].append(self._part(place, name, self.standing.settings[name], data))
+            standing = replace(self.standing, weighting=weighting)
+            if place + 1 < len(self.tables):
+                value = self.judge.value(self._totals(weights, parts, periods=place + 1))
+                yield Attempt(parts, replace(standing, value=value))
+            else:
+                yield Attempt(parts, self._adapted(standing, {**self.parts, **parts}, sweeps=1))
+
+    def take(self, attempt: Attempt) -> None:
+        """Makes a whole attempt the standing; families that it left as they were under another
+        weighting are fitted anew."""
+        changed = attempt.standing.weighting != self.standing.weighting
+        self.standing = attempt.standing
+        self.parts.update({name: list(parts) for name, parts in attempt.parts.items()})
+        if changed:
+            for name in self.parts.keys() - attempt.parts.keys():
+                self.parts[name] = [
+                    self._part(place, name, self.standing.settings[name], data)
+                    for place, data in enumerate(self._data(self.standing.weighting))
+                ]
+            key = self.standing.weighting.model_dump_json()
+            self._read = {key: self._read[key]}
+
+    def settle(self, *, sweeps: int = 2) -> None:
+        """Adapts the weights of all families to each other."""
+        self.standing = self._adapted(self.standing, self.parts, sweeps=sweeps)
+
+    def worth(self) -> dict[str, float]:
+        """Family → how much of the value is lost without it, the other weights as they are."""
+        whole = self.judge.value(self._totals(self.standing.weights))
+        lost = {}
+        for name, weight in self.standing.weights.items():
+            if weight > 0 and name not in self.unjudged:
+                others = {other: w for other, w in self.standing.weights.items() if other != name}
+                lost[name] = whole - self.judge.value(self._totals(others))
+        return lost
+
+    def measures(self) -> list[tuple[float, float]]:
+        """Per period recall@n + NDCG@n of all items and of items new to the customer."""
+        scores = self._totals(self.standing.weights)
+        return [table.measure(one) for table, one in zip(self.tables, scores, strict=True)]
+
+    def _adapted(
+        self, standing: Standing, parts: Mapping[str, Sequence[Parts]], *, sweeps: int
+    ) -> Standing:
+        names = self.families()
+        weights = np.array([standing.weights.get(name, 0.0) for name in names])
+        by_period = [[parts[name][place] for name in names] for place in range(len(self.tables))]
+        found, value = ascend(
+            self.judge, by_period, weights, np.ones(len(names), np.bool_), sweeps=sweeps
+        )
+        free = 1.0 - sum(standing.weights.get(name, 0.0) for name in self.unjudged)
+        kept = {name: standing.weights.get(name, 0.0) for name in self.unjudged}
+        scaled = dict(zip(names, (shares(found) * free).tolist(), strict=True))
+        return replace(standing, weights={**kept, **scaled}, value=value)
+
+    def _totals(
+        self,
+        weights: Mapping[str, float],
+        instead: Mapping[str, Sequence[Parts]] = {},
+        *,
+        periods: int | None = None,
+    ) -> list[Parts]:
+        names = list(self.parts)
+        by_period = [
+            [(instead.get(name) or self.parts[name])[place] for name in names]
+            for place in range(len(self.tables) if periods is None else periods)
+        ]
+        return totals(by_period, np.array([weights.get(name, 0.0) for name in names]))
+
+    def _data(self, weighting: Weighting) -> Iterator[TrainingData]:
+        """What may be learnt before each cut, read as it is asked for and kept."""
+        recipe = self.recipe.model_copy(update={"weighting": weighting})
+        read = self._read.setdefault(weighting.model_dump_json(), [])
+        for place, cut in enumerate(self.cuts.validations):
+            if place == len(read):
+                read.append(self.source.glance(cut, recipe))
+            yield read[place]
+
+    def forget(self, weighting: Weighting) -> None:
+        """Frees the data of a weighting that was tried and not taken."""
+        if weighting != self.standing.weighting:
+            self._read.pop(weighting.model_dump_json(), None)
+
+    def _part(
+        self, place: int, family: str, settings: Mapping[str, Any], data: TrainingData
+    ) -> Parts:
+        recipe = self.recipe.model_copy(update={"weighting": data.weighting})
+        table = self.tables[place]
+        return part_of(
+            fit(family, data, _of(recipe, family, settings)),
+            table,
+            data.queries(table.persons, now=data.as_of),
+            self.placement,
+            self.eligible[place],
+        )
+
+
+def open_workbench(
+    source: Source,
+    cuts: Cuts,
+    recipe: Recipe,
+    placement: Placement,
+    standing: Standing,
+    *,
+    n: int,
+    starts: Starts | None,
+    seconds_per_fit: float,
+    clock: Callable[[], float],
+    tell: Callable[[str], None],
+    say: Callable[[str], None],
+) -> Workbench:
+    """Fits every family of the standing before each cut and tabulates the candidates.
+
+    `starts` are the measures that are worth 1; None takes those of the standing itself. Families
+    that refuse the data, or take more than `seconds_per_fit`, are left out and told of; so are,
+    silently, those that have nothing to say to anybody at a cut.
+    """
+    recipe = recipe.model_copy(update={"weighting": standing.weighting})
+    seconds = dict.fromkeys(standing.settings, 0.0)
+    unjudged: set[str] = set()
+    read: list[TrainingData] = []
+    masks: list[Mask] = []
+    tables: list[CandidateTable] = []
+    parts: dict[str, list[Parts]] = {}
+    ends = (cuts.test, *cuts.validations[:-1])
+    for cut, until in zip(cuts.validations, ends, strict=True):
+        data = source.glance(cut, recipe)
+        held_out = source.held_out(
+            cut,
+            until,
+            sample=recipe.blend_search.sample,
+            seed=recipe.seed,
+            objective=recipe.objective,
+        )
+        bundle = build(data, recipe, provenance=NOWHERE, placements=())
+        eligible = shelf_as_of(bundle).eligible(cut)
+        asking = data.queries(
+            [one for one in held_out.persons if data.users.number(one) is not None][:ASKING],
+            now=cut,
+        )
+        models: dict[str, Model] = {}
+        for name in list(seconds):
+            tell(f"{name} as of {cut:%Y-%m-%d}")
+            settings = standing.settings[name]
+            began = clock()
+            try:
+                if not read and (foreseen := _foreseen(name, settings, data, recipe, clock)):
+                    began = clock()
+                    if foreseen > seconds_per_fit:
+                        say(f"{name} is left out: a fit would take some {foreseen:.0f} s.")
+                        del seconds[name]
+                        continue
+                model = fit(name, data, _of(recipe, name, settings))
+            except RecsysError as refusal:
+                say(f"{name} is left out: {refusal}")
+                del seconds[name]
+                continue
+            took = clock() - began
+            if not read and not any(map(len, model.condition(asking).retrieve(1, eligible))):
+                if standing.weights.get(name, 0.0) > 0:
+                    unjudged.add(name)
+                del seconds[name]
+            elif took > seconds_per_fit:
+                say(f"{name} is left out: one fit took {took:.0f} s.")
+                del seconds[name]
+            else:
+                seconds[name] += took
+                models[name] = model
+        tell(f"candidates as of {cut:%Y-%m-%d}")
+        began = clock()
+        table, by_model = tabulate(
+            data,
+            held_out,
+            models,
+            placement,
+            eligible=eligible,
+            objective=recipe.objective,
+            sample=recipe.blend_search.sample,
+            n=n,
+            rng=np.random.default_rng(recipe.seed),
+        )
+        read.append(data)
+        masks.append(eligible)
+        tables.append(table)
+        for name, part in zip(models, by_model, strict=True):
+            parts.setdefault(name, []).append(part)
+            seconds[name] += (clock() - began) / len(models)
+    parts = {name: by_period for name, by_period in parts.items() if len(by_period) == len(tables)}
+    weights = {name: standing.weights.get(name, 0.0) for name in [*parts, *sorted(unjudged)]}
+    by_period = [[parts[name][place] for name in parts] for place in range(len(tables))]
+    scores = totals(by_period, np.array([weights[name] for name in parts]))
+    judge = Judge.against(tables, scores, new_items_share=recipe.blend_search.new_items_share)
+    if starts is not None:
+        judge = replace(judge, start=starts)
+    return Workbench(
+        source=source,
+        cuts=cuts,
+        recipe=recipe,
+        placement=placement,
+        judge=judge,
+        tables=tuple(tables),
+        eligible=tuple(masks),
+        parts=parts,
+        standing=replace(
+            standing,
+            settings={name: standing.settings[name] for name in weights},
+            weights=weights,
+            value=judge.value(scores),
+        ),
+        unjudged=frozenset(unjudged),
+        clock=clock,
+        seconds=seconds,
+        _read={standing.weighting.model_dump_json(): read},
+    )
+
+
+def _foreseen(
+    family: str,
+    settings: Mapping[str, Any],
+    data: TrainingData,
+    recipe: Recipe,
+    clock: Callable[[], float],
+) -> float:
+    """Seconds that a fit will take at most, judged by one of its epochs; 0 where it has none."""
+    config = MODELS[family].config.model_validate(dict(settings))
+    epochs = getattr(config, "epochs", None)
+    if not isinstance(epochs, int):
+        return 0.0
+    began = clock()
+    fit(family, data, _of(recipe, family, {**settings, "epochs": 1}))
+    return (clock() - began) * epochs
+
+
+def _of(recipe: Recipe, family: str, settings: Mapping[str, Any]) -> Recipe:
+    """The recipe with one model; its settings are checked where it is fitted."""
+    return recipe.model_copy(update={"models": {family: dict(settings)}})

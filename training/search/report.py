@@ -1,0 +1,220 @@
+"""What a search found: the winning configuration, in words, in a YAML file and in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from rich.box import SIMPLE
+from rich.console import Console
+from rich.table import Table
+
+from recsys.models import MODELS
+from training.config import RankerConfig, TrainingConfig
+from training.fitting.source import Source
+from training.fitting.trial import Cuts, Trial
+from training.pipeline.report import log_trial, print_metrics
+from training.search import plots
+from training.search.family_trials import Standing
+from training.search.space import validated
+from training.tracking import Run
+
+NOT_TOLD = 0.0005
+"""Gains below this are no reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One trial: `value` is what it came to, over the periods that it reached; `standing` what was
+    best when it ended. Both are relative to the configuration that the search began with."""
+
+    round: int
+    turn: str
+    settings: Mapping[str, Any]
+    state: str
+    value: float | None
+    standing: float
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The end of a search.
+
+    `worth` is what the value loses without each family; `begun` and `ended` are each validation
+    period's recall@n + NDCG@n (all items, items new to the customer) at the start and with the
+    winner; `trial` is the one measurement after the test cut.
+    """
+
+    config: TrainingConfig
+    standing: Standing
+    worth: Mapping[str, float]
+    begun: tuple[tuple[float, float], ...]
+    ended: tuple[tuple[float, float], ...]
+    tried: tuple[Tried, ...]
+    importances: Mapping[str, float]
+    trial: Trial
+    seconds: float
+
+
+def winning_config(config: TrainingConfig, standing: Standing, *, ranker: bool) -> TrainingConfig:
+    """The configuration with the standing's weighting, settings and blend, and with a ranker if
+    there is to be one.
+
+    Models that no placement needs any more are left out; those that only other placements use keep
+    their settings.
+    """
+    recipe = config.recipe
+    blend = {
+        name: round(weight, 4)
+        for name, weight in sorted(standing.weights.items(), key=lambda pair: -pair[1])
+        if round(weight, 4) > 0
+    }
+    chosen: dict[str, object] = {"blend": blend}
+    if standing.repeats is not None:
+        chosen["repeats"] = standing.repeats
+    placements = tuple(
+        placement.model_copy(update=chosen)
+        if placement.name == config.evaluation.placement
+        else placement
+        for placement in recipe.placements
+    )
+    needed = {name for placement in placements for name in placement.models}
+    needed |= {name for one in placements for name in one.fallback if name in recipe.models}
+    models = {
+        name: validated(name, standing.settings[name])
+        if name in blend
+        else dict(recipe.models.get(name, {}))
+        for name in MODELS
+        if name in needed
+    }
+    second_stage = (recipe.ranker or RankerConfig()) if ranker else None
+    found = recipe.model_copy(
+        update={
+            "weighting": standing.weighting,
+            "models": models,
+            "placements": placements,
+            "ranker": second_stage,
+            "customer_rows": recipe.customer_rows
+            or any(MODELS[name].model.holds_personal_rows for name in models),
+        }
+    )
+    return config.model_copy(update={"recipe": found})
+
+
+def write_config(config: TrainingConfig, path: Path) -> None:
+    """The configuration as YAML that `recsys nightly --config` takes; replaces the file whole."""
+    told = config.model_dump(mode="json", exclude={"recipe", "gate"}, exclude_defaults=True)
+    told["gate"] = config.gate.model_dump(mode="json", exclude_unset=True)
+    recipe = config.recipe.model_dump(mode="json", exclude={"placements", "ranker"})
+    recipe["placements"] = [
+        placement.model_dump(mode="json", exclude_defaults=True)
+        for placement in config.recipe.placements
+    ]
+    if config.recipe.ranker is not None:
+        recipe["ranker"] = config.recipe.ranker.model_dump(mode="json")
+    told["recipe"] = recipe
+    text = yaml.safe_dump(
+        {name: value for name, value in told.items() if value},
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(f".{path.name}.writing")
+    beside.write_text(
+        "# Found by `recsys search` on validation days alone; "
+        f"`recsys nightly --config {path.name}` takes it as it is.\n{text}",
+        encoding="utf-8",
+    )
+    beside.replace(path)
+
+
+def explain(found: Found, *, console: Console) -> None:
+    """What was chosen and why, then what it measured after the test cut."""
+    table = Table(title="What was chosen, and what each model adds", box=SIMPLE)
+    table.add_column("model", no_wrap=True)
+    table.add_column("weight", justify="right")
+    table.add_column("lost without it", justify="right")
+    table.add_column("settings that differ from the defaults", overflow="fold")
+    placement = _placement(found)
+    for name, weight in placement.items():
+        lost = found.worth.get(name)
+        settings = found.config.recipe.models[name]
+        table.add_row(
+            name,
+            f"{weight:.3f}",
+            "cannot be judged" if lost is None else f"{lost:+.1%}",
+            ", ".join(f"{key} {value}" for key, value in settings.items()),
+        )
+    console.print(table)
+    for line in reasons(found):
+        console.print(f"  {line}", highlight=False, soft_wrap=True)
+    print_metrics(found.trial, console=console)
+
+
+def reasons(found: Found) -> list[str]:
+    """The choice in words."""
+    weighting = found.standing.weighting
+    kinds = ", ".join(f"{kind} {weight:g}" for kind, weight in weighting.kind_weights.items())
+    lines = [
+        f"Events count for {weighting.half_life_days:g} days until they say half as much: {kinds}.",
+    ]
+    whole_from, whole_to, new_from, new_to = (
+        sum(period[place] for period in periods) / len(periods)
+        for place in (0, 1)
+        for periods in (found.begun, found.ended)
+    )
+    lines.append(
+        f"On {len(found.ended)} validation periods recall + NDCG rose from {whole_from:.4f} to "
+        f"{whole_to:.4f} over all items and from {new_from:.4f} to {new_to:.4f} over items that "
+        "are new to the customer."
+    )
+    useless = [
+        name
+        for name, weight in found.standing.weights.items()
+        if weight == 0 and any(one.turn == name for one in found.tried)
+    ]
+    if useless:
+        lines.append(f"Tried, but of no use beside the others: {', '.join(sorted(useless))}.")
+    moved = [name for name, spread in found.importances.items() if spread > NOT_TOLD][:5]
+    if moved:
+        lines.append(f"What mattered most: {', '.join(moved)}.")
+    lines += [verdict.reason for verdict in found.trial.verdicts]
+    complete = sum(one.state == "complete" for one in found.tried)
+    pruned = sum(one.state == "pruned" for one in found.tried)
+    lines.append(
+        f"{len(found.tried)} trials ({complete} whole, {pruned} pruned) in "
+        f"{found.seconds / 60:.1f} minutes."
+    )
+    return lines
+
+
+def log_search(run: Run, found: Found, *, source: Source, cuts: Cuts) -> None:
+    """The winner, the reasons, the trials and the plots into the search's run."""
+    log_trial(run, found.trial, source=source, cuts=cuts, checks=())
+    run.log_metrics({"value": found.standing.value, "seconds": found.seconds})
+    run.log_text("\n".join(reasons(found)) + "\n", "reasons.txt")
+    run.log_dict(
+        {
+            "standing": found.standing.as_json(),
+            "worth": dict(found.worth),
+            "begun": found.begun,
+            "ended": found.ended,
+            "importances": dict(found.importances),
+        },
+        "search.json",
+    )
+    run.log_figure(plots.history(found.tried), "plots/search_history.png")
+    run.log_figure(plots.bars(found.importances, title="What mattered"), "plots/importance.png")
+    run.log_figure(plots.bars(found.worth, title="Lost without it"), "plots/worth.png")
+
+
+def _placement(found: Found) -> Mapping[str, float]:
+    for placement in found.trial.placements:
+        if placement.name == found.config.evaluation.placement:
+            kept = {name: weight for name, weight in placement.blend.items() if weight > 0}
+            return dict(sorted(kept.items(), key=lambda pair: -pair[1]))
+    return {}
