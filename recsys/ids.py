@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,15 @@ Numbers = NDArray[np.int32]
 
 NONE: Numbers = np.empty(0, dtype=np.int32)
 NONE.setflags(write=False)
+
+
+Array = NDArray[Any]
+
+Mask = NDArray[np.bool_]
+"""One bool per item of the bundle."""
+
+Scores = NDArray[np.float32]
+"""One score per item asked for; NaN means no opinion."""
 
 
 class Vocabulary:

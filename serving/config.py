@@ -12,10 +12,11 @@ from typing import Any, Final
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
+from recsys.bundle.placements import Tone
 from recsys.errors import InvalidConfig
 from recsys.events.adapters import SegmentConsent
 from recsys.events.schema import Tolerance
-from recsys.recommend.phrases import Language, Tone
+from recsys.recommend.phrases import Language
 from recsys.recommend.reasons import Voice, sensitive_paths
 from serving.request_log import Form
 

@@ -23,8 +23,8 @@ from typing import Final, NoReturn
 import apsw
 import msgspec
 
-from recsys.bundle.bundle import load_bundle
 from recsys.bundle.publication import bundle_directory, read_publication
+from recsys.bundle.save_load import load_bundle
 from recsys.errors import InvalidConfig, RecsysError
 from recsys.events.schema import Person
 from recsys.store.sqlite import SQLiteStore

@@ -13,8 +13,9 @@ from recsys.events.log import EventLog
 from recsys.store.sqlite import SQLiteStore
 from serving.config import ServingConfig
 from serving.http.admission import Gate
-from serving.http.app import Parts, build_app, utc_now
+from serving.http.app import build_app, utc_now
 from serving.http.guard import Limits
+from serving.http.parts import Parts
 from serving.live.bundle_source import BundleSource, Polling
 from serving.live.shop_files import ShopFiles
 from serving.metrics import Monitoring

@@ -10,13 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, Manifest
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import DEFAULT_PLACEMENTS
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import anonymised
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
 
 ROOT = Path(__file__).resolve().parent.parent

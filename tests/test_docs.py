@@ -17,9 +17,9 @@ import yaml
 from starlette.applications import Starlette
 from typer.testing import CliRunner
 
-from recsys.bundle.bundle import save_bundle
 from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 from recsys.bundle.shop_settings import PlacementsConfig, SegmentsConfig
 from serving.config import ServingConfig
 from serving.http.app import ROUTES, build_app

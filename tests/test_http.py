@@ -21,12 +21,14 @@ import psutil
 import pytest
 from running_service import Service
 
-from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import parse_event
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from serving.client.client import Client, ServiceError
 

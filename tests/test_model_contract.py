@@ -19,10 +19,12 @@ from recsys.events.pseudonyms import owner_codes
 from recsys.events.schema import Event, EventContext, EventItem
 from recsys.events.weighting import Weighting
 from recsys.ids import NONE
-from recsys.models import MODELS
+from recsys.models.protocol import Model
+from recsys.models.registry import MODELS
 from recsys.models.scoring.personal_rows import StoresPeople
+from recsys.query.history import NO_HISTORY
 from recsys.query.profile import Profile
-from recsys.query.query import NO_HISTORY, Context, Model, Query
+from recsys.query.query import Context, Query
 
 AS_OF = datetime(2026, 6, 1, tzinfo=UTC)
 N_ITEMS, N_PEOPLE = 48, 60

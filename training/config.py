@@ -20,10 +20,8 @@ from recsys.evaluation.evaluate import EvaluationRules
 from recsys.evaluation.objectives import Objective, primary_measure
 from recsys.events.checks import CheckRules
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from training.datasets import ImportOptions
-from training.pipeline.gate import GateRules
-from training.search.space import SearchRules
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -172,6 +170,56 @@ class Retention(_Section):
 
     answers_days: float = Field(default=180.0, ge=1)
     event_ids_days: float = Field(default=45.0, ge=32)
+
+
+class GateRules(BaseModel):
+    """What a candidate must show on the held-out days.
+
+    A changed recipe must be better on `primary` than the champion's and than the `baselines`: the
+    paired intervals lie above zero. The same recipe on fresher data must not be worse than the
+    champion by more than `margin` of its value, nor below a baseline: it need not prove itself anew
+    every night, or a small shop's champion would grow old. None of the `guards` may fall by more
+    than `guard_margin` of its value with certainty.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    primary: str = "ndcg_at_20"
+    margin: float = Field(default=0.02, ge=0, lt=1)
+    baselines: tuple[str, ...] = ("popularity", "popularity_30_days", "personal_frequency")
+    guards: tuple[str, ...] = ("recall_at_20", "new_items/recall_at_20")
+    guard_margin: float = Field(default=0.05, ge=0, lt=1)
+    resamples: int = Field(default=2000, ge=100)
+
+
+class SearchRules(BaseModel):
+    """How `recsys search` goes about it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    minutes: float = Field(default=20.0, gt=0)
+    """How long it may take in all, the last measurement included."""
+    validations: int = Field(default=3, ge=1, le=6)
+    """How many validation periods before the test at least; the winning configuration has as
+    many."""
+    families: tuple[str, ...] | None = None
+    """Which model families may be in the blend; None tries all."""
+    customer_rows: bool = False
+    """Whether families may be added that store customers or visits."""
+    trials: int = Field(default=12, ge=1)
+    """How many settings of a family are tried before the next family has its turn."""
+    rounds: int = Field(default=6, ge=1)
+    """How often each family has its turn."""
+    ranker: bool = True
+    """Whether the second stage is tried; it serves only where validation proves it better."""
+
+    @field_validator("families")
+    @classmethod
+    def _families_exist(cls, families: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in families or ():
+            if name not in MODELS:
+                raise ValueError(f"there is no model {name!r}; use one of {', '.join(MODELS)}")
+        return families
 
 
 class TrainingConfig(_Section):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from recsys.query.query import Array
+from recsys.ids import Array
 
 
 def mapped_arrays(folder: Path) -> Mapping[str, Array]:

@@ -8,7 +8,6 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.catalog.rules import RuleList
-from recsys.recommend.phrases import Tone
 
 Level = Literal["individual", "session", "page", "segment", "everybody"]
 """Where an item came from, from the most to the least personal.
@@ -51,6 +50,12 @@ class Exploration(BaseModel):
     def chance(self) -> float:
         """That one of the places is used."""
         return min(1.0, self.share * self.every)
+
+
+Tone = Literal["open", "subtle"]
+
+RERANK = "rerank"
+"""The placement that orders a given list."""
 
 
 class Placement(BaseModel):

@@ -18,9 +18,8 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import Numbers
+from recsys.ids import Array, Numbers
 from recsys.models.scoring.saved_arrays import array_of, setting_of
-from recsys.query.query import Array
 
 
 class SocialProofConfig(BaseModel):

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.catalog.rules import NameTest, PathTest, ValueTest
-from recsys.query.query import Mask
+from recsys.ids import Mask
 
 Codes = NDArray[np.int32]
 """Per item the number of its value, −1 where it has none."""

@@ -27,8 +27,7 @@ from recsys.catalog.rules import (
     PathTest,
     Where,
 )
-from recsys.ids import Numbers, Vocabulary
-from recsys.query.query import Mask
+from recsys.ids import Mask, Numbers, Vocabulary
 
 COLUMNS: Final = ("category", "brand", "kind", "price", "stock")
 AMOUNTS: Final = ("price", "stock")

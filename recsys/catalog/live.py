@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.catalog.columns import ItemColumns
 from recsys.catalog.items import Catalog, Item
-from recsys.query.query import Mask
+from recsys.ids import Mask
 
 
 @dataclass(frozen=True, slots=True)

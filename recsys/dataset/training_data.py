@@ -24,8 +24,9 @@ from recsys.events.log import EventLog
 from recsys.events.views import literal, open_log
 from recsys.events.weighting import Weighting
 from recsys.ids import Numbers, Vocabulary
+from recsys.query.history import NO_HISTORY, History
 from recsys.query.profile import UNKNOWN, Profile
-from recsys.query.query import NO_HISTORY, Context, History, Query
+from recsys.query.query import Context, Query
 
 SESSION_GAP: Final = timedelta(minutes=30)
 """Where an event tells no session, so long a silence ends one."""

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Mask, Numbers
 from recsys.models.scoring.top_n import top_n
-from recsys.query.query import Mask
 
 Baseline = Callable[..., list[Numbers]]
 

@@ -36,8 +36,8 @@ from recsys.evaluation.metrics import (
     reciprocal_rank_at_k,
 )
 from recsys.evaluation.objectives import bought_a_few_times, gains
-from recsys.ids import NONE, Numbers, Vocabulary
-from recsys.query.query import Mask, Query
+from recsys.ids import NONE, Mask, Numbers, Vocabulary
+from recsys.query.query import Query
 from recsys.recommend.operations import recommend
 from recsys.recommend.suppression import no_repeats
 

@@ -22,7 +22,7 @@ from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event
 from recsys.events.views import open_log
 from recsys.ids import Numbers, Vocabulary
-from recsys.store import LoggedAnswer, Store
+from recsys.store.protocol import LoggedAnswer, Store
 
 PART: Final = 5000
 """So many answers are turned into columns at once."""

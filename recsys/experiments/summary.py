@@ -17,7 +17,7 @@ from recsys.experiments.ab_test import experiment_report
 from recsys.experiments.attribution import read_attributed
 from recsys.experiments.kpi import PlacementDay, ShopDay, kpis
 from recsys.experiments.result import ExperimentResult, result_of
-from recsys.store import Store
+from recsys.store.protocol import Store
 
 SHOWN_DAYS: Final = 7
 LOOK_BACK: Final = timedelta(days=7)

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from recsys.query.query import History, Query
+from recsys.query.history import History
+from recsys.query.query import Query
 
 EVENTS_LIKE_ACCOUNT: Final = 20.0
 """With so many events of one's own, the account's count half."""

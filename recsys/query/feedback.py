@@ -9,8 +9,8 @@ from typing import Final
 
 from recsys.catalog.rules import Boost, Condition, NameTest, PathTest, Quota, Rule, ValueTest, Where
 from recsys.events.schema import CATEGORY_SEPARATOR
+from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences
-from recsys.store import StoredEvent
 
 REFUSALS: Final = frozenset({"not_interested", "never_again", "wrong"})
 SNOOZE: Final = timedelta(days=30)

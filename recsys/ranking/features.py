@@ -17,8 +17,8 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import Numbers
-from recsys.query.query import Array, Query
+from recsys.ids import Array, Numbers
+from recsys.query.query import Query
 from recsys.ranking.feature_kernel import Asked, Known, Past, fill
 
 COLUMNS: Final = (

@@ -15,8 +15,8 @@ from numba import njit
 from numpy.typing import NDArray
 
 from recsys.errors import BundleError
-from recsys.ids import Numbers
-from recsys.query.query import Array, Query, Scores
+from recsys.ids import Array, Numbers, Scores
+from recsys.query.query import Query
 from recsys.ranking.features import COLUMNS, ItemFacts, feature_matrix
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from recsys.bundle.placements import Level
 from recsys.ids import Numbers
-from recsys.query.query import Contributions, Query
+from recsys.models.protocol import Contributions
+from recsys.query.query import Query
 from recsys.recommend.candidates import EVERYBODY_MODELS, SEGMENT_MODELS
 from recsys.recommend.rule_engine import Effect
 

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from recsys.bundle.bundle import Bundle
 from recsys.errors import InvalidQuery
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.kernels import scaled_into, union
-from recsys.query.query import Mask, Query, Scorer, Scores
+from recsys.models.protocol import Scorer
+from recsys.query.query import Query
 from recsys.ranking.ranker import Ranker
 
 SEGMENT_MODELS = frozenset(

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from recsys.ids import NONE, Numbers
-from recsys.query.query import Mask, Scorer
+from recsys.ids import NONE, Mask, Numbers
+from recsys.models.protocol import Scorer
 from recsys.recommend.answers import Diagnostics
 from recsys.recommend.rule_engine import RESTING, Effect, ListRules
 from recsys.recommend.suppression import Journey

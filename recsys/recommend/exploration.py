@@ -17,8 +17,9 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Exploration
 from recsys.catalog.live import Shelf
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import Numbers
-from recsys.query.query import Mask, Model, Query
+from recsys.ids import Mask, Numbers
+from recsys.models.protocol import Model
+from recsys.query.query import Query
 from recsys.recommend.answers import EXPLORATION, PINNED, Answer, Recommendation
 from recsys.recommend.rule_engine import ListRules
 from recsys.recommend.suppression import Journey

@@ -16,8 +16,9 @@ import numpy as np
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.ids import Numbers
-from recsys.query.query import Mask, Query, ScoredItems, Scores
+from recsys.ids import Mask, Numbers, Scores
+from recsys.models.protocol import ScoredItems
+from recsys.query.query import Query
 from recsys.recommend.answers import CATALOG, PINNED
 from recsys.recommend.rule_engine import Choice, ListRules
 from recsys.recommend.suppression import Journey

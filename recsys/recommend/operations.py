@@ -30,10 +30,11 @@ from recsys.bundle.placements import Placement
 from recsys.catalog.live import Shelf
 from recsys.catalog.rules import NO_RULES, Rule, Rules
 from recsys.errors import InvalidQuery
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Mask, Numbers, Scores
+from recsys.models.protocol import Scorer
 from recsys.models.scoring.top_n import top_n_of
 from recsys.query.account import with_account
-from recsys.query.query import Listed, Mask, Query, Scorer, Scores
+from recsys.query.query import Listed, Query
 from recsys.recommend.answers import CATALOG, PINNED, Answer, Recommendation, level_of
 from recsys.recommend.candidates import (
     BlendedCandidates,

@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
+from recsys.bundle.placements import Tone
+
 Language = Literal["en", "nl"]
-Tone = Literal["open", "subtle"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
 TONES: Final[tuple[Tone, ...]] = get_args(Tone)
 

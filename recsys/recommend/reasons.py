@@ -15,16 +15,19 @@ from typing import Final
 import numpy as np
 
 from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import Tone
 from recsys.catalog.items import Item
 from recsys.catalog.live import Shelf
 from recsys.events.schema import EVENT_KINDS, KIND_NUMBER
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.models import MODELS
 from recsys.models.baskets.bought_together import BoughtTogetherModel
+from recsys.models.protocol import Contribution
+from recsys.models.registry import MODELS
+from recsys.query.history import History
 from recsys.query.preferences import INTEREST
-from recsys.query.query import Contribution, History, Query
+from recsys.query.query import Query
 from recsys.recommend.operations import Recommendation
-from recsys.recommend.phrases import DUTCH_SOURCES, PHRASES, SOURCE_CODES, TRAITS, Language, Tone
+from recsys.recommend.phrases import DUTCH_SOURCES, PHRASES, SOURCE_CODES, TRAITS, Language
 
 MAX_REASONS: Final = 3
 LEAST_SHARE: Final = 0.05

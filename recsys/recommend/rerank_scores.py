@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.query.query import Mask, Scores
+from recsys.ids import Mask, Scores
 
 ENGINE: Final = "engine"
 """The source of an item that stands where the engine put it."""

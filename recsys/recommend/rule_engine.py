@@ -17,8 +17,7 @@ import numpy as np
 from recsys.catalog.coded_column import Codes
 from recsys.catalog.live import Shelf
 from recsys.catalog.rules import NO_RULES, Rule, Rules, Where, named
-from recsys.ids import NONE, Numbers
-from recsys.query.query import Mask, Scores
+from recsys.ids import NONE, Mask, Numbers, Scores
 
 VARIANTS: Final = "variants"
 RESTING: Final = "resting"

@@ -17,9 +17,11 @@ from recsys.bundle.placements import Fatigue, Placement
 from recsys.catalog.live import Shelf
 from recsys.events.schema import KIND_NUMBER, PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Mask, Numbers, Scores
+from recsys.models.protocol import Model
 from recsys.models.repurchase.refill import RefillModel, due_again
-from recsys.query.query import NO_SHOWN, History, Mask, Model, Query, Scores, Shown
+from recsys.query.history import NO_SHOWN, History, Shown
+from recsys.query.query import Query
 
 LISTED: Final = KIND_NUMBER["view_item_list"]
 REFUND: Final = KIND_NUMBER["refund"]

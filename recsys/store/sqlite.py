@@ -18,7 +18,7 @@ from recsys.events.pseudonyms import owner_codes
 from recsys.events.schema import Event, Person
 from recsys.query.preferences import NO_PREFERENCES, Preferences, with_interests
 from recsys.query.profile import UNKNOWN, Profile
-from recsys.store import (
+from recsys.store.protocol import (
     CatalogChanges,
     Erasure,
     Forgotten,

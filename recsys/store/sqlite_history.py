@@ -11,14 +11,14 @@ import apsw
 import msgspec
 
 from recsys.events.schema import CATEGORY_SEPARATOR, Consent, Event, Person, anonymised
+from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences, preferred_over
-from recsys.store import (
+from recsys.store.protocol import (
     ACCOUNT_LIMIT,
     CUSTOM_LIMIT,
     FEEDBACK_LIMIT,
     LISTED_LIMIT,
     KnownPerson,
-    StoredEvent,
 )
 from recsys.store.sqlite_people import (
     People,

@@ -8,13 +8,11 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
 
 import msgspec
-from numpy.random import Generator
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -23,10 +21,8 @@ from starlette.routing import Route
 
 from recsys.catalog.items import parse_item, parse_item_change
 from recsys.errors import InvalidQuery, StoreUnavailable
-from recsys.events.adapters import SegmentConsent
-from recsys.events.schema import Tolerance
 from recsys.query.profile import parse_profile
-from recsys.store import LoggedAnswer, Store
+from recsys.store.protocol import LoggedAnswer
 from serving.api.openapi import OPENAPI_JSON
 from serving.api.parsing import put_answer, read_body, sort_out, without_unknown
 from serving.api.problems import (
@@ -52,7 +48,6 @@ from serving.api.vendor_bodies import (
     read_response,
     rerank_request,
 )
-from serving.http.admission import Gate
 from serving.http.customer_routes import (
     post_erase,
     post_export,
@@ -61,41 +56,16 @@ from serving.http.customer_routes import (
     read_preferences,
 )
 from serving.http.guard import Guard, Limits
+from serving.http.parts import Parts
 from serving.http.vendor_routes import post_ga4_events, post_segment_events
-from serving.live.bundle_source import BundleSource
 from serving.live.variants import Serving
-from serving.metrics import CONTENT_TYPE, Monitoring
-from serving.request_log import ListLine, RequestLog, Told
-from serving.use_cases.group_commit import EventWriter
-from serving.use_cases.impression_log import AnswerLog
+from serving.metrics import CONTENT_TYPE
+from serving.request_log import ListLine, Told
 from serving.use_cases.ingest import canonical_entries, take
 from serving.use_cases.pagination import Earlier, read_earlier
-from serving.use_cases.privacy import Privacy
-from serving.use_cases.recommend import Engine
-from serving.use_cases.results import Results, running
+from serving.use_cases.results import running
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """Everything that the routes work with, put together by the composition root."""
-
-    engine: Engine
-    source: BundleSource
-    store: Store
-    writer: EventWriter
-    answers: AnswerLog
-    privacy: Privacy
-    results: Results
-    monitoring: Monitoring
-    tolerance: Tolerance
-    request_seconds: float
-    clock: Callable[[], datetime]
-    rng: Generator
-    gate: Gate
-    requests: RequestLog
-    segment_consent: SegmentConsent = field(default_factory=SegmentConsent)
 
 
 class Answered(Response):

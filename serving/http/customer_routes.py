@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 from starlette.responses import Response
@@ -15,11 +15,9 @@ from serving.api.customer_schemas import (
     PreferencesRequest,
 )
 from serving.api.parsing import read_body
+from serving.http.parts import Parts
 from serving.use_cases.customer_choices import give_feedback, keep_preferences
 from serving.use_cases.customer_choices import read_preferences as preferences_of
-
-if TYPE_CHECKING:
-    from serving.http.app import Parts
 
 
 async def post_feedback(parts: Parts, body: bytes) -> Response:

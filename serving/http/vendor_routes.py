@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import msgspec
 from starlette.responses import Response
 
 from serving.api.parsing import read_body
 from serving.api.vendor_bodies import GA4Request, read_message
+from serving.http.parts import Parts
 from serving.use_cases.ingest import Entry, ga4_entries, segment_entries, take
-
-if TYPE_CHECKING:
-    from serving.http.app import Parts
 
 
 async def post_ga4_events(parts: Parts, body: bytes) -> Response:

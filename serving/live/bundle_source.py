@@ -8,31 +8,25 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime
-from itertools import product
 from pathlib import Path
 
 import numpy as np
 
-from recsys.bundle.bundle import Bundle, load_bundle
+from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Publication, Variant, bundle_directory, read_publication
 from recsys.catalog.items import Item
-from recsys.catalog.live import Shelf
 from recsys.errors import BundleError, StoreError
-from recsys.query.query import Context, Listed, Query
-from recsys.recommend.operations import recommend, rerank
-from recsys.store import Forgotten, Store, StoredEvent
+from recsys.store.protocol import Forgotten, Store
 from serving.live.shop_files import ShopFiles
 from serving.live.variants import ServedVariant, Serving
+from serving.live.warm_up import live_shelf, load_and_warm_up, warm_up
 from serving.metrics import Monitoring
 
 logger = logging.getLogger(__name__)
 
 NOBODY_FORGOTTEN = Forgotten(-1, np.empty(0, np.uint64))
-RERANK = "rerank"
-"""The placement that orders a given list."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +229,7 @@ class BundleSource:
                 continue
             version = variant.model_version
             if version not in loaded:
-                loaded[version] = _load_and_warm_up(bundle_directory(self._root, version), version)
+                loaded[version] = load_and_warm_up(bundle_directory(self._root, version), version)
             chosen.append((variant, loaded[version]))
         if not chosen:
             raise BundleError("No published variant has a share above 0; publish again.")
@@ -255,7 +249,7 @@ class BundleSource:
                         name=variant.name,
                         share=variant.share,
                         bundle=self._files.over(published[bundle.model_version]),
-                        shelf=_live_shelf(bundle, items, revision),
+                        shelf=live_shelf(bundle, items, revision),
                     )
                     for variant, bundle in bundles
                 ),
@@ -308,63 +302,3 @@ class BundleSource:
         self._monitoring.bundles_refused.inc()
         if known is None or known.reason != reason:
             logger.error("Publication refused, the version before stays: %s", reason)
-
-
-def _live_shelf(bundle: Bundle, items: Sequence[Item], revision: int) -> Shelf:
-    """The bundle's shelf under the live changes, its columns ready for rules."""
-    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
-    shelf.columns.prepare()
-    return shelf.with_changes(items, revision=revision)
-
-
-def _load_and_warm_up(directory: Path, version: str) -> Bundle:
-    """BundleError where the bundle is damaged or cannot answer each of its placements."""
-    bundle = load_bundle(directory)
-    if bundle.model_version != version:
-        raise BundleError(
-            f"Bundle {directory} says that it is version {bundle.model_version!r}; the pointer "
-            f"names {version!r}. Publish again."
-        )
-    try:
-        warm_up(bundle)
-    except Exception as error:
-        raise BundleError(f"Bundle {directory} failed its warm-up: {error!r}") from error
-    return bundle
-
-
-def warm_up(bundle: Bundle) -> None:
-    """Asks every placement once for a customer, a visitor on a page and a stranger, one by one.
-
-    It touches the mapped files, fills caches and loads what is compiled for a single query, so that
-    no customer waits for any of it.
-    """
-    now = bundle.manifest.as_of
-    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
-    customer = _customer(bundle, now)
-    listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
-    page = replace(customer, seeds=listed[:2], known=False)
-    for query in (customer, page, Query(now=now)):
-        for placement in bundle.placements.values():
-            if placement.name == RERANK:
-                for engine in (np.nan, 1.0):
-                    scores = np.full(len(listed), engine, np.float32)
-                    rerank(bundle, [replace(query, listed=Listed(listed, scores))], placement)
-            else:
-                recommend(bundle, [query], placement, shelf, 10, explain=True)
-
-
-def _customer(bundle: Bundle, now: datetime) -> Query:
-    """Somebody who did a little of everything with a few items, the newest of it in this visit."""
-    ids = bundle.items.ids(np.arange(min(len(bundle.items), 3), dtype=np.int32))
-    events = [
-        StoredEvent(item_id=item, kind=kind, time=now.timestamp() - 60.0 * (10 - place))
-        for place, (item, kind) in enumerate(product(ids, ("view_item", "add_to_cart", "purchase")))
-    ]
-    history = bundle.history(events, now=now)
-    return Query(
-        now=now,
-        history=history,
-        session=history.since(now.timestamp() - 300.0),
-        context=Context(country="NL", search_term="a"),
-        known=True,
-    )

@@ -20,12 +20,13 @@ from recsys.catalog.rules import Rule
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Consent, Person
 from recsys.query.feedback import Said, heard, personal_rules
+from recsys.query.history import NO_SHOWN, History
 from recsys.query.preferences import Preferences, with_interests
 from recsys.query.profile import UNKNOWN, Profile
-from recsys.query.query import NO_SHOWN, Context, History, Query
+from recsys.query.query import Context, Query
 from recsys.query.segments import segments_of
 from recsys.recommend.suppression import shown_without_click
-from recsys.store import KnownPerson
+from recsys.store.protocol import KnownPerson
 from serving.api.schemas import RequestConsent, RequestContext, User
 from serving.use_cases.person_reader import Persons
 

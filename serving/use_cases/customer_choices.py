@@ -12,7 +12,7 @@ from numpy.random import Generator
 from recsys.errors import InvalidInput
 from recsys.events.schema import Consent, Event, Person, Tolerance, parse_event
 from recsys.query.preferences import Exclusions, Interests, Preferences
-from recsys.store import Store
+from recsys.store.protocol import Store
 from serving.api.customer_schemas import (
     FeedbackAnswer,
     FeedbackRequest,

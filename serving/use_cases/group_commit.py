@@ -14,7 +14,7 @@ from datetime import datetime
 
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Event
-from recsys.store import Store
+from recsys.store.protocol import Store
 from serving.metrics import Monitoring
 
 MAX_COMMIT = 2000

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from recsys.errors import StoreUnavailable
-from recsys.store import LoggedAnswer, Store
+from recsys.store.protocol import LoggedAnswer, Store
 from serving.metrics import Monitoring
 
 logger = logging.getLogger(__name__)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from recsys.query.query import Query
 from recsys.recommend.operations import Answer
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 from serving.api.schemas import RankedItem
 from serving.live.variants import ServedVariant
 from serving.use_cases.consent import Permitted

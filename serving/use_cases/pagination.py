@@ -17,7 +17,7 @@ from typing import Final
 from numpy.random import Generator
 
 from recsys.errors import StoreUnavailable
-from recsys.store import LoggedAnswer, Store
+from recsys.store.protocol import LoggedAnswer, Store
 
 WAIT_SECONDS: Final = 0.5
 PAUSE_SECONDS: Final = 0.02

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Person
-from recsys.store import KnownPerson, Store
+from recsys.store.protocol import KnownPerson, Store
 
 STARVED = 5
 """A read that could not begin, since the machine is busy, is waited for so many times as long."""

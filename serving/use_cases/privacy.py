@@ -14,14 +14,14 @@ from typing import Any, Final
 import numpy as np
 from numpy.random import Generator
 
-from recsys.bundle.bundle import read_manifest
+from recsys.bundle.manifest import read_manifest
 from recsys.bundle.publication import read_publication
 from recsys.errors import BundleError
 from recsys.events.log import START, EventLog, Place
 from recsys.events.pseudonyms import Owners, owner_codes
 from recsys.events.rejected_lines import lines_about, remove_lines
 from recsys.events.schema import Person
-from recsys.store import PLACES, Store
+from recsys.store.protocol import PLACES, Store
 from serving.api.customer_schemas import (
     EraseAnswer,
     ExportAnswer,

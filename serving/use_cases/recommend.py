@@ -15,7 +15,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.random import Generator
 
-from recsys.bundle.placements import Placement
+from recsys.bundle.placements import RERANK, Placement
 from recsys.catalog.rules import Rule
 from recsys.query.feedback import Said, heard
 from recsys.query.query import Listed, Query
@@ -23,7 +23,7 @@ from recsys.recommend.operations import recommend, rerank
 from recsys.recommend.phrases import Language
 from recsys.recommend.reasons import Voice
 from recsys.recommend.rerank_rules import in_order_of_the_shop, words_about
-from recsys.store import LoggedAnswer, Store
+from recsys.store.protocol import LoggedAnswer, Store
 from serving.api.problems import invalid
 from serving.api.schemas import (
     PlacementAnswer,
@@ -36,7 +36,6 @@ from serving.api.schemas import (
     RerankRequest,
     User,
 )
-from serving.live.bundle_source import RERANK
 from serving.live.variants import ServedVariant, Serving
 from serving.metrics import Monitoring
 from serving.use_cases.consent import Permitted, ask_store, query_of, rules_of

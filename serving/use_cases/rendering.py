@@ -10,7 +10,8 @@ from msgspec import UNSET, UnsetType
 
 from recsys.bundle.placements import Placement
 from recsys.catalog.rules import Rules, named
-from recsys.query.query import Mask, Query
+from recsys.ids import Mask
+from recsys.query.query import Query
 from recsys.recommend.answers import Answer, Diagnostics, Recommendation
 from recsys.recommend.operations import Ranking
 from recsys.recommend.phrases import Language

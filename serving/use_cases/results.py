@@ -12,7 +12,7 @@ import msgspec
 from recsys.bundle.publication import Experiment
 from recsys.events.log import EventLog
 from recsys.experiments.summary import SHOWN_DAYS, ShopFigures, first_moment, shop_figures
-from recsys.store import Store
+from recsys.store.protocol import Store
 from serving.api.problems import unavailable
 from serving.api.result_schemas import ExperimentsAnswer, RunningVariant
 from serving.live.variants import Serving

@@ -11,7 +11,8 @@ import lightgbm
 import numpy as np
 
 from recsys.events.schema import PURCHASE
-from recsys.query.query import History, Query
+from recsys.query.history import History
+from recsys.query.query import Query
 from recsys.ranking.features import ItemFacts
 from recsys.ranking.ranker import Ranker, column_names, ranking_matrix
 

@@ -12,9 +12,11 @@ from threadpoolctl import threadpool_limits
 
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import PURCHASE
-from recsys.models import MODELS
+from recsys.models.protocol import Model
+from recsys.models.registry import MODELS
 from recsys.models.sessions.session_knn import SessionKnnConfig, fit_session_knn
-from recsys.query.query import Context, History, Model, Query
+from recsys.query.history import History
+from recsys.query.query import Context, Query
 from tests.benchmarks.bench_models import AS_OF, CLICKED_ITEMS, CLICKS, VISITORS
 from tests.benchmarks.made_data import COUNTRIES, WORDS, described, made_data, viewed
 

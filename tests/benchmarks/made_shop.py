@@ -16,21 +16,23 @@ import apsw
 import numpy as np
 from scipy.sparse import csr_array
 
-from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Catalog, Item
 from recsys.dataset.impressions import Lists
 from recsys.dataset.training_data import TrainingData
 from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
-from recsys.models import MODELS
 from recsys.models.factorisation.als import ALSModel
 from recsys.models.popularity.popularity import PopularityModel
+from recsys.models.protocol import Model
+from recsys.models.registry import MODELS
 from recsys.models.repurchase.repeat import RepeatModel
 from recsys.models.scoring.neighbours import NeighbourModel
 from recsys.models.sessions.session import SessionModel
-from recsys.query.query import Model
 from recsys.store.sqlite import SQLiteStore
 from tests.benchmarks.made_data import made_data
 

@@ -25,9 +25,11 @@ import apsw
 import msgspec
 import numpy as np
 
-from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Catalog, Item
 from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary

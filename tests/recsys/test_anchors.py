@@ -18,9 +18,11 @@ from recsys.events.weighting import Weighting
 from recsys.ids import Numbers, Vocabulary
 from recsys.models.baskets.association_rules import association_rules
 from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
+from recsys.models.protocol import Model
 from recsys.models.scoring.top_n import top_n_of
+from recsys.query.history import History
 from recsys.query.profile import UNKNOWN
-from recsys.query.query import History, Model, Query
+from recsys.query.query import Query
 
 AS_OF = datetime(2020, 1, 1, tzinfo=UTC)
 

@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 from recsys.bundle.social_proof import SocialProofConfig, social_proof
 from recsys.catalog.items import Item
 from recsys.catalog.live import Shelf
@@ -22,7 +24,7 @@ from recsys.dataset.training_data import read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Consent, Event, EventContext, EventItem, parse_event
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from serving.api.schemas import RecommendationsAnswer, RecommendationsRequest, RerankRequest
 from serving.live.variants import ServedVariant, Serving

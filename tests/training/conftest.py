@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
+from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Catalog, Item
 from recsys.events.pseudonyms import owner_codes
 from recsys.events.weighting import Weighting
 from recsys.models.popularity.popularity import PopularityModel
+from recsys.models.protocol import Model
 from recsys.models.scoring.neighbours import NeighbourModel
 from recsys.models.user_neighbours.customer_rows import CustomerRows
 from recsys.models.user_neighbours.up_cf import UpCfConfig, UpCfModel
-from recsys.query.query import Model
 from training.tracking import Tracking
 from training.workspace import Workspace
 

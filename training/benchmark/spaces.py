@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 
 Settings = Mapping[str, Any]
 

@@ -22,8 +22,9 @@ from recsys.events.schema import EVENT_KINDS, KIND_NUMBER, EventKind
 from recsys.events.weighting import SECONDS_PER_DAY, Weighting
 from recsys.ids import NONE, Numbers, Vocabulary
 from recsys.models.scoring.decayed import decayed_interactions
+from recsys.query.history import History
 from recsys.query.profile import UNKNOWN
-from recsys.query.query import History, Query
+from recsys.query.query import Query
 
 AS_OF: Final = datetime(2020, 1, 1, tzinfo=UTC)
 """The moment of asking where a file tells no times."""

@@ -13,7 +13,7 @@ from recsys.catalog.items import Item
 from recsys.events.log import EventLog
 from recsys.events.schema import Event
 from recsys.query.profile import Profile
-from recsys.store import Store
+from recsys.store.protocol import Store
 from training.datasets.consent import AGREED, ConsentRule
 from training.datasets.findings import (
     Finding,

@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from recsys.bundle.bundle import Bundle, Manifest
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.social_proof import social_proof
 from recsys.dataset.training_data import TrainingData
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.models import MODELS
-from recsys.query.query import Model
+from recsys.models.protocol import Model
+from recsys.models.registry import MODELS
 from recsys.ranking.features import item_facts
 from recsys.ranking.ranker import Ranker
 from training.config import Recipe

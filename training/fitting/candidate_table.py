@@ -18,8 +18,9 @@ from recsys.dataset.splitting import HeldOut, check_no_leak
 from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.evaluate import CHUNK, numbered_truth
 from recsys.evaluation.objectives import Objective, counts, gains
-from recsys.ids import NONE, Numbers
-from recsys.query.query import Mask, Model, Query
+from recsys.ids import NONE, Mask, Numbers
+from recsys.models.protocol import Model
+from recsys.query.query import Query
 from recsys.recommend.candidates import Candidates, gather
 from recsys.recommend.suppression import no_repeats
 

@@ -15,8 +15,8 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import check_no_leak
 from recsys.errors import InsufficientData
 from recsys.evaluation.evaluate import CHUNK, shelf_as_of, truth_numbers
-from recsys.ids import NONE, Numbers
-from recsys.query.query import Mask, Query
+from recsys.ids import NONE, Mask, Numbers
+from recsys.query.query import Query
 from recsys.ranking.features import item_facts
 from recsys.ranking.ranker import column_names, ranking_matrix
 from recsys.recommend.candidates import BlendedCandidates, best_of, blended, condition, gather

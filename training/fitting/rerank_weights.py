@@ -20,7 +20,8 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART
 from recsys.dataset.training_data import TrainingData
 from recsys.models.popularity.position_bias import LAST_POSITION, examination
-from recsys.query.query import NO_HISTORY, Context, History, Listed, Query
+from recsys.query.history import NO_HISTORY, History
+from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import list_parts
 from recsys.recommend.rerank_scores import ENGINE
 

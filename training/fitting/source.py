@@ -16,7 +16,7 @@ from recsys.errors import InsufficientData
 from recsys.evaluation.objectives import TAKING, Objective
 from recsys.events.log import EventLog
 from recsys.query.profile import Profile
-from recsys.store import Store
+from recsys.store.protocol import Store
 from training.config import Recipe
 
 _Key = tuple[datetime, str, float]

@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from recsys.bundle.bundle import load_bundle
 from recsys.bundle.publication import (
     Experiment,
     Publication,
@@ -28,12 +27,13 @@ from recsys.bundle.publication import (
     read_publication,
     write_publication,
 )
+from recsys.bundle.save_load import load_bundle
 from recsys.errors import InvalidInput
 from recsys.events.log import EventLog
 from recsys.experiments.ab_test import ExperimentReport, ExperimentRules, experiment_report
 from recsys.experiments.attribution import AttributionRules, read_attributed
 from recsys.experiments.result import result_of
-from recsys.store import Store
+from recsys.store.protocol import Store
 from training.pipeline.plots import variants_by_measure
 from training.pipeline.publish import CHAMPION, SmokeCheck, stage, whole_bundle
 from training.pipeline.smoke_check import smoke_check

@@ -7,30 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.random import Generator
-from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.intervals import Estimate, paired_differences
-
-
-class GateRules(BaseModel):
-    """What a candidate must show on the held-out days.
-
-    A changed recipe must be better on `primary` than the champion's and than the `baselines`: the
-    paired intervals lie above zero. The same recipe on fresher data must not be worse than the
-    champion by more than `margin` of its value, nor below a baseline: it need not prove itself anew
-    every night, or a small shop's champion would grow old. None of the `guards` may fall by more
-    than `guard_margin` of its value with certainty.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    primary: str = "ndcg_at_20"
-    margin: float = Field(default=0.02, ge=0, lt=1)
-    baselines: tuple[str, ...] = ("popularity", "popularity_30_days", "personal_frequency")
-    guards: tuple[str, ...] = ("recall_at_20", "new_items/recall_at_20")
-    guard_margin: float = Field(default=0.05, ge=0, lt=1)
-    resamples: int = Field(default=2000, ge=100)
+from training.config import GateRules
 
 
 @dataclass(frozen=True, slots=True)

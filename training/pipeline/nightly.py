@@ -19,11 +19,12 @@ from pydantic import ValidationError
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from recsys.bundle.bundle import Bundle, load_bundle, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.save_load import load_bundle, save_bundle
 from recsys.errors import InvalidConfig, RecsysError
 from recsys.events.checks import Check, Status, check_log, worst
 from recsys.events.log import EventLog
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from training.code_revision import code_revision
 from training.config import Recipe, TrainingConfig

@@ -18,7 +18,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from recsys.bundle.bundle import Bundle, load_bundle, read_manifest
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import read_manifest
 from recsys.bundle.publication import (
     Publication,
     Variant,
@@ -27,6 +28,7 @@ from recsys.bundle.publication import (
     remove_old_bundles,
     write_publication,
 )
+from recsys.bundle.save_load import load_bundle
 from recsys.errors import BundleError
 from training.pipeline.smoke_check import smoke_check
 

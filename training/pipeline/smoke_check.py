@@ -8,7 +8,8 @@ from recsys.bundle.bundle import Bundle
 from recsys.catalog.live import Shelf
 from recsys.errors import BundleError
 from recsys.events.schema import PURCHASE
-from recsys.query.query import History, Listed, Query
+from recsys.query.history import History
+from recsys.query.query import Listed, Query
 from recsys.recommend.operations import recommend, rerank
 
 

@@ -19,8 +19,9 @@ from recsys.errors import RecsysError
 from recsys.evaluation.evaluate import shelf_as_of
 from recsys.events.schema import EVENT_KINDS
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
-from recsys.query.query import Mask, Model
+from recsys.ids import Mask
+from recsys.models.protocol import Model
+from recsys.models.registry import MODELS
 from training.config import Recipe
 from training.fitting.blend_weights import Judge, ascend, shares, totals
 from training.fitting.build import Provenance, build, fit

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import yaml
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from training.config import RankerConfig, TrainingConfig
 from training.fitting.source import Source
 from training.fitting.trial import Cuts, Trial
@@ -20,23 +19,11 @@ from training.pipeline.report import log_trial, print_metrics
 from training.search import plots
 from training.search.family_trials import Standing
 from training.search.space import validated
+from training.search.trials import Tried
 from training.tracking import Run
 
 NOT_TOLD = 0.0005
 """Gains below this are no reason."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tried:
-    """One trial: `value` is what it came to, over the periods that it reached; `standing` what was
-    best when it ended. Both are relative to the configuration that the search began with."""
-
-    round: int
-    turn: str
-    settings: Mapping[str, Any]
-    state: str
-    value: float | None
-    standing: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,6 @@ from recsys.errors import RecsysError
 from training.config import RankerConfig, TrainingConfig
 from training.progress import Bar
 from training.search.family_trials import Attempt, Standing, Starts, Workbench
-from training.search.report import Tried
 from training.search.space import (
     Choice,
     Space,
@@ -35,6 +34,7 @@ from training.search.space import (
     weighting_of,
     within,
 )
+from training.search.trials import Tried
 from training.tracking import Run, Tracking
 
 WEIGHTING = "weighting"

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from recsys.bundle.placements import Placement
 from recsys.errors import InsufficientData, InvalidConfig
 from recsys.events.log import EventLog
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from training.code_revision import code_revision
 from training.config import TrainingConfig
@@ -31,9 +31,10 @@ from training.fitting.trial import Cuts, cuts_of, try_recipe
 from training.lock import FileLock
 from training.progress import Bar, Steps
 from training.search.family_trials import Standing, Workbench, open_workbench
-from training.search.report import Found, Tried, explain, log_search, winning_config, write_config
+from training.search.report import Found, explain, log_search, winning_config, write_config
 from training.search.rounds import Deadline, Search, Studies
 from training.search.space import weighting_space
+from training.search.trials import Tried
 from training.tracking import Tracking
 from training.workspace import Workspace
 

@@ -10,10 +10,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
-
 from recsys.events.weighting import DEFAULT_KIND_WEIGHTS, Weighting
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 
 Value = float | int | bool | str | None
 Settings = Mapping[str, Any]
@@ -130,36 +128,6 @@ KIND_WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = {
 """Ways to weigh kinds of events, by the name under which a trial tells of them."""
 
 WEIGHTING_HALF_LIFE: Final = Range(14, 400)
-
-
-class SearchRules(BaseModel):
-    """How `recsys search` goes about it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    minutes: float = Field(default=20.0, gt=0)
-    """How long it may take in all, the last measurement included."""
-    validations: int = Field(default=3, ge=1, le=6)
-    """How many validation periods before the test at least; the winning configuration has as
-    many."""
-    families: tuple[str, ...] | None = None
-    """Which model families may be in the blend; None tries all."""
-    customer_rows: bool = False
-    """Whether families may be added that store customers or visits."""
-    trials: int = Field(default=12, ge=1)
-    """How many settings of a family are tried before the next family has its turn."""
-    rounds: int = Field(default=6, ge=1)
-    """How often each family has its turn."""
-    ranker: bool = True
-    """Whether the second stage is tried; it serves only where validation proves it better."""
-
-    @field_validator("families")
-    @classmethod
-    def _families_exist(cls, families: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        for name in families or ():
-            if name not in MODELS:
-                raise ValueError(f"there is no model {name!r}; use one of {', '.join(MODELS)}")
-        return families
 
 
 def validated(family: str, settings: Settings) -> dict[str, Any]:

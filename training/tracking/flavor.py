@@ -22,9 +22,11 @@ import msgspec
 from mlflow import pyfunc
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
-from recsys.bundle.bundle import Bundle, Manifest, load_public_bundle, public_files, read_manifest
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest, public_files, read_manifest
+from recsys.bundle.save_load import load_public_bundle
 from recsys.errors import BundleError
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from training.tracking.predictor import BundlePredictor
 
 FLAVOR: Final = "recsys"

@@ -15,13 +15,14 @@ from typing import Final, NamedTuple
 import numpy as np
 import pandas as pd
 
-from recsys.bundle.bundle import Bundle, load_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.save_load import load_bundle
 from recsys.catalog.live import Shelf
 from recsys.errors import InvalidInput
 from recsys.events.schema import EventKind
+from recsys.query.history import StoredEvent
 from recsys.query.query import Context, Query
 from recsys.recommend.operations import Answer, recommend
-from recsys.store import StoredEvent
 
 DEFAULT_PLACEMENT: Final = "for_you"
 DEFAULT_K: Final = 20

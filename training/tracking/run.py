@@ -15,7 +15,7 @@ import msgspec
 from mlflow import MlflowClient
 from mlflow.entities import Dataset, DatasetInput, InputTag, LoggedModelOutput, Metric, Param
 
-from recsys.bundle.bundle import read_manifest
+from recsys.bundle.manifest import read_manifest
 from recsys.errors import RecsysError
 from training.tracking.flavor import FLAVOR, save_model
 

@@ -20,9 +20,11 @@ from scipy.sparse import csr_array
 from recsys.dataset.training_data import Baskets, TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import half_life_decay
+from recsys.ids import Array
 from recsys.models.baskets.association_rules import Rules, association_rules
 from recsys.models.baskets.cold_item_rules import BorrowingConfig, borrowed_rules
 from recsys.models.baskets.substitutes import category_factors
+from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.neighbour_kernel import weighted_rows
 from recsys.models.scoring.neighbours import column, work
 from recsys.models.scoring.saved_arrays import array_of, setting_of, sparse_arrays, square_of
@@ -35,7 +37,7 @@ from recsys.models.scoring.sparse_scores import (
     without,
 )
 from recsys.models.scoring.top_n import top_n_of
-from recsys.query.query import Array, Contributions, Query, Scorer
+from recsys.query.query import Query
 
 LEAST_WEIGHT: Final = 1e-9
 """Of a basket, so that the oldest still is one."""

@@ -17,8 +17,9 @@ from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog
 from recsys.dataset.training_data import TrainingData
-from recsys.ids import Numbers, Vocabulary
+from recsys.ids import Array, Mask, Numbers, Scores, Vocabulary
 from recsys.models.content.item_words import title_words
+from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.neighbour_kernel import present_weights, row_products
 from recsys.models.scoring.saved_arrays import (
     array_of,
@@ -29,7 +30,7 @@ from recsys.models.scoring.saved_arrays import (
 )
 from recsys.models.scoring.sparse_scores import largest_first, shares, stacked
 from recsys.models.scoring.top_n import EMPTY, top_n
-from recsys.query.query import Array, Contributions, Mask, Query, ScoredItems, Scorer, Scores
+from recsys.query.query import Query
 
 LARGEST_LOG: Final = 8.0
 """Bounds a log-score, so that no score is infinite."""

@@ -12,11 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array, eye_array
 
 from recsys.dataset.training_data import TrainingData
+from recsys.ids import Mask
 from recsys.models.content.content import ContentConfig, description_vectors
 from recsys.models.content.description_neighbours import nearest_described
 from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
 from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
-from recsys.query.query import Mask
 
 
 class NewcomersConfig(BaseModel):

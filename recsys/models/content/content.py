@@ -19,8 +19,9 @@ from scipy.sparse import csr_array
 from recsys.catalog.items import Item
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
-from recsys.ids import NONE, Numbers, Vocabulary
+from recsys.ids import NONE, Array, Mask, Numbers, Scores, Vocabulary
 from recsys.models.content.item_words import category_nodes, price_steps, title_words
+from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.neighbour_kernel import row_products, weighted_rows
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import (
@@ -41,7 +42,7 @@ from recsys.models.scoring.sparse_scores import (
     without,
 )
 from recsys.models.scoring.top_n import top_n_of
-from recsys.query.query import Array, Contributions, Mask, Query, ScoredItems, Scorer, Scores
+from recsys.query.query import Query
 
 
 class ContentConfig(BaseModel):

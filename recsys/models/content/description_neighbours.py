@@ -13,7 +13,7 @@ import numpy as np
 from numba import njit
 from scipy.sparse import csr_array
 
-from recsys.query.query import Array, Mask
+from recsys.ids import Array, Mask
 
 MOST_POSTINGS: Final = 50_000
 """How many entries of the features' lists one item looks at, if its rarest feature has fewer."""

@@ -19,12 +19,13 @@ from threadpoolctl import threadpool_limits
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
-from recsys.ids import Numbers
+from recsys.ids import Array, Mask, Numbers
+from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import largest_first, shares
-from recsys.query.query import Array, Contributions, Mask, Query, Scorer
+from recsys.query.query import Query
 
 
 class ALSConfig(BaseModel):

@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
-from recsys.ids import Numbers, Vocabulary
+from recsys.ids import Array, Numbers, Vocabulary
 from recsys.models.factorisation.hybrid_features import (
     item_features,
     moments,
@@ -28,6 +28,7 @@ from recsys.models.factorisation.hybrid_features import (
     trait_vocabulary,
     traits_of,
 )
+from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import (
@@ -38,7 +39,7 @@ from recsys.models.scoring.saved_arrays import (
     text_of,
 )
 from recsys.models.scoring.sparse_scores import largest_first
-from recsys.query.query import Array, Contribution, Contributions, Query, Scorer
+from recsys.query.query import Query
 
 
 class HybridConfig(BaseModel):

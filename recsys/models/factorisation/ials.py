@@ -18,14 +18,16 @@ from scipy.sparse import csr_array
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
-from recsys.ids import Numbers
+from recsys.ids import Array, Mask, Numbers
 from recsys.models.factorisation.block_solver import Penalty, improve
+from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import largest_first, shares
-from recsys.query.query import Array, Contributions, History, Mask, Query, Scorer
+from recsys.query.history import History
+from recsys.query.query import Query
 
 Progress = Callable[[int, float], None]
 """Called after each epoch with its number, from 1, and the loss."""

@@ -17,7 +17,8 @@ from scipy.sparse import csr_array
 from recsys.dataset.training_data import Popularity, TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import SECONDS_PER_DAY, half_life_decay
-from recsys.ids import Numbers, Vocabulary
+from recsys.ids import Array, Numbers, Scores, Vocabulary
+from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.group_scores import GroupScorer, RankedScorer
 from recsys.models.scoring.saved_arrays import (
     array_of,
@@ -30,7 +31,7 @@ from recsys.models.scoring.saved_arrays import (
 )
 from recsys.models.scoring.sparse_scores import largest_first, origins, shares
 from recsys.models.scoring.top_n import top_n
-from recsys.query.query import Array, Contribution, Contributions, Query, Scorer, Scores
+from recsys.query.query import Query
 
 EVERYBODY: Contributions = (Contribution("everybody", 1.0),)
 

@@ -20,12 +20,13 @@ from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART, Lists, plain_te
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import half_life_decay
-from recsys.ids import NONE
+from recsys.ids import NONE, Array
 from recsys.models.popularity.popularity import EVERYBODY
 from recsys.models.popularity.position_bias import LAST_POSITION, examination
+from recsys.models.protocol import Scorer
 from recsys.models.scoring.saved_arrays import array_of, sparse_arrays, sparse_of
 from recsys.models.scoring.sparse_scores import Row, RowScorer
-from recsys.query.query import Array, Query, Scorer
+from recsys.query.query import Query
 
 
 class SearchClicksConfig(BaseModel):

@@ -20,13 +20,14 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.schema import KIND_NUMBER
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import NONE, Numbers, Vocabulary
+from recsys.ids import NONE, Array, Numbers, Scores, Vocabulary
 from recsys.models.popularity.popularity import (
     PopularityConfig,
     event_weights,
     row_weights,
     weighted_counts,
 )
+from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.group_scores import GroupScorer
 from recsys.models.scoring.saved_arrays import (
     array_of,
@@ -37,7 +38,7 @@ from recsys.models.scoring.saved_arrays import (
     text_of,
 )
 from recsys.query.profile import Profile
-from recsys.query.query import Array, Contribution, Contributions, Query, Scorer, Scores
+from recsys.query.query import Query
 from recsys.query.segments import Segment
 
 TRAIT: Final = "traits."

@@ -11,9 +11,11 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import PURCHASE
+from recsys.ids import Array, Scores
+from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.scoring.sparse_scores import RowScorer
-from recsys.query.query import Array, Contribution, Contributions, Query, Scorer, Scores
+from recsys.query.query import Query
 
 
 class RebuyConfig(BaseModel):

@@ -12,10 +12,12 @@ from pydantic import BaseModel, ConfigDict
 
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import KIND_NUMBER
-from recsys.ids import Numbers
+from recsys.ids import Array, Numbers
+from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.scoring.sparse_scores import RowScorer
-from recsys.query.query import Array, Contribution, Contributions, History, Query, Scorer
+from recsys.query.history import History
+from recsys.query.query import Query
 
 LOOKS: Final = ("view_item", "select_item", "add_to_cart", "add_to_wishlist", "rate")
 

@@ -22,10 +22,12 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Array, Numbers
+from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import SparseScorer, stacked
-from recsys.query.query import Array, Contribution, Contributions, History, Query, Scorer
+from recsys.query.history import History
+from recsys.query.query import Query
 
 COUNTS: Final = 5
 """Own purchases 1, 2, … and `COUNTS or more` have chances of their own."""

@@ -13,10 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import half_life_decay
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Array, Numbers
+from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import setting_of
 from recsys.models.scoring.sparse_scores import RowScorer
-from recsys.query.query import Array, Contribution, Contributions, History, Query, Scorer
+from recsys.query.history import History
+from recsys.query.query import Query
 
 
 class RepeatConfig(BaseModel):

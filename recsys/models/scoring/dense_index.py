@@ -17,10 +17,9 @@ import numpy as np
 from numba import njit, types
 from numpy.typing import NDArray
 
-from recsys.ids import Numbers
+from recsys.ids import Array, Mask, Numbers
 from recsys.kernels import NO_SCORES, PAIRS, best_of_pairs, read_only, tighten
 from recsys.models.scoring.saved_arrays import array_of
-from recsys.query.query import Array, Mask
 
 INDEXED_FROM: Final = 5_000
 """Below so many items one matrix product is as fast."""

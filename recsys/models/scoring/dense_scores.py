@@ -8,11 +8,11 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ids import Numbers
+from recsys.ids import Mask, Numbers, Scores
 from recsys.kernels import best_of_all
+from recsys.models.protocol import Contributions, ScoredItems
 from recsys.models.scoring.dense_index import DenseIndex
 from recsys.models.scoring.top_n import EMPTY
-from recsys.query.query import Contributions, Mask, ScoredItems, Scores
 
 SCORES_AT_ONCE: Final = 4_000_000
 """Dense scores held at one time, which bounds the memory of a batch (4 bytes each)."""

@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from recsys.ids import Numbers
+from recsys.ids import Mask, Numbers, Scores
+from recsys.models.protocol import Contributions, ScoredItems
 from recsys.models.scoring.top_n import EMPTY, top_n
-from recsys.query.query import Contributions, Mask, ScoredItems, Scores
 
 
 class GroupScorer:

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Array, Numbers
+from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.neighbour_kernel import weighted_rows
 from recsys.models.scoring.saved_arrays import setting_of, sparse_arrays, square_of
 from recsys.models.scoring.sparse_scores import (
@@ -25,7 +26,7 @@ from recsys.models.scoring.sparse_scores import (
     without,
 )
 from recsys.models.scoring.top_n import top_n_of
-from recsys.query.query import Array, Contributions, Query, Scorer
+from recsys.query.query import Query
 
 MULTIPLICATIONS_AT_ONCE: Final = 20_000_000
 """Bounds the entries of one block of an item × item product before it is pruned."""

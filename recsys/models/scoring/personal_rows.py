@@ -7,7 +7,7 @@ from typing import Protocol, Self, runtime_checkable
 import numpy as np
 
 from recsys.events.pseudonyms import Owners
-from recsys.query.query import Mask
+from recsys.ids import Mask
 
 
 @runtime_checkable

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.errors import BundleError
-from recsys.query.query import Array
+from recsys.ids import Array
 
 
 def text_array(value: object) -> NDArray[np.uint8]:

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.kernels import looked_up
+from recsys.models.protocol import Contribution, Contributions, ScoredItems
 from recsys.models.scoring.top_n import EMPTY, top_n_of
-from recsys.query.query import Contribution, Contributions, Mask, Query, ScoredItems, Scores
+from recsys.query.query import Query
 
 ENTRIES_AT_ONCE: Final = 8_000_000
 """Scores held at one time, which bounds the memory of a batch (8 bytes each)."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.kernels import NO_MASK, best_of_all, best_of_pairs
-from recsys.query.query import Mask, ScoredItems, Scores
+from recsys.models.protocol import ScoredItems
 
 EMPTY = ScoredItems(NONE, np.empty(0, np.float32))
 

@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from recsys.dataset.training_data import TrainingData
-from recsys.ids import NONE
+from recsys.ids import NONE, Array
 from recsys.models.item_to_item.item_item import ItemItemConfig, fit_item_item
+from recsys.models.protocol import Scorer
 from recsys.models.scoring.neighbours import NeighbourModel
 from recsys.models.scoring.saved_arrays import array_of
-from recsys.query.query import Array, History, Query, Scorer
+from recsys.query.history import History
+from recsys.query.query import Query
 
 
 class SessionConfig(ItemItemConfig):

@@ -17,10 +17,9 @@ from numpy.typing import NDArray
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError, InsufficientData
 from recsys.events.pseudonyms import Owners, owner_codes
-from recsys.ids import Numbers
+from recsys.ids import Array, Numbers
 from recsys.models.scoring.personal_rows import kept_rows
 from recsys.models.scoring.saved_arrays import array_of, same_length
-from recsys.query.query import Array
 
 ARRAYS: Final[Mapping[str, str]] = {
     "starts": "i",

@@ -15,7 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Owners
-from recsys.ids import Numbers
+from recsys.ids import Array, Numbers
+from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares, stacked
 from recsys.models.sessions.session_index import SessionIndex, index_sessions
@@ -26,7 +27,8 @@ from recsys.models.sessions.session_kernels import (
     parts_of_score,
     scored_items,
 )
-from recsys.query.query import Array, Contributions, History, Query, Scorer
+from recsys.query.history import History
+from recsys.query.query import Query
 
 
 class SessionKnnConfig(BaseModel):

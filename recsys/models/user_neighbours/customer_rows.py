@@ -15,12 +15,12 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.pseudonyms import Owners, owner_codes
 from recsys.events.schema import PURCHASE
-from recsys.ids import Numbers
+from recsys.ids import Array, Numbers
+from recsys.models.protocol import ScoredItems
 from recsys.models.scoring import neighbour_kernel
 from recsys.models.scoring.personal_rows import kept_rows
 from recsys.models.scoring.saved_arrays import array_of, sparse_arrays, sparse_of
 from recsys.models.scoring.top_n import top_n_of
-from recsys.query.query import Array, ScoredItems
 
 MOST_POSTINGS: Final = 200_000
 """How many buyers of its items one query looks through, if its rarest item has fewer."""

@@ -18,6 +18,8 @@ from scipy.sparse import csr_array
 
 from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Owners
+from recsys.ids import Array
+from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares
@@ -28,7 +30,7 @@ from recsys.models.user_neighbours.customer_rows import (
     unit_rows,
     weighted_rows,
 )
-from recsys.query.query import Array, Contributions, Query, ScoredItems, Scorer
+from recsys.query.query import Query
 
 
 class TifuKnnConfig(BaseModel):

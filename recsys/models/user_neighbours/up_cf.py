@@ -17,6 +17,8 @@ from scipy.sparse import csr_array
 from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Owners
 from recsys.events.weighting import half_life_decay
+from recsys.ids import Array
+from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import text_array, text_of
@@ -26,7 +28,7 @@ from recsys.models.user_neighbours.customer_rows import (
     newest_customers,
     weighted_rows,
 )
-from recsys.query.query import Array, Contributions, Query, ScoredItems, Scorer
+from recsys.query.query import Query
 
 
 class UpCfConfig(BaseModel):

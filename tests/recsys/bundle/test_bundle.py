@@ -10,21 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import (
-    Bundle,
-    load_bundle,
-    load_public_bundle,
-    public_files,
-    read_manifest,
-    save_bundle,
-)
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import public_files, read_manifest
+from recsys.bundle.save_load import load_bundle, load_public_bundle, save_bundle
 from recsys.catalog.live import Shelf
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.pseudonyms import owner_codes
 from recsys.events.schema import EVENT_KINDS
+from recsys.query.history import StoredEvent
 from recsys.recommend.operations import recommend
-from recsys.store import StoredEvent
 
 
 def answers(bundle: Bundle, data: TrainingData) -> list[list[tuple[int, float, str]]]:

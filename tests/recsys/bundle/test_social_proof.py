@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, Manifest, load_bundle, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
+from recsys.bundle.save_load import load_bundle, save_bundle
 from recsys.bundle.social_proof import SocialProof, SocialProofConfig, social_proof
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.errors import BundleError
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event, EventItem
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 
 END = datetime(2026, 11, 1, tzinfo=UTC)
 

@@ -13,7 +13,8 @@ from recsys.evaluation.metrics import gain_ndcg_at_k, gain_recall_at_k, ndcg_at_
 from recsys.evaluation.objectives import TAKING, bought_a_few_times, counts, gains, primary_measure
 from recsys.events.schema import KIND_NUMBER
 from recsys.ids import Vocabulary
-from recsys.query.query import History, Query
+from recsys.query.history import History
+from recsys.query.query import Query
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TAKEN = Truth(

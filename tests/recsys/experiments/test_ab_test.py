@@ -23,7 +23,7 @@ from recsys.experiments.ab_test import (
 )
 from recsys.experiments.attribution import Attributed, attribute
 from recsys.experiments.result import result_of
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop
 from recsys.synthetic.reactions import Impression, react
 

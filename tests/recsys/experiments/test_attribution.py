@@ -12,7 +12,7 @@ import pytest
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event, EventItem
 from recsys.experiments.attribution import Attributed, AttributionRules, attribute
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 END = START + timedelta(days=20)

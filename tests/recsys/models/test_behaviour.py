@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from recsys.dataset.training_data import TrainingData
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.query.query import Query
 
 Reader = Callable[..., TrainingData]

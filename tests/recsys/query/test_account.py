@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 
 from recsys.query.account import EVENTS_LIKE_ACCOUNT, with_account
-from recsys.query.query import NO_HISTORY, History, Query
+from recsys.query.history import NO_HISTORY, History
+from recsys.query.query import Query
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

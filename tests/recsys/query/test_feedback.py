@@ -11,8 +11,8 @@ from recsys.catalog.items import Item
 from recsys.catalog.rules import Where
 from recsys.ids import Vocabulary
 from recsys.query.feedback import SNOOZE, heard, personal_rules
+from recsys.query.history import StoredEvent
 from recsys.query.preferences import Exclusions, Interests, Preferences
-from recsys.store import StoredEvent
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 

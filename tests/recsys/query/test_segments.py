@@ -19,13 +19,13 @@ from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event, EventContext, EventItem
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
 from recsys.models.popularity.segment_popularity import SegmentPopularityModel, members
+from recsys.models.registry import MODELS
+from recsys.query.history import StoredEvent
 from recsys.query.profile import UNKNOWN, Profile
 from recsys.query.query import Context, Query
 from recsys.query.segments import Segment, segments_of
 from recsys.recommend.operations import recommend
-from recsys.store import StoredEvent
 
 NOW = datetime(2026, 11, 1, 20, tzinfo=UTC)  # a Sunday
 ROOT = Path(__file__).resolve().parents[3]

@@ -12,7 +12,8 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.schema import KIND_NUMBER, PURCHASE
 from recsys.ids import NONE
-from recsys.query.query import History, Query
+from recsys.query.history import History
+from recsys.query.query import Query
 from recsys.ranking.features import COLUMNS, ItemFacts, feature_matrix, item_facts
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)

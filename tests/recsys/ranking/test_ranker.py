@@ -10,7 +10,8 @@ import lightgbm
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, load_bundle, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.save_load import load_bundle, save_bundle
 from recsys.catalog.live import Shelf
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError

@@ -15,7 +15,8 @@ from recsys.catalog.items import category_path
 from recsys.catalog.live import Shelf
 from recsys.catalog.rules import Rules, parse_rules
 from recsys.dataset.training_data import TrainingData
-from recsys.query.query import Query, Shown
+from recsys.query.history import Shown
+from recsys.query.query import Query
 from recsys.recommend.operations import CATALOG, PINNED, Answer, recommend
 from recsys.recommend.rule_engine import list_rules
 

@@ -15,8 +15,9 @@ from recsys.catalog.live import Shelf
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InvalidQuery
 from recsys.events.schema import KIND_NUMBER
-from recsys.models import MODELS
-from recsys.query.query import Context, History, Listed, Query
+from recsys.models.registry import MODELS
+from recsys.query.history import History
+from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import CATALOG, ENGINE, recommend, rerank
 
 

@@ -10,17 +10,20 @@ from typing import get_args
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, Manifest
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Level, Placement
 from recsys.catalog.items import Catalog, Item
 from recsys.catalog.live import Shelf
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import KIND_NUMBER
-from recsys.models import MODELS
 from recsys.models.baskets.bought_together import BoughtTogetherModel
+from recsys.models.protocol import Contribution
+from recsys.models.registry import MODELS
+from recsys.query.history import History
 from recsys.query.preferences import Interests, Preferences
 from recsys.query.profile import Profile
-from recsys.query.query import Context, Contribution, History, Query
+from recsys.query.query import Context, Query
 from recsys.recommend.operations import CATALOG, Recommendation, recommend
 from recsys.recommend.phrases import (
     DUTCH_SOURCES,

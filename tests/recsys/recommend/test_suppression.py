@@ -9,7 +9,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, Manifest
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Fatigue, Placement
 from recsys.catalog.items import Catalog, Item
 from recsys.catalog.live import Shelf, price_ranks
@@ -18,7 +19,8 @@ from recsys.events.weighting import Weighting
 from recsys.ids import NONE, Vocabulary
 from recsys.models.popularity.popularity import PopularityModel
 from recsys.models.repurchase.refill import COUNTS, RefillModel
-from recsys.query.query import NO_HISTORY, History, Query
+from recsys.query.history import NO_HISTORY, History
+from recsys.query.query import Query
 from recsys.recommend.operations import recommend
 from recsys.recommend.suppression import (
     given_back,

@@ -11,7 +11,7 @@ from typing import Any, Final
 import pytest
 
 from recsys.events.schema import Consent, Event, EventItem
-from recsys.store import Store
+from recsys.store.protocol import Store
 from recsys.store.sqlite import SQLiteStore
 
 STORES: Final[dict[str, Callable[[Path], Store]]] = {

@@ -9,7 +9,7 @@ import pytest
 
 from recsys.events.schema import Consent, Event, Person
 from recsys.query.profile import Profile
-from recsys.store import Store
+from recsys.store.protocol import Store
 
 Make = Callable[..., Event]
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -12,7 +12,7 @@ import pytest
 from recsys.events.log import SCHEMA, EventLog
 from recsys.events.schema import Consent, Event, Person
 from recsys.query.profile import UNKNOWN, Profile
-from recsys.store import KnownPerson, Store
+from recsys.store.protocol import KnownPerson, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 YES = Consent(personalization=True, analytics=True)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from recsys.events.log import SCHEMA, EventLog
 from recsys.events.schema import Event, Person
 from recsys.events.views import open_log
-from recsys.store import LISTED_LIMIT, KnownPerson, Store, StoredEvent
+from recsys.query.history import StoredEvent
+from recsys.store.protocol import LISTED_LIMIT, KnownPerson, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 Make = Callable[..., Event]

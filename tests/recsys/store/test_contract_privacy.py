@@ -14,7 +14,7 @@ from recsys.events.pseudonyms import owner_codes
 from recsys.events.schema import Consent, Event, Person
 from recsys.query.preferences import Interests, Preferences
 from recsys.query.profile import Profile
-from recsys.store import PLACES, LoggedAnswer, Removed, Store
+from recsys.store.protocol import PLACES, LoggedAnswer, Removed, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)

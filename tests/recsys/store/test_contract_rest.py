@@ -12,7 +12,7 @@ from recsys.catalog.items import Item
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Event, Person
 from recsys.query.profile import Profile
-from recsys.store import CatalogChanges, LoggedAnswer, Store
+from recsys.store.protocol import CatalogChanges, LoggedAnswer, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 Make = Callable[..., Event]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 
 from recsys.catalog.items import Item, ItemChange
-from recsys.store import Store
+from recsys.store.protocol import Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 MUG = Item(item_id="mug", title="Mug", brand="Harbour", price=9.95, stock=3)

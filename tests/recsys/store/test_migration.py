@@ -12,8 +12,9 @@ import pytest
 
 from recsys.events.log import EventLog
 from recsys.events.schema import Consent, Event, EventItem, Person
+from recsys.query.history import StoredEvent
 from recsys.query.profile import Profile
-from recsys.store import LoggedAnswer, StoredEvent
+from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -7,7 +7,8 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, Manifest
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.catalog.live import Shelf
 from recsys.dataset.training_data import TrainingData
@@ -15,9 +16,9 @@ from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event
 from recsys.experiments.ab_test import ExperimentReport, ExperimentRules, experiment_report
 from recsys.experiments.attribution import Attributed, attribute
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.recommend.operations import recommend
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 from recsys.synthetic.reactions import Impression, react
 
 VISITS = 4

@@ -13,15 +13,17 @@ import numpy as np
 import pytest
 from running_service import Service
 
-from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import DEFAULT_PLACEMENTS
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Item
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Consent, Event, EventContext, EventItem
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.query.profile import Profile
 from recsys.store.sqlite import SQLiteStore
 from training.fitting.build import first_seen

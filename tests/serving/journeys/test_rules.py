@@ -12,8 +12,9 @@ import msgspec
 import pytest
 from running_service import Service
 
-from recsys.bundle.bundle import Bundle, save_bundle
+from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 
 TOMORROW = (datetime.now(UTC) + timedelta(days=1)).isoformat()
 YESTERDAY = (datetime.now(UTC) - timedelta(days=1)).isoformat()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.bundle.bundle import Bundle, save_bundle
+from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.bundle.publication import (
     POINTER,
@@ -21,6 +21,7 @@ from recsys.bundle.publication import (
     read_publication,
     write_publication,
 )
+from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Item
 from recsys.store.sqlite import SQLiteStore
 from serving.live.bundle_source import BundleSource, Polling

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.bundle.bundle import Bundle, Manifest, save_bundle
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
+from recsys.bundle.save_load import save_bundle
 from recsys.dataset.training_data import TrainingData
 from recsys.events.log import EventLog
 from recsys.events.pseudonyms import owner_codes
 from recsys.events.schema import Consent, Person
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.models.user_neighbours.customer_rows import CustomerRows
 from recsys.query.preferences import Preferences
 from recsys.query.profile import Profile

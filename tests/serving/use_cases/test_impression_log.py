@@ -7,7 +7,7 @@ from pathlib import Path
 
 import apsw
 
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
 from serving.metrics import Monitoring
 from serving.use_cases.impression_log import AnswerLog

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
 from serving.use_cases.pagination import new_id, read_earlier, told_moment
 

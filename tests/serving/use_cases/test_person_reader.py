@@ -10,7 +10,7 @@ import pytest
 
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Person
-from recsys.store import KnownPerson
+from recsys.store.protocol import KnownPerson
 from recsys.store.sqlite import SQLiteStore
 from serving.use_cases.person_reader import StoreReader
 

@@ -10,7 +10,7 @@ import pytest
 
 from recsys.events.log import EventLog
 from recsys.experiments.summary import ShopFigures
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
 from serving.api.problems import ProblemError
 from serving.use_cases.results import KEPT, Results

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from training.benchmark.spaces import HALF_LIFE, SPACES, Contender, Size, Space, spaces_of
 
 EVERY_SPACE = [(task, space) for task, spaces in SPACES.items() for space in spaces]

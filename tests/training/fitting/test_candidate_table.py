@@ -15,7 +15,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import LeakFromFuture
 from recsys.evaluation.evaluate import EvaluationRules, evaluate, shelf_as_of
 from recsys.evaluation.objectives import Objective
-from recsys.query.query import Mask
+from recsys.ids import Mask
 from training.fitting.blend_weights import Judge, ascend, totals
 from training.fitting.candidate_table import CandidateTable, part_of, tabulate
 

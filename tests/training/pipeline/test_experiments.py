@@ -15,7 +15,7 @@ from recsys.bundle.publication import read_publication
 from recsys.errors import InvalidInput
 from recsys.events.schema import Consent, Event, EventItem
 from recsys.experiments.ab_test import ExperimentRules
-from recsys.store import LoggedAnswer
+from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
 from training.cli.app import main
 from training.pipeline.experiments import Record, read_record, records, report, start, stop

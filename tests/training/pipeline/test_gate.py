@@ -9,7 +9,8 @@ import pytest
 
 from recsys.evaluation.evaluate import Report
 from recsys.evaluation.intervals import estimates
-from training.pipeline.gate import GateRules, decide
+from training.config import GateRules
+from training.pipeline.gate import decide
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
 UNTIL = datetime(2026, 4, 1, tzinfo=UTC)

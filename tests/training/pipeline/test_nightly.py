@@ -17,8 +17,8 @@ import pytest
 import yaml
 from rich.console import Console
 
-from recsys.bundle.bundle import load_bundle
 from recsys.bundle.publication import bundle_directory, read_publication
+from recsys.bundle.save_load import load_bundle
 from recsys.errors import InvalidConfig
 from recsys.store.sqlite import SQLiteStore
 from recsys.synthetic import simulate

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from recsys.bundle.bundle import Bundle, load_bundle
+from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import (
     Publication,
     Variant,
@@ -18,6 +18,7 @@ from recsys.bundle.publication import (
     read_publication,
     write_publication,
 )
+from recsys.bundle.save_load import load_bundle
 from recsys.errors import BundleError
 from training.pipeline.publish import (
     RowsGone,

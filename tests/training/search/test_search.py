@@ -18,7 +18,7 @@ from rich.console import Console
 
 from recsys.errors import InsufficientData
 from recsys.events.weighting import Weighting
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from training.config import TrainingConfig, load_config, overridden
 from training.pipeline.nightly import refuse_personal_rows

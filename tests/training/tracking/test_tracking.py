@@ -15,12 +15,13 @@ import pandas as pd
 import pytest
 from mlflow import MlflowClient
 
-from recsys.bundle.bundle import load_bundle, read_manifest, verify_files
+from recsys.bundle.manifest import read_manifest, verify_files
+from recsys.bundle.save_load import load_bundle
 from recsys.errors import BundleError, InvalidInput
 from recsys.evaluation.intervals import Estimate
 from recsys.events.pseudonyms import owner_codes
-from recsys.models import MODELS, ModelFamily
 from recsys.models.popularity.popularity import PopularityConfig, PopularityModel, fit_popularity
+from recsys.models.registry import MODELS, ModelFamily
 from training.pipeline import plots
 from training.tracking import Tracking, TrackingError, load_model, log_model, save_model
 from training.tracking.predictor import BundlePredictor

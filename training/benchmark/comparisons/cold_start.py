@@ -19,10 +19,11 @@ from recsys.evaluation.baselines import buyers
 from recsys.evaluation.intervals import Values
 from recsys.evaluation.metrics import ndcg_at_k, recall_at_k
 from recsys.events.schema import PURCHASE
-from recsys.ids import Numbers
+from recsys.ids import Mask, Numbers
 from recsys.models.content.content import ContentConfig, description_vectors
+from recsys.models.protocol import Model
 from recsys.models.scoring.top_n import top_n
-from recsys.query.query import Context, Mask, Model, Query
+from recsys.query.query import Context, Query
 from training.benchmark.comparisons.rows import Row, rows_of
 from training.config import Recipe
 from training.fitting.build import fit

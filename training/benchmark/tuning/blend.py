@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.metrics import PerQuery
-from recsys.ids import NONE, Numbers
+from recsys.ids import NONE, Mask, Numbers
+from recsys.models.protocol import Model
 from recsys.models.scoring.top_n import top_n_of
-from recsys.query.query import Mask, Model
 from recsys.recommend.candidates import Candidates, gather
 from training.benchmark.measures import Rules
 from training.benchmark.task_data import Exam

@@ -19,7 +19,7 @@ from recsys.errors import InsufficientData
 from recsys.evaluation.intervals import Estimate, paired_differences
 from recsys.evaluation.metrics import PerQuery
 from recsys.ids import NONE, Numbers
-from recsys.models import MODELS
+from recsys.models.registry import MODELS
 from recsys.ranking.ranker import Ranker
 from training.benchmark.measures import Rules, means
 from training.benchmark.spaces import Contender, Space

@@ -20,10 +20,11 @@ from recsys.models.popularity.popularity import (
     fit_popularity_by_country,
     fit_trending,
 )
+from recsys.models.protocol import Model
 from recsys.models.repurchase.rebuy import RebuyConfig, fit_rebuy
 from recsys.models.repurchase.recently_viewed import RecentConfig, fit_recent
 from recsys.models.repurchase.repeat import RepeatConfig, fit_repeat
-from recsys.query.query import Context, Model, Query
+from recsys.query.query import Context, Query
 
 RNG = np.random.default_rng(0)
 Reader = Callable[..., TrainingData]

@@ -10,7 +10,8 @@ import pytest
 from recsys.kernels import NO_MASK, best_of_all
 from recsys.models.factorisation.als import ALSModel
 from recsys.models.scoring.dense_index import INDEXED_FROM, DenseIndex, index_arrays
-from recsys.query.query import History, Query
+from recsys.query.history import History
+from recsys.query.query import Query
 from tests.benchmarks.made_shop import made_factors
 
 N = INDEXED_FROM + 1_000

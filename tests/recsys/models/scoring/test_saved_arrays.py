@@ -7,6 +7,7 @@ import pytest
 from scipy.sparse import csr_array, random_array
 
 from recsys.errors import BundleError
+from recsys.ids import Array
 from recsys.models.scoring.saved_arrays import (
     array_of,
     sparse_arrays,
@@ -15,7 +16,6 @@ from recsys.models.scoring.saved_arrays import (
     text_array,
     text_of,
 )
-from recsys.query.query import Array
 
 
 @pytest.fixture

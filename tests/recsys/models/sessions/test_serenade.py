@@ -17,7 +17,8 @@ from recsys.events.log import SCHEMA, EventLog
 from recsys.events.weighting import Weighting
 from recsys.ids import Numbers
 from recsys.models.sessions.session_knn import SessionKnnConfig, fit_session_knn
-from recsys.query.query import History, Query
+from recsys.query.history import History
+from recsys.query.query import Query
 
 LOOKS = Weighting(kind_weights={"view_item": 1.0}, half_life_days=1e6)
 # Two clicks looked at, no decay but by position, no order inside a past visit.

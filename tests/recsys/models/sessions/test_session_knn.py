@@ -21,7 +21,8 @@ from recsys.models.sessions.session_knn import (
     clicks_of,
     fit_session_knn,
 )
-from recsys.query.query import History, Query
+from recsys.query.history import History
+from recsys.query.query import Query
 
 Reader = Callable[..., TrainingData]
 RNG = np.random.default_rng(0)

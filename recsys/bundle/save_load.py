@@ -1,0 +1,221 @@
+"""A bundle as a directory of plain arrays and JSON: written beside, checked when loaded."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from recsys.bundle.array_files import (
+    mapped_arrays,
+    sha256,
+    sync_folder,
+    write_array,
+    write_arrays,
+    write_file,
+)
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.manifest import Manifest, read_manifest, verify_files
+from recsys.bundle.placements import Placement
+from recsys.bundle.social_proof import SocialProof
+from recsys.catalog.items import Catalog, Item
+from recsys.errors import BundleError
+from recsys.events.weighting import Weighting
+from recsys.ids import Vocabulary
+from recsys.models.protocol import Model
+from recsys.models.registry import MODELS
+from recsys.ranking.features import ItemFacts
+from recsys.ranking.ranker import Ranker
+
+
+class _Settings(msgspec.Struct, frozen=True):
+    weighting: dict[str, Any]
+    placements: list[dict[str, Any]]
+
+
+class _RankerSettings(msgspec.Struct, frozen=True):
+    models: tuple[str, ...]
+    candidates: int
+    scales: tuple[float, ...]
+
+
+def save_bundle(bundle: Bundle, directory: Path) -> Path:
+    """Writes the bundle: beside, synced, then renamed, so that a directory is whole or not there.
+
+    Gives the directory; BundleError where it exists already (a version is never rewritten).
+    """
+    if directory.exists():
+        raise BundleError(f"Bundle {directory} exists already; a version is written once.")
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    beside = directory.with_name(f".{directory.name}.{os.getpid()}.writing")
+    shutil.rmtree(beside, ignore_errors=True)
+    beside.mkdir()
+    try:
+        write_file(
+            beside / "settings.json",
+            _encode(
+                _Settings(
+                    bundle.weighting.model_dump(mode="json"),
+                    [placement.model_dump(mode="json") for placement in bundle.placements.values()],
+                )
+            ),
+        )
+        write_file(beside / "items.json", _encode(bundle.items.ids()))
+        write_file(
+            beside / "catalog.jsonl",
+            b"".join(_encode(item) + b"\n" for item in bundle.catalog.items),
+        )
+        if bundle.social_proof is not None:
+            write_arrays(beside / "social_proof", bundle.social_proof.arrays())
+        if bundle.first_seen is not None:
+            write_array(beside / "first_seen.npy", bundle.first_seen)
+        for name, model in bundle.models.items():
+            write_arrays(beside / "models" / name, model.arrays())
+        for name, ranker in bundle.rankers.items():
+            folder = beside / "rankers" / name
+            write_arrays(folder, ranker.facts.arrays())
+            for place, text in enumerate(ranker.texts):
+                write_file(folder / f"model_{place}.txt", text.encode())
+            settings = _RankerSettings(ranker.models, ranker.candidates, ranker.scales)
+            write_file(folder / "settings.json", _encode(settings))
+        files = {
+            str(path.relative_to(beside)): sha256(path)
+            for path in sorted(beside.rglob("*"))
+            if path.is_file()
+        }
+        local = tuple(name for name, m in bundle.models.items() if m.holds_personal_rows)
+        manifest = msgspec.structs.replace(bundle.manifest, files=files, kept_local=local)
+        write_file(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
+        beside.replace(directory)
+        sync_folder(directory.parent)
+    except BaseException:
+        shutil.rmtree(beside, ignore_errors=True)
+        raise
+    return directory
+
+
+def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
+    """The bundle in a directory, its arrays memory-mapped and read-only.
+
+    With `verify` each file's SHA-256 is checked first. BundleError where anything is missing,
+    damaged, of another schema, or names a model family that this code does not have.
+    """
+    manifest = read_manifest(directory)
+    if verify:
+        verify_files(directory, manifest)
+    return _load(directory, manifest)
+
+
+def load_public_bundle(directory: Path) -> Bundle:
+    """The bundle in a directory that may lack the models of `kept_local`: without those that it
+    lacks, without their weight, and without the rankers that look at them. Every file is verified.
+
+    `Manifest.kept_local` and the models tell what is left out. BundleError as `load_bundle` raises
+    it, and where a placement has no model left.
+    """
+    manifest = read_manifest(directory)
+    there = [name for name in manifest.kept_local if (directory / "models" / name).is_dir()]
+    absent = frozenset(manifest.kept_local) - frozenset(there)
+    local = msgspec.structs.replace(manifest, kept_local=tuple(sorted(absent)))
+    public = {name: digest for name, digest in manifest.files.items() if not local.is_local(name)}
+    verify_files(directory, msgspec.structs.replace(manifest, files=public))
+    return _load(directory, manifest, absent=absent)
+
+
+def _load(directory: Path, manifest: Manifest, *, absent: frozenset[str] = frozenset()) -> Bundle:
+    try:
+        settings = msgspec.json.decode((directory / "settings.json").read_bytes(), type=_Settings)
+        items = Vocabulary(
+            msgspec.json.decode((directory / "items.json").read_bytes(), type=list[str])
+        )
+        lines = (directory / "catalog.jsonl").read_bytes().splitlines()
+        decoder = msgspec.json.Decoder(Item)
+        catalog = Catalog.of([decoder.decode(line) for line in lines], items)
+        placements = [
+            _without_models(Placement.model_validate(fields), absent, manifest)
+            for fields in settings.placements
+        ]
+        weighting = Weighting.model_validate(settings.weighting)
+        first_seen = mapped_arrays(directory).get("first_seen")
+        if first_seen is not None and first_seen.shape != (len(items),):
+            raise BundleError(f"Bundle {directory}: first_seen.npy is misshapen; train again.")
+        counted = mapped_arrays(directory / "social_proof")
+        social_proof = SocialProof.from_arrays(counted, n_items=len(items)) if counted else None
+        models = {
+            folder.name: _load_model(folder) for folder in sorted((directory / "models").iterdir())
+        }
+        rankers = {
+            folder.name: _load_ranker(folder, models, len(items))
+            for folder in sorted((directory / "rankers").glob("*"))
+            if not absent & _ranked_models(folder)
+        }
+    except (OSError, ValueError, msgspec.DecodeError) as error:
+        raise BundleError(f"Bundle {directory} cannot be read: {error}") from error
+    return Bundle(
+        manifest=manifest,
+        items=items,
+        catalog=catalog,
+        models=models,
+        placements={placement.name: placement for placement in placements},
+        weighting=weighting,
+        rankers=rankers,
+        social_proof=social_proof,
+        first_seen=first_seen,
+        directory=directory,
+    )
+
+
+def _load_model(folder: Path) -> Model:
+    family = MODELS.get(folder.name)
+    if family is None:
+        raise BundleError(f"Bundle has a model {folder.name!r} that this code does not know.")
+    model: Model = family.model.from_arrays(mapped_arrays(folder))
+    return model
+
+
+def _without_models(placement: Placement, absent: frozenset[str], manifest: Manifest) -> Placement:
+    """The placement with the other models' weights as they are."""
+    if not absent:
+        return placement
+    blend = {name: weight for name, weight in placement.blend.items() if name not in absent}
+    strangers = {n: weight for n, weight in placement.stranger_blend.items() if n not in absent}
+    if not any(weight > 0 for weight in blend.values()):
+        raise BundleError(
+            f"Placement {placement.name!r} of bundle {manifest.model_version} is left without a "
+            f"model: {', '.join(sorted(absent))} are kept in the workspace that trained it."
+        )
+    return placement.model_copy(update={"blend": blend, "stranger_blend": strangers})
+
+
+def _ranked_models(folder: Path) -> frozenset[str]:
+    content = (folder / "settings.json").read_bytes()
+    return frozenset(msgspec.json.decode(content, type=_RankerSettings).models)
+
+
+def _load_ranker(folder: Path, models: Mapping[str, Model], n_items: int) -> Ranker:
+    settings = msgspec.json.decode((folder / "settings.json").read_bytes(), type=_RankerSettings)
+    missing = [name for name in settings.models if name not in models]
+    facts = ItemFacts.from_arrays(mapped_arrays(folder))
+    if missing or len(facts.prices) != n_items:
+        raise BundleError(
+            f"The ranker {folder.name!r} knows {len(facts.prices)} items of {n_items} and asks for "
+            f"models that the bundle lacks: {missing}; train again."
+        )
+    return Ranker.of(
+        [
+            (folder / f"model_{place}.txt").read_text(encoding="utf-8")
+            for place in range(len(settings.scales))
+        ],
+        settings.scales,
+        models=settings.models,
+        candidates=settings.candidates,
+        facts=facts,
+    )
+
+
+def _encode(value: object) -> bytes:
+    return msgspec.json.encode(value)

@@ -1,0 +1,264 @@
+"""The event store: events, profiles, live catalogue and logged answers behind one protocol.
+
+Training and serving meet here. Consent is enforced at this door, so that no caller can forget it:
+an event without consent to personalisation is stored without anything tied to a person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Final, Protocol
+
+import msgspec
+
+from recsys.catalog.items import Item, ItemChange
+from recsys.events.log import EventLog
+from recsys.events.pseudonyms import Owners
+from recsys.events.schema import Consent, Event, Person
+from recsys.query.history import StoredEvent
+from recsys.query.preferences import NO_PREFERENCES, Preferences
+from recsys.query.profile import UNKNOWN, Profile
+
+LISTED_LIMIT: Final = 300
+"""How many items of lists that were merely seen a history holds at most."""
+FEEDBACK_LIMIT: Final = 1000
+"""How many things said of items (`feedback`) a history holds at most."""
+CUSTOM_LIMIT: Final = 200
+"""How many of the shop's own events (`custom`) a history holds at most."""
+ACCOUNT_LIMIT: Final = 300
+"""How many events an account's history holds at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPerson:
+    """What the store knows about a person: empty for a stranger and after a refusal.
+
+    `key` is that of the customer where a visitor has logged in. `history` is oldest first and
+    holds the newest `limit` rows; lists that were merely seen (`view_item_list`), what was said
+    (`feedback`) and the shop's own events (`custom`) are counted apart, the newest LISTED_LIMIT,
+    FEEDBACK_LIMIT and CUSTOM_LIMIT of them, so that a list never pushes out what the person did,
+    nor that a "no". `account` is what the other members of the person's account did.
+    """
+
+    key: str | None = None
+    history: Sequence[StoredEvent] = ()
+    profile: Profile = UNKNOWN
+    consent: Consent | None = None
+    """The latest consent on record; None where there is none."""
+    preferences: Preferences = NO_PREFERENCES
+    account: Sequence[StoredEvent] = ()
+    assigned: str | None = None
+    """The key that the person's variant hangs on: of a customer who came as a visitor that of the
+    visitor, so that logging in changes no variant; settled by the customer's first event."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoggedAnswer:
+    """One placement's answer as it was given, so that outcomes can be attributed to it."""
+
+    recommendation_id: str
+    time: float
+    placement: str
+    variant: str
+    model_version: str
+    item_ids: Sequence[str]
+    """In the order shown: position 0 first."""
+    sources: Sequence[str]
+    levels: Sequence[str]
+    scores: Sequence[float]
+    propensities: Sequence[float]
+    person: str | None = None
+    """Person key; None without consent."""
+    context: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CatalogChanges:
+    """Items put since a revision, and the revision that one has after taking them."""
+
+    revision: int
+    items: Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """Whose stored rows must not be used any more: of the erased and of those who refuse.
+
+    `revision` changes whenever `owners` may have.
+    """
+
+    revision: int
+    owners: Owners
+
+
+class Removed(msgspec.Struct, frozen=True, kw_only=True):
+    """How many rows an erasure removed, place by place; `answers` stay without their person."""
+
+    history: int = 0
+    account: int = 0
+    waiting: int = 0
+    profiles: int = 0
+    identities: int = 0
+    answers: int = 0
+    rejected_lines: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Erasure:
+    """The receipt of an erasure. `log_time` is None until the event log was cleared as well."""
+
+    receipt: str
+    time: float
+    removed: Removed
+    log_time: float | None = None
+    log_rows: int | None = None
+
+
+PLACES: Final = ("person", "history", "waiting", "answers")
+"""Where the store keeps what is about a person, in the order of an export."""
+
+
+class Store(Protocol):
+    """Durable on return: what a call has acknowledged survives a power cut.
+
+    Every method raises StoreUnavailable where the store is locked for longer than its time-out,
+    full or gone. One object may be used by several threads.
+    """
+
+    def append(
+        self, events: Sequence[Event], *, received_at: datetime, lasting: bool = False
+    ) -> list[bool]:
+        """Stores the events in one transaction; True where stored, False for a duplicate id.
+
+        Also repeats within the batch are duplicates. An event with consent records that consent;
+        `identify` moves the visitor's history to the customer. The ids of `lasting` events are
+        known for ever (an import may come again after years), the others until `prune`.
+        """
+        ...
+
+    def person(
+        self, person: Person, *, limit: int = 500, account_id: str | None = None
+    ) -> KnownPerson:
+        """One read of all that an answer needs about a person; `account_id` names the account,
+        None means that of the profile.
+
+        With both ids, the visitor's own rows are joined to the customer's for this answer.
+        Without consent on record the history is there (see `KnownPerson.consent`): whether it may
+        be used is decided by the caller together with what the request says.
+        """
+        ...
+
+    def put_profiles(self, profiles: Sequence[Profile], *, received_at: datetime) -> None:
+        """Declares profiles; a field that a profile leaves out keeps its value."""
+        ...
+
+    def put_preferences(
+        self, preferences: Sequence[Preferences], *, received_at: datetime
+    ) -> list[bool]:
+        """Takes preferences in; False where nothing may be kept, since consent is missing.
+
+        Switching personalisation off always works, and holds until the person switches it on.
+        """
+        ...
+
+    def preferences(self, person: Person) -> Preferences:
+        """What the person has asked for, the switch and the consent on record among it."""
+        ...
+
+    def export(self, person: Person, *, place: str, offset: int, limit: int) -> list[Any]:
+        """A page of what is kept about a person in one of PLACES, oldest first; for the person's
+        eyes, whatever their consent."""
+        ...
+
+    def visitors(self, person: Person) -> list[Person]:
+        """The person as the event log may name them: the customer, and each of their visitors."""
+        ...
+
+    def erase(
+        self, person: Person, *, receipt: str, at: datetime, rejected_lines: int = 0
+    ) -> Erasure:
+        """Removes everything that is tied to a person, the visitors who logged in as them
+        included, and leaves no copy in the store's files. The event log is cleared by `clear_log`.
+
+        What happened before and arrives later is nobody's. Erasing somebody of whom nothing is
+        left gives the receipt of the last time.
+        """
+        ...
+
+    def clear_log(self, log: EventLog, *, at: datetime) -> int:
+        """Removes the rows of everybody erased since the last time from the log; their number."""
+        ...
+
+    def forgotten(self, *, since: int = -1) -> Forgotten | None:
+        """Whose stored rows must not be used; None where that is as at revision `since`."""
+        ...
+
+    def prune(self, *, event_ids_before: datetime, answers_before: datetime) -> tuple[int, int]:
+        """Forgets ids of events received, and answers given, before these moments; how many.
+
+        In small bites, so that nobody waits for it.
+        """
+        ...
+
+    def profiles(self) -> dict[str, Profile]:
+        """Person key → profile, interests among its traits, of everybody who has not refused."""
+        ...
+
+    def denied(self) -> set[str]:
+        """Keys of persons whose latest consent refuses personalisation."""
+        ...
+
+    def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
+        """Replaces or adds catalogue items in one transaction; gives the new revision."""
+        ...
+
+    def put_stock(
+        self, changes: Sequence[ItemChange], *, known: Mapping[str, Item], received_at: datetime
+    ) -> list[bool]:
+        """Changes stock and prices of items in one transaction, each as it is then.
+
+        True where the item is there; one that is not is taken from `known` (what is served of
+        it), and where it is not in there either, nothing is stored of it.
+        """
+        ...
+
+    def items(self) -> list[Item]:
+        """The whole catalogue as it is now."""
+        ...
+
+    def catalog_changes(self, *, since: int) -> CatalogChanges:
+        """Items put after revision `since`; 0 gives all."""
+        ...
+
+    def log_answers(self, answers: Sequence[LoggedAnswer]) -> None:
+        """Appends answers; need not be synced to disk."""
+        ...
+
+    def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
+        """The answers given in [since, until), oldest first."""
+        ...
+
+    def each_answer(self, *, since: datetime, until: datetime) -> Iterator[LoggedAnswer]:
+        """The same, read part by part, so that they need not all lie in memory."""
+        ...
+
+    def count_answers(self, *, since: datetime, until: datetime, at_most: int) -> int:
+        """How many there are in [since, until); not counted beyond `at_most`."""
+        ...
+
+    def waiting(self) -> list[Event]:
+        """The events that are not in the event log yet, in the order of their arrival."""
+        ...
+
+    def archive(self, log: EventLog) -> int:
+        """Copies events not yet archived into the log, each exactly once; gives their number.
+
+        Safe to be killed at any moment: the next call finishes what was begun.
+        """
+        ...
+
+    def close(self) -> None:
+        """Releases the connections; the object cannot be used afterwards."""
+        ...

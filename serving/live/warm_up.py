@@ -1,0 +1,81 @@
+"""Loads a bundle and asks it once, so that the first customer does not wait."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+
+from recsys.bundle.bundle import Bundle
+from recsys.bundle.placements import RERANK
+from recsys.bundle.save_load import load_bundle
+from recsys.catalog.items import Item
+from recsys.catalog.live import Shelf
+from recsys.errors import BundleError
+from recsys.query.history import StoredEvent
+from recsys.query.query import Context, Listed, Query
+from recsys.recommend.operations import recommend, rerank
+
+
+def live_shelf(bundle: Bundle, items: Sequence[Item], revision: int) -> Shelf:
+    """The bundle's shelf under the live changes, its columns ready for rules."""
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    shelf.columns.prepare()
+    return shelf.with_changes(items, revision=revision)
+
+
+def load_and_warm_up(directory: Path, version: str) -> Bundle:
+    """BundleError where the bundle is damaged or cannot answer each of its placements."""
+    bundle = load_bundle(directory)
+    if bundle.model_version != version:
+        raise BundleError(
+            f"Bundle {directory} says that it is version {bundle.model_version!r}; the pointer "
+            f"names {version!r}. Publish again."
+        )
+    try:
+        warm_up(bundle)
+    except Exception as error:
+        raise BundleError(f"Bundle {directory} failed its warm-up: {error!r}") from error
+    return bundle
+
+
+def warm_up(bundle: Bundle) -> None:
+    """Asks every placement once for a customer, a visitor on a page and a stranger, one by one.
+
+    It touches the mapped files, fills caches and loads what is compiled for a single query, so that
+    no customer waits for any of it.
+    """
+    now = bundle.manifest.as_of
+    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    customer = _customer(bundle, now)
+    listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
+    page = replace(customer, seeds=listed[:2], known=False)
+    for query in (customer, page, Query(now=now)):
+        for placement in bundle.placements.values():
+            if placement.name == RERANK:
+                for engine in (np.nan, 1.0):
+                    scores = np.full(len(listed), engine, np.float32)
+                    rerank(bundle, [replace(query, listed=Listed(listed, scores))], placement)
+            else:
+                recommend(bundle, [query], placement, shelf, 10, explain=True)
+
+
+def _customer(bundle: Bundle, now: datetime) -> Query:
+    """Somebody who did a little of everything with a few items, the newest of it in this visit."""
+    ids = bundle.items.ids(np.arange(min(len(bundle.items), 3), dtype=np.int32))
+    events = [
+        StoredEvent(item_id=item, kind=kind, time=now.timestamp() - 60.0 * (10 - place))
+        for place, (item, kind) in enumerate(product(ids, ("view_item", "add_to_cart", "purchase")))
+    ]
+    history = bundle.history(events, now=now)
+    return Query(
+        now=now,
+        history=history,
+        session=history.since(now.timestamp() - 300.0),
+        context=Context(country="NL", search_term="a"),
+        known=True,
+    )

@@ -1,0 +1,20 @@
+"""What a search tried, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """One trial: `value` is what it came to, over the periods that it reached; `standing` what was
+    best when it ended. Both are relative to the configuration that the search began with."""
+
+    round: int
+    turn: str
+    settings: Mapping[str, Any]
+    state: str
+    value: float | None
+    standing: float
