@@ -17,7 +17,7 @@ from recsys.errors import InvalidConfig
 from recsys.events.adapters import SegmentConsent
 from recsys.events.schema import Tolerance
 from recsys.recommend.phrases import Language
-from recsys.recommend.reasons import Voice, sensitive_paths
+from recsys.recommend.reasons import ReasonStyle, sensitive_paths
 from serving.request_log import Form
 
 CONFIG_PATH_VARIABLE: Final = "RECSYS_SERVING_CONFIG"
@@ -44,9 +44,9 @@ class ReasonsConfig(BaseModel):
     """The least number of distinct customers that a reason counts."""
 
     @property
-    def voice(self) -> Voice:
+    def voice(self) -> ReasonStyle:
         """The same, as reasons are told."""
-        return Voice(
+        return ReasonStyle(
             language=self.language,
             tone=self.tone,
             sensitive=sensitive_paths(self.sensitive_categories),

@@ -24,7 +24,7 @@ SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048)
 
 
-class Monitoring:
+class Metrics:
     """The service's metrics in a registry of its own."""
 
     def __init__(self, *, stopwatch: Callable[[], float] = time.perf_counter) -> None:

@@ -52,7 +52,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     items: int | UnsetType = UNSET
 
 
-class Told(msgspec.Struct, frozen=True, kw_only=True):
+class LogFields(msgspec.Struct, frozen=True, kw_only=True):
     """What a line says of an answer with lists."""
 
     lists: list[ListLine]
@@ -83,7 +83,9 @@ class RequestLog:
         self._thread = threading.Thread(target=self._write_all, name="request-log", daemon=True)
         self._thread.start()
 
-    def add(self, route: str, method: str, status: int, seconds: float, told: Told | None) -> None:
+    def add(
+        self, route: str, method: str, status: int, seconds: float, told: LogFields | None
+    ) -> None:
         """Notes an answered request down."""
         if len(self._waiting) >= CAPACITY:
             self._dropped()

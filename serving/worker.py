@@ -15,15 +15,15 @@ from serving.config import ServingConfig
 from serving.http.admission import Gate
 from serving.http.app import build_app, utc_now
 from serving.http.guard import Limits
-from serving.http.parts import Parts
+from serving.http.parts import AppState
 from serving.live.bundle_source import BundleSource, Polling
 from serving.live.shop_files import ShopFiles
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 from serving.request_log import RequestLog
 from serving.use_cases.group_commit import EventWriter
-from serving.use_cases.impression_log import AnswerLog
+from serving.use_cases.impression_log import ImpressionLog
 from serving.use_cases.privacy import Privacy
-from serving.use_cases.recommend import Engine
+from serving.use_cases.recommend import Recommender
 from serving.use_cases.results import Results
 
 
@@ -32,12 +32,12 @@ class Worker:
     """One process's application over its own connections and threads."""
 
     app: Starlette
-    parts: Parts
+    parts: AppState
 
     @classmethod
     def open(cls, config: ServingConfig) -> Worker:
         """Opens the store, loads what is published (if anything is) and starts to follow it."""
-        monitoring = Monitoring()
+        monitoring = Metrics()
         store = SQLiteStore(
             config.store_path,
             busy_timeout=config.store_write_seconds,
@@ -58,8 +58,8 @@ class Worker:
                 placements=config.placements, segments=config.segments, monitoring=monitoring
             ),
         )
-        parts = Parts(
-            engine=Engine(
+        parts = AppState(
+            engine=Recommender(
                 store,
                 monitoring=monitoring,
                 history_limit=config.history_limit,
@@ -77,7 +77,7 @@ class Worker:
                 clock=utc_now,
                 linger_seconds=config.commit_linger_ms / 1000,
             ),
-            answers=AnswerLog(store, monitoring=monitoring, capacity=config.answer_log_queue),
+            answers=ImpressionLog(store, monitoring=monitoring, capacity=config.answer_log_queue),
             privacy=Privacy(
                 store=store,
                 log=EventLog(config.workspace / "event_log"),

@@ -256,10 +256,10 @@ def test_garbage_on_the_wire_harms_nobody(service: Service) -> None:
             wire.sendall(garbage)
             wire.settimeout(0.3)
             try:
-                heard = wire.recv(64)
+                feedback_state = wire.recv(64)
             except TimeoutError:
-                heard = b""
-        assert not heard.startswith(b"HTTP/1.1 5")
+                feedback_state = b""
+        assert not feedback_state.startswith(b"HTTP/1.1 5")
     assert httpx.get(f"{service.url}/livez").status_code == 200
 
 
@@ -378,9 +378,9 @@ def test_a_stopped_service_finishes_its_requests_and_exits_with_its_answers_logg
         service.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         wire.sendall(body[10:])
-        heard = b"".join(iter(lambda: wire.recv(65_536), b""))
-    assert heard.startswith(b"HTTP/1.1 200")
-    assert b'"accepted":1' in heard
+        feedback_state = b"".join(iter(lambda: wire.recv(65_536), b""))
+    assert feedback_state.startswith(b"HTTP/1.1 200")
+    assert b'"accepted":1' in feedback_state
     assert service.process.wait(30) == 0
     store = SQLiteStore(tmp_path / "store.sqlite")
     now = datetime.now(UTC)

@@ -15,7 +15,7 @@ from recsys.catalog.items import Item
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.errors import BundleError
 from recsys.events.log import EventLog, rows
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Event, EventContext, EventItem
 from recsys.events.weighting import Weighting
 from recsys.ids import NONE
@@ -215,21 +215,21 @@ def test_a_model_follows_the_protocol_and_holds_no_people_undeclared(
     name: str, model: Model
 ) -> None:
     assert isinstance(model, Model)
-    assert model.holds_personal_rows is DECLARED[name].stores_people
+    assert model.stores_user_data is DECLARED[name].stores_people
     assert isinstance(model, StoresPeople) is DECLARED[name].stores_people
 
 
 def test_an_erased_person_leaves_no_row(name: str, model: Model, shop: Shop) -> None:
     if not isinstance(model, StoresPeople):
         return
-    erased, stranger = owner_codes([f"u:{shop.user_id(3)}", "u:nobody"])
+    erased, stranger = pseudonyms_of([f"u:{shop.user_id(3)}", "u:nobody"])
     left = model.without(np.array([erased, stranger])).arrays()
     before = model.arrays()
     assert erased in before["owners"]
     kept = before["owners"] != erased
     np.testing.assert_array_equal(left["owners"], before["owners"][kept])
     assert model.without(np.array([stranger])) is model
-    everybody = owner_codes([f"u:{shop.user_id(n)}" for n in range(N_PEOPLE)])
+    everybody = pseudonyms_of([f"u:{shop.user_id(n)}" for n in range(N_PEOPLE)])
     assert not len(model.without(everybody).arrays()["owners"])
     model.without(everybody).condition(queries_of(shop)).retrieve(5, EVERYTHING)
 

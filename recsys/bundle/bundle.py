@@ -29,14 +29,14 @@ from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.social_proof import SocialProof
 from recsys.catalog.items import Catalog
-from recsys.events.pseudonyms import Owners
+from recsys.events.pseudonyms import Pseudonyms
 from recsys.events.schema import KIND_NUMBER
 from recsys.events.weighting import Weighting
 from recsys.ids import Mask, Numbers, Vocabulary
 from recsys.models.popularity.segment_popularity import SegmentPopularityModel
 from recsys.models.protocol import Model
 from recsys.models.scoring.personal_rows import StoresPeople
-from recsys.query.feedback import heard
+from recsys.query.feedback import feedback_state
 from recsys.query.history import History, StoredEvent
 from recsys.query.segments import Segment
 from recsys.ranking.ranker import Ranker
@@ -110,7 +110,7 @@ class Bundle:
     ) -> Mask:
         """Rows that are neither of a disliked item nor feedback, but for the newest like of an
         item that is liked."""
-        said = heard(events, now=now)
+        said = feedback_state(events, now=now)
         liked = spoken & np.isin(numbers, self.items.known(sorted(said.liked)))
         newest = {int(numbers[place]): place for place in np.flatnonzero(liked).tolist()}
         kept = ~spoken
@@ -119,7 +119,7 @@ class Bundle:
             kept &= ~np.isin(numbers, self.items.known(sorted(said.disliked)))
         return kept
 
-    def without(self, owners: Owners) -> Bundle:
+    def without(self, owners: Pseudonyms) -> Bundle:
         """The bundle without any stored row of these owners; itself where it has none."""
         kept = {
             name: model.without(owners) if isinstance(model, StoresPeople) else model

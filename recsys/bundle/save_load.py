@@ -87,7 +87,7 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
             for path in sorted(beside.rglob("*"))
             if path.is_file()
         }
-        local = tuple(name for name, m in bundle.models.items() if m.holds_personal_rows)
+        local = tuple(name for name, m in bundle.models.items() if m.stores_user_data)
         manifest = msgspec.structs.replace(bundle.manifest, files=files, kept_local=local)
         write_file(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
         beside.replace(directory)

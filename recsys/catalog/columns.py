@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.catalog.coded_column import CodedColumn, Codes, Test, Value, between
-from recsys.catalog.item_groups import Families, families_of
+from recsys.catalog.item_groups import ItemGroups, item_groups_of
 from recsys.catalog.items import Catalog, Item
 from recsys.catalog.rules import (
     ATTRIBUTE,
@@ -48,7 +48,7 @@ class ItemColumns:
         self._attributes: frozenset[str] | None = None
         self._amounts: dict[str, NDArray[np.float64]] = {}
         self._masks: dict[bytes, tuple[Mask, frozenset[str]]] = {}
-        self._families: Families | None = None
+        self._families: ItemGroups | None = None
         self._all_products: bool | None = None
 
     def prepare(self) -> None:
@@ -216,9 +216,9 @@ class ItemColumns:
             self._amounts[name] = amounts
         return amounts
 
-    def _variants(self) -> Families:
+    def _variants(self) -> ItemGroups:
         if self._families is None:
-            self._families = families_of(self._items, self._vocabulary)
+            self._families = item_groups_of(self._items, self._vocabulary)
         return self._families
 
 

@@ -13,14 +13,14 @@ from recsys.ids import Numbers, Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
-class Families:
+class ItemGroups:
     """Product of each item, and of the products with several variants their items."""
 
     of: Codes
     members: Mapping[int, Numbers]
 
 
-def families_of(items: Sequence[Item], vocabulary: Vocabulary) -> Families:
+def item_groups_of(items: Sequence[Item], vocabulary: Vocabulary) -> ItemGroups:
     """A product is the row number of the item that the others are variants of, or a number beyond
     all rows where that item is not known."""
     of = np.arange(len(items), dtype=np.int32)
@@ -34,7 +34,7 @@ def families_of(items: Sequence[Item], vocabulary: Vocabulary) -> Families:
             known = unknown.setdefault(item.variant_of, len(items) + len(unknown))
         of[number] = known
         found.setdefault(known, {known} if known < len(items) else set()).add(number)
-    return Families(
+    return ItemGroups(
         of,
         {
             family: np.array(sorted(numbers), np.int32)

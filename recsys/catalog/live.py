@@ -1,4 +1,4 @@
-"""`Shelf`: what may be shown now; the bundle's catalogue under the live changes since."""
+"""`LiveCatalog`: what may be shown now; the bundle's catalogue under the live changes since."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from recsys.ids import Mask
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class LiveCatalog:
     """The live state of the catalogue over a bundle's row numbers. Immutable.
 
     `offered` says stocked and not withdrawn; `opens` and `closes` are epoch seconds (±inf where
@@ -49,7 +49,7 @@ class Shelf:
         *,
         revision: int = 0,
         first_seen: NDArray[np.float64] | None = None,
-    ) -> Shelf:
+    ) -> LiveCatalog:
         """The shelf as the bundle's own catalogue has it; `first_seen` as `Bundle.first_seen`."""
         items = catalog.items
         if first_seen is None:
@@ -70,7 +70,7 @@ class Shelf:
             revision=revision,
         )
 
-    def with_changes(self, items: Sequence[Item], *, revision: int) -> Shelf:
+    def with_changes(self, items: Sequence[Item], *, revision: int) -> LiveCatalog:
         """The shelf after these items were put; items that the bundle does not know wait for the
         next bundle."""
         known = [

@@ -20,7 +20,7 @@ CIRCUMSTANCES: Final = ("channel", "device")
 
 
 @dataclass(frozen=True, slots=True)
-class OwnEvents:
+class CustomEvents:
     """The shop's own (`custom`) events of known persons, each once: parallel arrays.
 
     `names` are codes into `name_names`; `times` epoch seconds.
@@ -33,7 +33,7 @@ class OwnEvents:
 
 
 @dataclass(frozen=True, slots=True)
-class Circumstances:
+class ContextCounts:
     """Counts per item, kind and day under each circumstance, parallel arrays, and the `own` events.
 
     `groups` are codes into `names`, which are written `device=mobile`. Everybody who told is
@@ -46,24 +46,24 @@ class Circumstances:
     days: NDArray[np.float64]
     counts: NDArray[np.float64]
     names: Vocabulary
-    own: OwnEvents
+    own: CustomEvents
 
 
-def no_circumstances() -> Circumstances:
+def no_circumstances() -> ContextCounts:
     """Those of a shop whose events tell none."""
     none, nothing = np.empty(0, np.int32), np.empty(0)
-    own = OwnEvents(none, none, nothing, Vocabulary([]))
+    own = CustomEvents(none, none, nothing, Vocabulary([]))
     kinds = np.empty(0, np.int8)
-    return Circumstances(none, none, kinds, nothing, nothing, Vocabulary([]), own)
+    return ContextCounts(none, none, kinds, nothing, nothing, Vocabulary([]), own)
 
 
-def read_circumstances(connection: duckdb.DuckDBPyConnection) -> Circumstances:
+def read_circumstances(connection: duckdb.DuckDBPyConnection) -> ContextCounts:
     """What `item_events` and `person_events` tell, with the tables `items`, `kinds` and `users` of
     the training data."""
     counts = " UNION ALL ".join(COUNTS_SQL.format(trait=trait) for trait in CIRCUMSTANCES)
     table = connection.sql(f"{counts} ORDER BY 1, 2, 3, 4").to_arrow_table()
     groups, names = _coded(table["name"])
-    return Circumstances(
+    return ContextCounts(
         groups=groups,
         items=table["item"].to_numpy().astype(np.int32),
         kinds=table["kind"].to_numpy().astype(np.int8),
@@ -74,10 +74,10 @@ def read_circumstances(connection: duckdb.DuckDBPyConnection) -> Circumstances:
     )
 
 
-def _own_events(connection: duckdb.DuckDBPyConnection) -> OwnEvents:
+def _own_events(connection: duckdb.DuckDBPyConnection) -> CustomEvents:
     table = connection.sql(OWN_SQL).to_arrow_table()
     codes, names = _coded(table["name"])
-    return OwnEvents(
+    return CustomEvents(
         users=table["user"].to_numpy().astype(np.int32),
         names=codes,
         times=table["time"].to_numpy().astype(np.float64),

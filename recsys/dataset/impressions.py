@@ -1,4 +1,4 @@
-"""`Lists`: what was shown on result and listing pages, and what came of each item."""
+"""`Impressions`: what was shown on result and listing pages, and what came of each item."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ BOUGHT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Lists:
+class Impressions:
     """Lists that were shown, search results and listing pages, oldest first.
 
     Rows of list l are `starts[l]:starts[l + 1]`, the first position first. Per list: `terms`, codes
@@ -48,10 +48,10 @@ class Lists:
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
 
-def no_lists() -> Lists:
+def no_lists() -> Impressions:
     """The lists of a shop that has logged none."""
     codes, numbers = np.empty(0, np.int32), np.empty(0, np.int64)
-    return Lists(
+    return Impressions(
         starts=np.zeros(1, np.int64),
         terms=codes,
         users=codes,
@@ -69,7 +69,7 @@ def plain_term(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def read_lists(connection: duckdb.DuckDBPyConnection, *, gap: timedelta) -> Lists:
+def read_lists(connection: duckdb.DuckDBPyConnection, *, gap: timedelta) -> Impressions:
     """The lists in `item_events`, with the tables `users` and `items` of the training data.
 
     Where an event tells no session, an action counts within `gap` of the list.
@@ -119,7 +119,7 @@ ORDER BY list, position, item
 """
 
 
-def _lists(columns: dict[str, NDArray[np.generic]], terms: Sequence[str]) -> Lists:
+def _lists(columns: dict[str, NDArray[np.generic]], terms: Sequence[str]) -> Impressions:
     """The lists; terms that differ in case and spaces alone are one."""
     numbers = np.asarray(columns["list"], np.int64)
     n_lists = int(numbers[-1]) + 1 if len(numbers) else 0
@@ -128,7 +128,7 @@ def _lists(columns: dict[str, NDArray[np.generic]], terms: Sequence[str]) -> Lis
     plain = [plain_term(term) for term in terms]
     names = Vocabulary.of(plain)
     codes = np.concatenate([names.numbers(plain), [-1]]).astype(np.int32)
-    return Lists(
+    return Impressions(
         starts=starts,
         terms=codes[np.asarray(columns["term"], np.int64)[first]],
         users=np.asarray(columns["user"], np.int32)[first],

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
-from recsys.dataset.context_counts import Circumstances, no_circumstances, read_circumstances
-from recsys.dataset.impressions import Lists, no_lists, read_lists
+from recsys.dataset.context_counts import ContextCounts, no_circumstances, read_circumstances
+from recsys.dataset.impressions import Impressions, no_lists, read_lists
 from recsys.dataset.ratings import Ratings, no_ratings, read_ratings
 from recsys.errors import InsufficientData
 from recsys.events.log import EventLog
@@ -98,8 +98,8 @@ class TrainingData:
     catalog: Catalog
     profiles: tuple[Profile, ...]
     weighting: Weighting
-    lists: Lists = field(default_factory=no_lists)
-    circumstances: Circumstances = field(default_factory=no_circumstances)
+    lists: Impressions = field(default_factory=no_lists)
+    circumstances: ContextCounts = field(default_factory=no_circumstances)
     ratings: Ratings = field(default_factory=no_ratings)
 
     def history(self, user: int, *, now: datetime) -> History:

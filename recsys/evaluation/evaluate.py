@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.splitting import HeldOut, Truth, check_no_leak
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InsufficientData
@@ -132,7 +132,7 @@ def evaluate(
     asked = HeldOutQuestions.of(bundle, data, held_out)
     lists, lists_unseen = asked.answers(bundle, rules, progress=progress)
     per_person = asked.slices.measure(lists, lists_unseen, rules.cutoffs)
-    eligible = asked.shelf.eligible(held_out.cut)
+    eligible = asked.live_catalog.eligible(held_out.cut)
     hidden = [no_repeats(query, placement, bundle.models) for query in asked.questions]
     persons = list(held_out.persons)
     baselines = {
@@ -163,7 +163,7 @@ class HeldOutQuestions:
     questions: list[Query]
     histories: list[Numbers]
     slices: Slices
-    shelf: Shelf
+    live_catalog: LiveCatalog
 
     @classmethod
     def of(cls, bundle: Bundle, data: TrainingData, held_out: HeldOut) -> HeldOutQuestions:
@@ -201,7 +201,7 @@ class HeldOutQuestions:
             rows = by_size[span].tolist()
             some = [self.questions[row] for row in rows]
             for found, asked in ((lists, placement), (lists_unseen, unseen)):
-                answers = recommend(bundle, some, asked, self.shelf, rules.n)
+                answers = recommend(bundle, some, asked, self.live_catalog, rules.n)
                 for row, answer in zip(rows, answers, strict=True):
                     found[row] = answer.numbers
             if progress is not None:
@@ -305,10 +305,10 @@ def numbered_truth(
     return found
 
 
-def shelf_as_of(bundle: Bundle) -> Shelf:
+def shelf_as_of(bundle: Bundle) -> LiveCatalog:
     """The shelf for a moment in the past: dates count, today's stock and withdrawals do not."""
-    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
-    return replace(shelf, offered=np.ones_like(shelf.offered))
+    live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
+    return replace(live_catalog, offered=np.ones_like(live_catalog.offered))
 
 
 def _measured(

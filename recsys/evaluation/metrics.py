@@ -15,25 +15,25 @@ from numpy.typing import NDArray
 from recsys.ids import Numbers
 
 PerQuery = NDArray[np.float64]
-Lists = Sequence[Numbers]
+RankedLists = Sequence[Numbers]
 
 
-def recall_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
+def recall_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     """Hits among the first k over the size of the truth."""
     return np.asarray(hits_at(recommended, truth, k).sum(axis=1) / _sizes(truth))
 
 
-def precision_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
+def precision_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     """Hits among the first k over k, also where the list is shorter."""
     return np.asarray(hits_at(recommended, truth, k).sum(axis=1) / k + 0.0 * _sizes(truth))
 
 
-def hit_rate_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
+def hit_rate_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     """1 where any of the first k is a hit, else 0."""
     return hits_at(recommended, truth, k).any(axis=1) + 0.0 * _sizes(truth)
 
 
-def ndcg_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
+def ndcg_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     """Σ hit_r / log₂(r + 1) over its ideal, where min(k, |truth|) hits lead the list."""
     discounts = 1.0 / np.log2(np.arange(2, k + 2))
     ideal = np.concatenate([[np.nan], np.cumsum(discounts)])
@@ -41,14 +41,14 @@ def ndcg_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
     return np.asarray((hits_at(recommended, truth, k) @ discounts) / ideal[np.minimum(sizes, k)])
 
 
-def average_precision_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
+def average_precision_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     """Mean over the truth of the precision at each hit among the first k; MAP is its mean."""
     hits = hits_at(recommended, truth, k)
     precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
     return np.asarray((precision * hits).sum(axis=1) / _sizes(truth))
 
 
-def reciprocal_rank_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
+def reciprocal_rank_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     """1 over the rank of the first hit among the first k, else 0; MRR is its mean."""
     hits = hits_at(recommended, truth, k)
     first = np.argmax(hits, axis=1)
@@ -56,7 +56,7 @@ def reciprocal_rank_at_k(recommended: Lists, truth: Lists, k: int) -> PerQuery:
 
 
 def gain_recall_at_k(
-    recommended: Lists, truth: Lists, gains: Sequence[PerQuery], k: int
+    recommended: RankedLists, truth: RankedLists, gains: Sequence[PerQuery], k: int
 ) -> PerQuery:
     """Gain of the hits among the first k over the gain of the truth.
 
@@ -66,7 +66,9 @@ def gain_recall_at_k(
     return _ratio(gains_at(recommended, truth, gains, k).sum(axis=1), wholes)
 
 
-def gain_ndcg_at_k(recommended: Lists, truth: Lists, gains: Sequence[PerQuery], k: int) -> PerQuery:
+def gain_ndcg_at_k(
+    recommended: RankedLists, truth: RankedLists, gains: Sequence[PerQuery], k: int
+) -> PerQuery:
     """Σ gain_r / log₂(r + 1) over its ideal, where the k largest gains of the truth lead the list.
 
     With equal gains it is `ndcg_at_k`. NaN where a truth gains nothing.
@@ -78,7 +80,7 @@ def gain_ndcg_at_k(recommended: Lists, truth: Lists, gains: Sequence[PerQuery], 
 
 
 def gains_at(
-    recommended: Lists, truth: Lists, gains: Sequence[PerQuery], k: int
+    recommended: RankedLists, truth: RankedLists, gains: Sequence[PerQuery], k: int
 ) -> NDArray[np.float64]:
     """Queries × k: the gain of the item at each rank, 0 where it is no hit or the list has ended.
 
@@ -96,7 +98,7 @@ def gains_at(
     return found
 
 
-def hits_at(recommended: Lists, truth: Lists, k: int) -> NDArray[np.bool_]:
+def hits_at(recommended: RankedLists, truth: RankedLists, k: int) -> NDArray[np.bool_]:
     """Queries × k: whether the item at each rank is in the truth; False beyond a list's end.
 
     ValueError for k < 1 and where there are not as many lists as truths.
@@ -115,13 +117,13 @@ def hits_at(recommended: Lists, truth: Lists, k: int) -> NDArray[np.bool_]:
     return hits
 
 
-def catalogue_coverage(recommended: Lists, k: int, *, n_items: int) -> float:
+def catalogue_coverage(recommended: RankedLists, k: int, *, n_items: int) -> float:
     """Share of the catalogue that stands in at least one list; NaN for an empty catalogue."""
     _, _, items = _flat([numbers[:k] for numbers in recommended])
     return len(np.unique(items)) / n_items if n_items else float("nan")
 
 
-def novelty(recommended: Lists, k: int, *, counts: NDArray[np.floating]) -> PerQuery:
+def novelty(recommended: RankedLists, k: int, *, counts: NDArray[np.floating]) -> PerQuery:
     """Mean of −log₂ of each item's share of all interactions, per list; NaN for an empty list.
 
     `counts` holds the interactions per item; an item without any is as novel as one with a single
@@ -135,7 +137,7 @@ def novelty(recommended: Lists, k: int, *, counts: NDArray[np.floating]) -> PerQ
 
 
 def intra_list_diversity(
-    recommended: Lists, k: int, *, categories: NDArray[np.integer]
+    recommended: RankedLists, k: int, *, categories: NDArray[np.integer]
 ) -> PerQuery:
     """Share of a list's pairs that are of different categories; NaN below two items.
 
@@ -153,7 +155,7 @@ def intra_list_diversity(
     return 1.0 - _ratio(alike, lengths * (lengths - 1))
 
 
-def _flat(lists: Lists) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+def _flat(lists: RankedLists) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Query, rank (from 0) and item of every entry."""
     lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     rows = np.repeat(np.arange(len(lists), dtype=np.int64), lengths)
@@ -162,7 +164,7 @@ def _flat(lists: Lists) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[n
     return rows, ranks, items.astype(np.int64)
 
 
-def _sizes(truth: Lists) -> PerQuery:
+def _sizes(truth: RankedLists) -> PerQuery:
     """Sizes of the truths, NaN instead of 0."""
     sizes = np.fromiter(map(len, truth), np.float64, len(truth))
     return np.where(sizes > 0, sizes, np.nan)

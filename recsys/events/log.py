@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from recsys.events.pseudonyms import Owners, owner_codes
+from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.events.schema import CATEGORY_SEPARATOR, Event, EventItem, Person
 
 SCHEMA = pa.schema(
@@ -136,7 +136,7 @@ class EventLog:
             if first <= date.fromisoformat(path.parent.name.removeprefix("date=")) <= last
         ]
 
-    def erase(self, owners: Sequence[Owners]) -> list[int]:
+    def erase(self, owners: Sequence[Pseudonyms]) -> list[int]:
         """Removes every row of some sets of persons, given as codes (`recsys.events.pseudonyms`).
 
         Gives the number of rows for each set; files are replaced whole. A row is its customer's, or
@@ -151,7 +151,7 @@ class EventLog:
         erased = np.zeros(len(owners), np.int64)
         for path in self.files():
             names, place = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
-            codes = owner_codes(names)
+            codes = pseudonyms_of(names)
             found = np.minimum(np.searchsorted(wanted, codes), len(wanted) - 1)
             rows_of = np.where(wanted[found] == codes, sets[found], -1)[place]
             if (rows_of >= 0).any():

@@ -8,11 +8,11 @@ from hashlib import blake2b
 import numpy as np
 from numpy.typing import NDArray
 
-Owners = NDArray[np.uint64]
+Pseudonyms = NDArray[np.uint64]
 """One code per stored row, or per person."""
 
 
-def owner_codes(persons: Sequence[str]) -> Owners:
+def pseudonyms_of(persons: Sequence[str]) -> Pseudonyms:
     """A code per person key (`u:…`, `a:…`): 8 bytes of BLAKE2b, from which it cannot be read.
 
     Whoever holds a list of keys can test them, which is what erasing needs: what carries such codes

@@ -61,7 +61,7 @@ class Model(Protocol):
     `from_arrays(model.arrays())` gives the same model back; arrays may be memory-mapped.
     """
 
-    holds_personal_rows: ClassVar[bool]
+    stores_user_data: ClassVar[bool]
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Folds the queries in, once per batch. A batch gives what its single queries give."""

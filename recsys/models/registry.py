@@ -13,8 +13,12 @@ from recsys.models.baskets.bought_together import (
     BoughtTogetherModel,
     fit_bought_together,
 )
-from recsys.models.content.attribute_affinity import HabitsConfig, HabitsModel, fit_habits
-from recsys.models.content.cold_items import NewcomersConfig, fit_newcomers
+from recsys.models.content.attribute_affinity import (
+    AttributeAffinityConfig,
+    AttributeAffinityModel,
+    fit_attribute_affinity,
+)
+from recsys.models.content.cold_items import ColdItemsConfig, fit_cold_items
 from recsys.models.content.content import ContentConfig, ContentModel, fit_content
 from recsys.models.factorisation.als import ALSConfig, ALSModel, fit_als
 from recsys.models.factorisation.bpr import BPRConfig, BPRModel, fit_bpr
@@ -132,10 +136,13 @@ MODELS: Final[Mapping[str, ModelFamily]] = {
         BoughtTogetherConfig, fit_bought_together, BoughtTogetherModel, "often bought together"
     ),
     "newcomers": ModelFamily(
-        NewcomersConfig, fit_newcomers, NeighbourModel, "new, and like what fits your taste"
+        ColdItemsConfig, fit_cold_items, NeighbourModel, "new, and like what fits your taste"
     ),
     "habits": ModelFamily(
-        HabitsConfig, fit_habits, HabitsModel, "a brand, kind and price that you like"
+        AttributeAffinityConfig,
+        fit_attribute_affinity,
+        AttributeAffinityModel,
+        "a brand, kind and price that you like",
     ),
     "search_clicks": ModelFamily(
         SearchClicksConfig, fit_search_clicks, SearchClicksModel, "chosen by who searched for this"

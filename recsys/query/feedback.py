@@ -24,7 +24,7 @@ PERSON: Final = "person"
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class FeedbackState:
     """The last word about each item, brand and category.
 
     `refused…` must not be shown now; `disliked` are the items among them that are not only snoozed.
@@ -39,10 +39,10 @@ class Said:
     liked_categories: frozenset[str] = frozenset()
 
 
-NOTHING_SAID: Final = Said()
+NOTHING_SAID: Final = FeedbackState()
 
 
-def heard(events: Sequence[StoredEvent], *, now: datetime) -> Said:
+def feedback_state(events: Sequence[StoredEvent], *, now: datetime) -> FeedbackState:
     """The last words in a history; events are oldest first.
 
     `not_interested`, `never_again` and `wrong` hold until `undo` or `like`; `snooze` holds for its
@@ -61,16 +61,16 @@ def heard(events: Sequence[StoredEvent], *, now: datetime) -> Said:
                 found.setdefault("disliked", set()).add(name)
         elif event.action == "snooze" and _rests(event, now):
             found.setdefault(f"refused{about}", set()).add(name)
-    return Said(**{name: frozenset(names) for name, names in found.items()})
+    return FeedbackState(**{name: frozenset(names) for name, names in found.items()})
 
 
 def personal_rules(
-    said: Said, preferences: Preferences = NO_PREFERENCES, *, places: int | None = None
+    said: FeedbackState, preferences: Preferences = NO_PREFERENCES, *, places: int | None = None
 ) -> tuple[Rule, ...]:
     """A person's own words as rules: what is excluded is never shown, interests weigh more.
 
     With `places`, the length of the list, some of it is kept for interests, as far as there is
-    anything to show. Items that are refused one by one are not among the rules (`Said.refused`).
+    anything to show. Singly refused items are not among the rules (`FeedbackState.refused`).
     """
     excluded = _excluded(said, preferences)
     interest = _interest(said, preferences)
@@ -98,7 +98,7 @@ def _rests(event: StoredEvent, now: datetime) -> bool:
     return event.time + days.total_seconds() > now.timestamp()
 
 
-def _excluded(said: Said, preferences: Preferences) -> Where | None:
+def _excluded(said: FeedbackState, preferences: Preferences) -> Where | None:
     brands, categories = set(said.refused_brands), set(said.refused_categories)
     if preferences.exclusions is not None:
         brands.update(preferences.exclusions.brands)
@@ -106,7 +106,7 @@ def _excluded(said: Said, preferences: Preferences) -> Where | None:
     return _one_of(brands, categories, {})
 
 
-def _interest(said: Said, preferences: Preferences) -> Where | None:
+def _interest(said: FeedbackState, preferences: Preferences) -> Where | None:
     brands, categories = set(said.liked_brands), set(said.liked_categories)
     if preferences.interests is None:
         return _one_of(brands, categories, {})

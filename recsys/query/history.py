@@ -94,7 +94,7 @@ NO_HISTORY = History(NONE, np.empty(0, np.int8), np.empty(0, np.float64), np.emp
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class UnclickedImpressions:
     """What was shown lately without a click: items, how often, and when last (epoch seconds)."""
 
     items: Numbers = field(default_factory=lambda: NONE)
@@ -102,4 +102,4 @@ class Shown:
     newest: NDArray[np.float64] = field(default_factory=lambda: np.empty(0, np.float64))
 
 
-NO_SHOWN = Shown()
+NO_SHOWN = UnclickedImpressions()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ids import NONE, Numbers
-from recsys.query.history import NO_HISTORY, NO_SHOWN, History, Shown
+from recsys.query.history import NO_HISTORY, NO_SHOWN, History, UnclickedImpressions
 from recsys.query.preferences import NO_PREFERENCES, Preferences
 from recsys.query.profile import UNKNOWN, Profile
 
@@ -50,7 +50,7 @@ class Query:
     account: History | None = None
     seeds: Numbers = field(default_factory=lambda: NONE)
     listed: Listed | None = None
-    shown: Shown = NO_SHOWN
+    shown: UnclickedImpressions = NO_SHOWN
     refused: Numbers = field(default_factory=lambda: NONE)
     """Items that the person does not want to see (`recsys.query.feedback`)."""
     disliked: Numbers = field(default_factory=lambda: NONE)

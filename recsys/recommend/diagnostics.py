@@ -12,8 +12,8 @@ import numpy as np
 from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Scorer
 from recsys.recommend.answers import Diagnostics
-from recsys.recommend.rule_engine import RESTING, Effect, ListRules
-from recsys.recommend.suppression import Journey
+from recsys.recommend.rule_engine import RESTING, Effect, RuleEngine
+from recsys.recommend.suppression import Suppression
 
 
 def diagnose(
@@ -22,8 +22,8 @@ def diagnose(
     n: int,
     *,
     barriers: Sequence[tuple[str, Mask]],
-    rules: ListRules,
-    journeys: Sequence[Journey],
+    rules: RuleEngine,
+    journeys: Sequence[Suppression],
     chosen: Sequence[Sequence[Effect]],
 ) -> list[Diagnostics]:
     """A report per row.
@@ -41,9 +41,9 @@ def diagnose(
         effects: list[Effect] = []
         for name, mask in barriers:
             left = _note(effects, name, left, mask[left])
-        journey = journeys[row]
-        left = _note(effects, "hidden", left, ~np.isin(left, journey.hidden))
-        left = _note(effects, RESTING, left, ~np.isin(left, journey.resting))
+        suppression = journeys[row]
+        left = _note(effects, "hidden", left, ~np.isin(left, suppression.hidden))
+        left = _note(effects, RESTING, left, ~np.isin(left, suppression.resting))
         for name, mask, _ in rules.boosts:
             effects.append(Effect(name, moved=int(mask[left].sum())))
         reports.append(Diagnostics(counts, (*effects, *chosen[row])))

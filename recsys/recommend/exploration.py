@@ -15,26 +15,26 @@ from numpy.random import Generator
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Exploration
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import Mask, Numbers
 from recsys.models.protocol import Model
 from recsys.query.query import Query
 from recsys.recommend.answers import EXPLORATION, PINNED, Answer, Recommendation
-from recsys.recommend.rule_engine import ListRules
-from recsys.recommend.suppression import Journey
+from recsys.recommend.rule_engine import RuleEngine
+from recsys.recommend.suppression import Suppression
 
 
 def explore(
     answer: Answer,
     query: Query,
     bundle: Bundle,
-    shelf: Shelf,
+    live_catalog: LiveCatalog,
     exploration: Exploration,
     *,
     eligible: Mask,
-    journey: Journey,
-    rules: ListRules,
+    suppression: Suppression,
+    rules: RuleEngine,
     rng: Generator,
 ) -> Answer:
     """The answer with new items drawn into it, within all rules of the list.
@@ -45,10 +45,10 @@ def explore(
     if not len(shown):
         return answer
     since = query.now.timestamp() - exploration.new_days * SECONDS_PER_DAY
-    new = eligible & shelf.new_since(since)
-    new[journey.hidden] = False
-    new[journey.resting] = False
-    new[shelf.columns.with_variants(shown)] = False
+    new = eligible & live_catalog.new_since(since)
+    new[suppression.hidden] = False
+    new[suppression.resting] = False
+    new[live_catalog.columns.with_variants(shown)] = False
     pinned = {item.number for item in answer.items if item.source == PINNED}
 
     def may_stand(numbers: Numbers) -> bool:

@@ -20,15 +20,15 @@ from recsys.ids import Mask, Numbers, Scores
 from recsys.models.protocol import ScoredItems
 from recsys.query.query import Query
 from recsys.recommend.answers import CATALOG, PINNED
-from recsys.recommend.rule_engine import Choice, ListRules
-from recsys.recommend.suppression import Journey
+from recsys.recommend.rule_engine import Choice, RuleEngine
+from recsys.recommend.suppression import Suppression
 
 BEYOND: Final = 5
 """How many times as many items a fallback model is asked for where rules choose among them."""
 
 
 @dataclass(frozen=True, slots=True)
-class Pool:
+class CandidatePool:
     """One row's ordered items to choose from: candidates first, then what the fallbacks add."""
 
     numbers: Numbers
@@ -37,13 +37,13 @@ class Pool:
     """Per item the fallback that added it; empty text for a candidate."""
 
     @classmethod
-    def of(cls, scored: ScoredItems) -> Pool:
+    def of(cls, scored: ScoredItems) -> CandidatePool:
         """The candidates in their order."""
         return cls(scored.numbers, scored.scores, ("",) * len(scored))
 
-    def with_more(self, numbers: Numbers, source: str) -> Pool:
+    def with_more(self, numbers: Numbers, source: str) -> CandidatePool:
         """The pool and these items behind it."""
-        return Pool(
+        return CandidatePool(
             np.concatenate([self.numbers, numbers]),
             np.concatenate([self.scores, np.zeros(len(numbers), np.float32)]),
             self.sources + (source,) * len(numbers),
@@ -51,19 +51,19 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
-class Filling:
+class Fallback:
     """How the lists of a batch are filled. `asked` are the queries as the models see them."""
 
     bundle: Bundle
     asked: Sequence[Query]
     placement: Placement
-    rules: ListRules
+    rules: RuleEngine
     eligible: Mask
     n: int
 
     def chosen(
-        self, pools: Sequence[Pool], journeys: Sequence[Journey]
-    ) -> list[tuple[Pool, Choice]]:
+        self, pools: Sequence[CandidatePool], journeys: Sequence[Suppression]
+    ) -> list[tuple[CandidatePool, Choice]]:
         """Each row's pool and which of it make the list; shorter than n only where nothing that
         may be shown is left, or where the placement has no fallback."""
         pools = [self._with_pins(*row) for row in zip(pools, journeys, strict=True)]
@@ -78,8 +78,8 @@ class Filling:
 
     def _lengthen(
         self,
-        filled: list[tuple[Pool, Choice]],
-        journeys: Sequence[Journey],
+        filled: list[tuple[CandidatePool, Choice]],
+        journeys: Sequence[Suppression],
         *,
         may_give_way: bool,
     ) -> None:
@@ -126,16 +126,16 @@ class Filling:
         scorer = self.bundle.models[name].condition([self.asked[row] for row in rows])
         return scorer.retrieve(n, eligible)
 
-    def _free(self, scored: ScoredItems, taken: Numbers, journey: Journey) -> Numbers:
+    def _free(self, scored: ScoredItems, taken: Numbers, suppression: Suppression) -> Numbers:
         """What is not taken of the items, in the order of score times factors."""
         free = ~np.isin(scored.numbers, taken)
         numbers = scored.numbers[free]
-        if journey.factors is None and not self.rules.boosts:
+        if suppression.factors is None and not self.rules.boosts:
             return numbers
-        scores = journey.favoured(numbers, self.rules.boosted(numbers, scored.scores[free]))
+        scores = suppression.favoured(numbers, self.rules.boosted(numbers, scored.scores[free]))
         return numbers[np.argsort(-scores, kind="stable")]
 
-    def _new_products(self, numbers: Numbers, pool: Pool) -> Numbers:
+    def _new_products(self, numbers: Numbers, pool: CandidatePool) -> Numbers:
         """The first variant of each product that the pool has none of."""
         families = self.rules.families
         if families is None:
@@ -145,15 +145,15 @@ class Filling:
         first = np.sort(first)
         return numbers[first[~np.isin(theirs[first], families[pool.numbers])]]
 
-    def _taken(self, pool: Pool, journey: Journey, may_give_way: bool) -> Numbers:
-        out = [journey.hidden, pool.numbers]
+    def _taken(self, pool: CandidatePool, suppression: Suppression, may_give_way: bool) -> Numbers:
+        out = [suppression.hidden, pool.numbers]
         if not may_give_way:
-            out.append(journey.resting)
+            out.append(suppression.resting)
         return np.concatenate(out)
 
-    def _with_pins(self, pool: Pool, journey: Journey) -> Pool:
+    def _with_pins(self, pool: CandidatePool, suppression: Suppression) -> CandidatePool:
         """The pool with the pinned items in it that may be shown."""
-        out = {*pool.numbers.tolist(), *journey.hidden.tolist()} if self.rules.pins else set()
+        out = {*pool.numbers.tolist(), *suppression.hidden.tolist()} if self.rules.pins else set()
         missing = [
             number for _, number in self.rules.pins if number not in out and self.eligible[number]
         ]

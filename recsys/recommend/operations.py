@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import NO_RULES, Rule, Rules
 from recsys.errors import InvalidQuery
 from recsys.ids import NONE, Mask, Numbers, Scores
@@ -45,7 +45,7 @@ from recsys.recommend.candidates import (
 )
 from recsys.recommend.diagnostics import diagnose as diagnosed
 from recsys.recommend.exploration import explore
-from recsys.recommend.fallback import Filling, Pool
+from recsys.recommend.fallback import CandidatePool, Fallback
 from recsys.recommend.rerank_scores import (
     ENGINE,
     engine_part,
@@ -54,8 +54,8 @@ from recsys.recommend.rerank_scores import (
     scaled,
     weighted,
 )
-from recsys.recommend.rule_engine import Choice, ListRules, list_rules
-from recsys.recommend.suppression import Journey, journey, seeded, shown_mask
+from recsys.recommend.rule_engine import Choice, RuleEngine, list_rules
+from recsys.recommend.suppression import Suppression, seeded, shown_mask, suppression
 
 __all__ = [
     "CATALOG",
@@ -89,7 +89,7 @@ def recommend(
     bundle: Bundle,
     queries: Sequence[Query],
     placement: Placement,
-    shelf: Shelf,
+    live_catalog: LiveCatalog,
     n: int,
     *,
     exclude: Sequence[Numbers] | None = None,
@@ -113,30 +113,30 @@ def recommend(
         return []
     now = queries[0].now
     in_force = list_rules(
-        shelf,
+        live_catalog,
         now,
         (*placement.rules, *personal),
         rules,
         segments=set(queries[0].segments).intersection(*(query.segments for query in queries)),
     )
-    sellable = shelf.eligible(now)
-    shown = shown_mask(placement, shelf, now=now.timestamp())
+    sellable = live_catalog.eligible(now)
+    shown = shown_mask(placement, live_catalog, now=now.timestamp())
     eligible = in_force.allowed(sellable if shown is None else sellable & shown)
     if len(queries) == 1 and exclude is not None and len(exclude[0]) > MASKED_FROM:
-        eligible = _without(eligible, shelf.columns.with_variants(exclude[0]))
+        eligible = _without(eligible, live_catalog.columns.with_variants(exclude[0]))
         exclude = None
     if len(in_force.hidden) > MASKED_FROM:
         eligible = _without(eligible, in_force.hidden)
         in_force = replace(in_force, hidden=NONE)
     asked = [with_account(seeded(query, placement), placement.account_weight) for query in queries]
     journeys = [
-        _journey(bundle, query, placement, shelf, in_force, out)
+        _journey(bundle, query, placement, live_catalog, in_force, out)
         for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)
     ]
     blended = blend(bundle, asked, placement, eligible, journeys, in_force)
     n_kept = n if in_force.take_the_best else None
     pools = [blended.best(row, n_kept) for row in range(len(asked))]
-    filled = Filling(bundle, asked, placement, in_force, eligible, n).chosen(pools, journeys)
+    filled = Fallback(bundle, asked, placement, in_force, eligible, n).chosen(pools, journeys)
     answers = [
         _answer(query, row, pool, choice, blended, explain=explain)
         for row, (query, (pool, choice)) in enumerate(zip(queries, filled, strict=True))
@@ -147,10 +147,10 @@ def recommend(
                 answer,
                 query,
                 bundle,
-                shelf,
+                live_catalog,
                 placement.exploration,
                 eligible=eligible,
-                journey=own,
+                suppression=own,
                 rules=in_force,
                 rng=rng,
             )
@@ -254,11 +254,13 @@ class Blended:
     weights: NDArray[np.float32]
     scorers: Mapping[str, Scorer]
 
-    def best(self, row: int, n: int | None) -> Pool:
+    def best(self, row: int, n: int | None) -> CandidatePool:
         """The row's n best candidates in their order; all of them where n is None."""
         found = self.rows[row]
         numbers = found.candidates.numbers
-        return Pool.of(top_n_of(numbers, found.scores, len(numbers) or 1 if n is None else n))
+        return CandidatePool.of(
+            top_n_of(numbers, found.scores, len(numbers) or 1 if n is None else n)
+        )
 
     def sources(self, row: int, numbers: Numbers) -> list[str]:
         """The model that weighed most in each of these candidates' scores."""
@@ -273,8 +275,8 @@ def blend(
     queries: Sequence[Query],
     placement: Placement,
     eligible: Mask,
-    journeys: Sequence[Journey],
-    rules: ListRules,
+    journeys: Sequence[Suppression],
+    rules: RuleEngine,
 ) -> Blended:
     """The weighted sum over the candidates, put in order by the placement's ranker, times the
     factors of each row and of the rules' boosts.
@@ -326,23 +328,23 @@ def _journey(
     bundle: Bundle,
     query: Query,
     placement: Placement,
-    shelf: Shelf,
-    rules: ListRules,
+    live_catalog: LiveCatalog,
+    rules: RuleEngine,
     exclude: Numbers,
-) -> Journey:
+) -> Suppression:
     """What is hidden from this person's list, what rests, and what is favoured."""
-    variants = shelf.columns.with_variants(np.concatenate([query.seeds, exclude]))
-    return journey(
+    variants = live_catalog.columns.with_variants(np.concatenate([query.seeds, exclude]))
+    return suppression(
         query,
         placement,
-        shelf,
+        live_catalog,
         bundle.models,
         exclude=np.concatenate([variants, rules.hidden]) if len(rules.hidden) else variants,
     )
 
 
 def _answer(
-    query: Query, row: int, pool: Pool, choice: Choice, blended: Blended, *, explain: bool
+    query: Query, row: int, pool: CandidatePool, choice: Choice, blended: Blended, *, explain: bool
 ) -> Answer:
     places = np.array(choice.places, np.intp)
     numbers, scores = pool.numbers[places], pool.scores[places]

@@ -17,7 +17,7 @@ import numpy as np
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Tone
 from recsys.catalog.items import Item
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.events.schema import EVENT_KINDS, KIND_NUMBER
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.models.baskets.bought_together import BoughtTogetherModel
@@ -61,7 +61,7 @@ _ENGLISH_SOURCES: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Voice:
+class ReasonStyle:
     """How a shop speaks of its reasons.
 
     `sensitive` are category paths in lower case: nothing in them or below them is ever named.
@@ -98,7 +98,7 @@ class Reason:
 
 
 def sensitive_paths(paths: Sequence[str]) -> frozenset[tuple[str, ...]]:
-    """Category paths, written `Health > Intimate`, as `Voice.sensitive` wants them."""
+    """Category paths, written `Health > Intimate`, as `ReasonStyle.sensitive` wants them."""
     return frozenset(tuple(part.strip().lower() for part in path.split(">")) for path in paths)
 
 
@@ -107,8 +107,8 @@ def reasons(
     *,
     query: Query,
     bundle: Bundle,
-    shelf: Shelf,
-    voice: Voice,
+    live_catalog: LiveCatalog,
+    voice: ReasonStyle,
     promoted: bool = False,
 ) -> tuple[Reason, ...]:
     """The reasons for a recommended item, the weightiest first, at most MAX_REASONS.
@@ -117,7 +117,7 @@ def reasons(
     itself in a sensitive category is explained without evidence. `promoted` says that a rule of the
     shop made the item weigh more.
     """
-    teller = _Teller(recommended, query, bundle, shelf, voice, promoted)
+    teller = _ReasonBuilder(recommended, query, bundle, live_catalog, voice, promoted)
     told: dict[str, Reason] = {}
     for reason in teller.all():
         told.setdefault(reason.text, reason)
@@ -135,17 +135,17 @@ def source_words(source: str, language: Language = "en") -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class _Teller:
+class _ReasonBuilder:
     recommended: Recommendation
     query: Query
     bundle: Bundle
-    shelf: Shelf
-    voice: Voice
+    live_catalog: LiveCatalog
+    voice: ReasonStyle
     promoted: bool
 
     def all(self) -> list[Reason]:
         """Every reason that holds; never none."""
-        item = self.shelf.items[self.recommended.number]
+        item = self.live_catalog.items[self.recommended.number]
         if not self.voice.may_name(item):
             return [replace(self._of_source(), trait=None)]
         found = [
@@ -231,10 +231,10 @@ class _Teller:
 
     def _of_item(self) -> list[Reason]:
         number = self.recommended.number
-        born = self.shelf.born[number]
+        born = self.live_catalog.born[number]
         holds = {
             "chosen_by_shop": self.promoted,
-            "on_sale": self.shelf.on_sale[number],
+            "on_sale": self.live_catalog.on_sale[number],
             "new": 0 <= self.query.now.timestamp() - born < NEW_FOR.total_seconds(),
         }
         return [self._say(code, 0.0) for code, true in holds.items() if true]
@@ -250,7 +250,7 @@ class _Teller:
     ) -> Reason:
         voice, facts = self.voice, facts or {}
         phrase = PHRASES[code][voice.language]
-        named = None if item is None else self.shelf.items[item]
+        named = None if item is None else self.live_catalog.items[item]
         if named is not None and not voice.may_name(named):
             return Reason(code, phrase.subtle, share)
         title = "" if named is None else named.title or named.item_id

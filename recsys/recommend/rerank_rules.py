@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import Rule, Where
 from recsys.ids import NONE, Numbers
 
@@ -23,7 +23,7 @@ class WordsAbout:
     factors: NDArray[np.float32] | None = None
 
 
-def words_about(rules: Sequence[Rule], listed: Numbers, shelf: Shelf) -> WordsAbout:
+def words_about(rules: Sequence[Rule], listed: Numbers, live_catalog: LiveCatalog) -> WordsAbout:
     """What a person's rules say of listed items; nothing of one that the bundle does not know."""
     if not rules:
         return WordsAbout(NONE)
@@ -32,10 +32,10 @@ def words_about(rules: Sequence[Rule], listed: Numbers, shelf: Shelf) -> WordsAb
     factors = np.ones(len(listed), np.float32)
     for rule in rules:
         if isinstance(rule.exclude, Where):
-            refused[known] |= shelf.columns.mask(rule.exclude)[listed[known]]
+            refused[known] |= live_catalog.columns.mask(rule.exclude)[listed[known]]
         for boost in rule.boost:
             favoured = np.zeros(len(listed), np.bool_)
-            favoured[known] = shelf.columns.mask(boost.where)[listed[known]]
+            favoured[known] = live_catalog.columns.mask(boost.where)[listed[known]]
             factors[favoured] *= np.float32(boost.factor)
     return WordsAbout(listed[refused], factors if (factors != 1.0).any() else None)
 

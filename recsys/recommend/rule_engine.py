@@ -1,6 +1,6 @@
 """Which of the ordered candidates make the list: rules in force, compiled against a shelf.
 
-`list_rules` gathers a placement's rules and a request's; `ListRules.choose` walks an ordered pool.
+`list_rules` gathers a placement's rules and a request's; `RuleEngine.choose` walks an ordered pool.
 Filter and exclude have done their work before (`allowed`, `hidden`). Variants of one product never
 stand in one list. Quotas, diversity and what rests give way where the list would get short.
 """
@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 
 from recsys.catalog.coded_column import Codes
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import NO_RULES, Rule, Rules, Where, named
 from recsys.ids import NONE, Mask, Numbers, Scores
 
@@ -51,7 +51,7 @@ class _Quota:
 
 
 @dataclass(frozen=True, slots=True)
-class ListRules:
+class RuleEngine:
     """The rules of one list, ready to be applied.
 
     `barriers` are the hard rules, name and mask of what passes; `hidden` are items that were
@@ -120,19 +120,19 @@ class Choice:
 
 
 def list_rules(
-    shelf: Shelf,
+    live_catalog: LiveCatalog,
     now: datetime,
     rules: Sequence[Rule] = (),
     request: Rules = NO_RULES,
     *,
     segments: Collection[str] = (),
-) -> ListRules:
+) -> RuleEngine:
     """The rules that are in force for people of these segments, those of the request last; where
     none asks for a kind of content, the list holds products."""
     parts: list[tuple[str, Rules]] = list(named(rules, now, segments))
     if not request.say_nothing:
         parts.append((REQUEST, request))
-    columns, vocabulary = shelf.columns, shelf.catalog.vocabulary
+    columns, vocabulary = live_catalog.columns, live_catalog.catalog.vocabulary
     barriers: list[tuple[str, Mask]] = []
     boosts: list[tuple[str, Mask, float]] = []
     pins: dict[int, int] = {}
@@ -168,7 +168,7 @@ def list_rules(
     families = columns.families
     if families is not None:
         caps.append(_Cap(VARIANTS, families, 1))
-    return ListRules(
+    return RuleEngine(
         barriers=tuple(barriers),
         hidden=np.concatenate(hidden) if hidden else NONE,
         boosts=tuple(boosts),
@@ -181,7 +181,7 @@ def list_rules(
 class _Walk:
     """One walk over a pool: what was chosen so far, and how much room each rule leaves."""
 
-    def __init__(self, rules: ListRules, pool: Numbers, n: int, resting: Numbers) -> None:
+    def __init__(self, rules: RuleEngine, pool: Numbers, n: int, resting: Numbers) -> None:
         self._rules = rules
         self._n = n
         self._numbers: list[int] = pool.tolist()

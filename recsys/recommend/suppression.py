@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle.placements import Fatigue, Placement
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.events.schema import KIND_NUMBER, PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.models.protocol import Model
 from recsys.models.repurchase.refill import RefillModel, due_again
-from recsys.query.history import NO_SHOWN, History, Shown
+from recsys.query.history import NO_SHOWN, History, UnclickedImpressions
 from recsys.query.query import Query
 
 LISTED: Final = KIND_NUMBER["view_item_list"]
@@ -30,7 +30,7 @@ PURCHASES_LIKE_AVERAGE: Final = 3.0
 
 
 @dataclass(frozen=True, slots=True)
-class Journey:
+class Suppression:
     """What a placement does with one person's items.
 
     `hidden` are never shown, `resting` only where nothing else is left. `factors` say what scores
@@ -53,7 +53,7 @@ class Factors:
     `categories` and `brands` are those of the shelf's catalogue.
     """
 
-    shelf: Shelf
+    live_catalog: LiveCatalog
     seed_categories: NDArray[np.int32]
     same_category: float
     returned: tuple[tuple[int, int], ...]
@@ -63,7 +63,7 @@ class Factors:
 
     def of(self, numbers: Numbers) -> NDArray[np.float32]:
         """One factor per item."""
-        catalog = self.shelf.catalog
+        catalog = self.live_catalog.catalog
         factors = np.ones(len(numbers), np.float32)
         categories = catalog.categories[numbers]
         if len(self.seed_categories):
@@ -72,18 +72,18 @@ class Factors:
             like = (categories == category) & (catalog.brands[numbers] == brand)
             factors[like] *= self.returned_like
         if self.on_sale != 1.0:
-            factors[self.shelf.on_sale[numbers]] *= self.on_sale
+            factors[self.live_catalog.on_sale[numbers]] *= self.on_sale
         return factors
 
 
-def journey(
+def suppression(
     query: Query,
     placement: Placement,
-    shelf: Shelf,
+    live_catalog: LiveCatalog,
     models: Mapping[str, Model],
     *,
     exclude: Numbers = NONE,
-) -> Journey:
+) -> Suppression:
     """Where the person of a query stands at a placement; `exclude` is hidden too."""
     hidden = [query.seeds, query.refused, exclude]
     resting: list[Numbers] = []
@@ -93,10 +93,12 @@ def journey(
         resting.append(tired(query.shown, placement.fatigue, now=query.now.timestamp()))
     returned = NONE if placement.returned_like is None else given_back(query.history)
     resting.append(returned)
-    return Journey(
+    return Suppression(
         hidden=_distinct(hidden),
         resting=_distinct(resting),
-        factors=_factors(query, placement, shelf, np.concatenate([returned, query.disliked])),
+        factors=_factors(
+            query, placement, live_catalog, np.concatenate([returned, query.disliked])
+        ),
     )
 
 
@@ -130,12 +132,12 @@ def seeded(query: Query, placement: Placement) -> Query:
     return replace(query, seeds=bought.since(newest - SECONDS_PER_DAY).distinct())
 
 
-def shown_mask(placement: Placement, shelf: Shelf, *, now: float) -> Mask | None:
+def shown_mask(placement: Placement, live_catalog: LiveCatalog, *, now: float) -> Mask | None:
     """Mask over row numbers: what the placement may show at all; None for everything."""
     if placement.shows == "on_sale":
-        return shelf.on_sale
+        return live_catalog.on_sale
     if placement.shows == "new":
-        return shelf.new_since(now - placement.new_days * SECONDS_PER_DAY)
+        return live_catalog.new_since(now - placement.new_days * SECONDS_PER_DAY)
     return None
 
 
@@ -146,7 +148,7 @@ def not_due(history: History, *, now: float, models: Mapping[str, Model]) -> Num
     return items[~due]
 
 
-def tired(shown: Shown, fatigue: Fatigue, *, now: float) -> Numbers:
+def tired(shown: UnclickedImpressions, fatigue: Fatigue, *, now: float) -> Numbers:
     """What was shown often enough without a click, and lately enough, to rest."""
     rests = now - shown.newest < fatigue.rest_days * SECONDS_PER_DAY
     return shown.items[rests & (shown.times >= fatigue.times)]
@@ -166,7 +168,7 @@ def given_back(history: History) -> Numbers:
     return found
 
 
-def shown_without_click(history: History) -> Shown:
+def shown_without_click(history: History) -> UnclickedImpressions:
     """How often each item stood in a list since the person last did something with it."""
     listed = history.kinds == LISTED
     if not listed.any():
@@ -181,10 +183,10 @@ def shown_without_click(history: History) -> Shown:
     np.maximum.at(newest, place, times)
     counts = np.bincount(place[since], minlength=len(items)).astype(np.int32)
     kept = counts > 0
-    return Shown(items[kept], counts[kept], newest[kept])
+    return UnclickedImpressions(items[kept], counts[kept], newest[kept])
 
 
-def price_sensitivity(history: History, shelf: Shelf) -> float:
+def price_sensitivity(history: History, live_catalog: LiveCatalog) -> float:
     """0 for who buys at any price to 1 for who buys the cheapest or what is on sale.
 
     max(1 − 2 · mean price rank in the category, share bought of what is on sale), both drawn to an
@@ -193,19 +195,21 @@ def price_sensitivity(history: History, shelf: Shelf) -> float:
     bought = history.purchases().distinct()
     if not len(bought):
         return 0.0
-    ranks = shelf.price_ranks[bought]
+    ranks = live_catalog.price_ranks[bought]
     ranks = ranks[np.isfinite(ranks)]
     prior = PURCHASES_LIKE_AVERAGE
     rank = (float(ranks.sum()) + 0.5 * prior) / (len(ranks) + prior)
-    discounted = float(shelf.on_sale[bought].sum()) / (len(bought) + prior)
+    discounted = float(live_catalog.on_sale[bought].sum()) / (len(bought) + prior)
     return float(np.clip(max(1.0 - 2.0 * rank, discounted), 0.0, 1.0))
 
 
-def _factors(query: Query, placement: Placement, shelf: Shelf, returned: Numbers) -> Factors | None:
-    catalog = shelf.catalog
+def _factors(
+    query: Query, placement: Placement, live_catalog: LiveCatalog, returned: Numbers
+) -> Factors | None:
+    catalog = live_catalog.catalog
     boost = 1.0
     if placement.sale_boost > 0:
-        boost += placement.sale_boost * price_sensitivity(query.history, shelf)
+        boost += placement.sale_boost * price_sensitivity(query.history, live_catalog)
     seeds = NONE
     if placement.same_category < 1.0:
         seeds = query.seeds
@@ -216,7 +220,7 @@ def _factors(query: Query, placement: Placement, shelf: Shelf, returned: Numbers
         catalog.categories[returned].tolist(), catalog.brands[returned].tolist(), strict=True
     )
     return Factors(
-        shelf=shelf,
+        live_catalog=live_catalog,
         seed_categories=categories[categories >= 0],
         same_category=placement.same_category,
         returned=tuple(sorted({(category, brand) for category, brand in pairs if category >= 0})),

@@ -15,7 +15,7 @@ import msgspec
 
 from recsys.catalog.items import Item, ItemChange
 from recsys.events.log import EventLog
-from recsys.events.pseudonyms import Owners
+from recsys.events.pseudonyms import Pseudonyms
 from recsys.events.schema import Consent, Event, Person
 from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences
@@ -83,14 +83,14 @@ class CatalogChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class Forgotten:
+class ErasedUsers:
     """Whose stored rows must not be used any more: of the erased and of those who refuse.
 
     `revision` changes whenever `owners` may have.
     """
 
     revision: int
-    owners: Owners
+    owners: Pseudonyms
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):
@@ -191,7 +191,7 @@ class Store(Protocol):
         """Removes the rows of everybody erased since the last time from the log; their number."""
         ...
 
-    def forgotten(self, *, since: int = -1) -> Forgotten | None:
+    def forgotten(self, *, since: int = -1) -> ErasedUsers | None:
         """Whose stored rows must not be used; None where that is as at revision `since`."""
         ...
 

@@ -14,14 +14,14 @@ import numpy as np
 from recsys.catalog.items import Item, ItemChange
 from recsys.errors import StoreUnavailable
 from recsys.events.log import EventLog
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Event, Person
 from recsys.query.preferences import NO_PREFERENCES, Preferences, with_interests
 from recsys.query.profile import UNKNOWN, Profile
 from recsys.store.protocol import (
     CatalogChanges,
+    ErasedUsers,
     Erasure,
-    Forgotten,
     KnownPerson,
     LoggedAnswer,
     Removed,
@@ -31,7 +31,7 @@ from recsys.store.sqlite_archive import archive, clear_log
 from recsys.store.sqlite_file import SQLiteFile, meta, set_meta
 from recsys.store.sqlite_history import asked_for, known_person, note_ids, take
 from recsys.store.sqlite_people import (
-    People,
+    PersonRecords,
     named,
     read_preferences,
     read_profile,
@@ -123,7 +123,7 @@ class SQLiteStore:
     def put_profiles(self, profiles: Sequence[Profile], *, received_at: datetime) -> None:
         """Declares profiles; a field that a profile leaves out keeps its value."""
         with self._file.writing() as connection:
-            people = People(connection)
+            people = PersonRecords(connection)
             for profile in profiles:
                 people.declare(profile, received_at.timestamp())
             people.save()
@@ -133,7 +133,7 @@ class SQLiteStore:
     ) -> list[bool]:
         """Takes preferences in; False where nothing may be kept, since consent is missing."""
         with self._file.writing() as connection:
-            people = People(connection)
+            people = PersonRecords(connection)
             taken = [people.prefer(wished, received_at.timestamp()) for wished in preferences]
             people.save()
         return taken
@@ -303,7 +303,7 @@ class SQLiteStore:
         self._reserve.lay_by()
         return erasure
 
-    def forgotten(self, *, since: int = -1) -> Forgotten | None:
+    def forgotten(self, *, since: int = -1) -> ErasedUsers | None:
         """Whose stored rows must not be used; None where that is as at revision `since`."""
         with self._file.snapshot() as connection:
             revision = meta(connection, "forgotten")
@@ -312,8 +312,9 @@ class SQLiteStore:
             erased: list[Any] = connection.execute("SELECT DISTINCT code FROM erasures").fetchall()
             refusing: list[Any] = connection.execute(DENIED_SQL).fetchall()
         codes = np.array([code for (code,) in erased], np.int64).view(np.uint64)
-        return Forgotten(
-            revision, np.unique(np.concatenate([codes, owner_codes([key for (key,) in refusing])]))
+        return ErasedUsers(
+            revision,
+            np.unique(np.concatenate([codes, pseudonyms_of([key for (key,) in refusing])])),
         )
 
     def prune(self, *, event_ids_before: datetime, answers_before: datetime) -> tuple[int, int]:

@@ -21,7 +21,7 @@ from recsys.store.protocol import (
     KnownPerson,
 )
 from recsys.store.sqlite_people import (
-    People,
+    PersonRecords,
     Record,
     declared_over,
     latest_statement,
@@ -87,7 +87,7 @@ def take(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int
     An event is tied to a person when it carries consent, the person's latest statement, which may
     be newer than the event, does not refuse, and the person was not erased since.
     """
-    people = People(connection)
+    people = PersonRecords(connection)
     waiting: list[tuple[int, bytes]] = []
     history: list[tuple[Any, ...]] = []
     for seq, event in enumerate(events, start=first_seq):

@@ -10,7 +10,7 @@ import apsw
 import msgspec
 import numpy as np
 
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Consent, Event
 from recsys.query.preferences import NO_PREFERENCES, Preferences, preferred_over
 from recsys.query.profile import UNKNOWN, Profile
@@ -33,7 +33,7 @@ class Record:
     objects: bool = False
     preferences: Preferences = NO_PREFERENCES
     assigned: str | None = None
-    """The key that the person's variant hangs on (`People.settle`)."""
+    """The key that the person's variant hangs on (`PersonRecords.settle`)."""
 
     @property
     def refuses(self) -> bool:
@@ -41,7 +41,7 @@ class Record:
         return self.objects or (self.consent is not None and not self.consent.personalization)
 
 
-class People:
+class PersonRecords:
     """Identities and records as one transaction sees them; `save` writes what changed.
 
     Of two statements of consent the later one stands; of two at one moment, the refusal.
@@ -288,7 +288,7 @@ def was_erased(connection: apsw.Connection, key: str, time: float) -> bool:
 
 def stored_code(key: str) -> int:
     """The code of a person key as SQLite keeps it, in 64 bits with a sign."""
-    return int(owner_codes([key]).view(np.int64)[0])
+    return int(pseudonyms_of([key]).view(np.int64)[0])
 
 
 def count_forgotten(connection: apsw.Connection) -> None:

@@ -168,8 +168,8 @@ def _browse(
     if plan.refill is not None:
         item = plan.refill
         if rng.random() >= SAME_REFILL:
-            shelf = members[shop.assortment.categories[item]]
-            item = int(shelf[np.argmax(plan.wishes[shelf])])
+            listed = members[shop.assortment.categories[item]]
+            item = int(listed[np.argmax(plan.wishes[listed])])
         visit.view(item)
         basket.append((item, _pieces(shop, item, rng)))
         visit.cart(*basket[0])
@@ -200,14 +200,14 @@ def _look_along(
     visit: Visit,
     plan: _Plan,
     category: int,
-    shelf: NDArray[np.int64],
+    listed: NDArray[np.int64],
     rng: Generator,
 ) -> list[int]:
     """Finds a shelf by search, by its listing page or directly; the favourite is viewed last."""
     way = rng.random()
     page: list[int] = []
-    logits = plan.wishes[shelf]
-    candidates = shelf
+    logits = plan.wishes[listed]
+    candidates = listed
     if way < shop.config.search_share:
         term = shop.engine.terms[int(rng.choice(shop.engine.about(category)))]
         on_sale = shop.assortment.opens <= plan.start.timestamp()
@@ -219,8 +219,8 @@ def _look_along(
         grades = shop.engine.grades[shop.engine.number(term), candidates]
         logits = plan.wishes[candidates] + GRADE_LOGITS * grades
     elif way < shop.config.search_share + shop.config.listing_share:
-        order = np.argsort(-shop.assortment.popularity[shelf])
-        candidates = shelf[order][: shop.config.page_size]
+        order = np.argsort(-shop.assortment.popularity[listed])
+        candidates = listed[order][: shop.config.page_size]
         page = candidates.tolist()
         visit.see_list(page)
         logits = plan.wishes[candidates]

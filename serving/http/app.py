@@ -56,13 +56,13 @@ from serving.http.customer_routes import (
     read_preferences,
 )
 from serving.http.guard import Guard, Limits
-from serving.http.parts import Parts
+from serving.http.parts import AppState
 from serving.http.vendor_routes import post_ga4_events, post_segment_events
-from serving.live.variants import Serving
+from serving.live.variants import LiveVersions
 from serving.metrics import CONTENT_TYPE
-from serving.request_log import ListLine, Told
+from serving.request_log import ListLine, LogFields
 from serving.use_cases.ingest import canonical_entries, take
-from serving.use_cases.pagination import Earlier, read_earlier
+from serving.use_cases.pagination import Pagination, read_earlier
 from serving.use_cases.results import running
 
 logger = logging.getLogger(__name__)
@@ -71,16 +71,16 @@ logger = logging.getLogger(__name__)
 class Answered(Response):
     """An answer with lists, and what the log says of it."""
 
-    def __init__(self, answer: msgspec.Struct | Mapping[str, object], told: Told) -> None:
+    def __init__(self, answer: msgspec.Struct | Mapping[str, object], told: LogFields) -> None:
         super().__init__(msgspec.json.encode(answer), media_type="application/json")
         self.told = told
 
 
-Handler = Callable[[Parts, bytes], Awaitable[Response]]
+Handler = Callable[[AppState, bytes], Awaitable[Response]]
 
 
 def build_app(
-    parts: Parts,
+    parts: AppState,
     *,
     limits: Limits,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
@@ -103,11 +103,11 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def post_recommendations(parts: Parts, body: bytes) -> Response:
+async def post_recommendations(parts: AppState, body: bytes) -> Response:
     """Lists for one or several places of a page."""
     request = read_body(_RECOMMENDATIONS, body)
     now = parts.clock()
-    earlier = Earlier()
+    earlier = Pagination()
     if request.continue_from:
         earlier = await read_earlier(parts.store, request.continue_from, now=now)
     answer, logged = parts.engine.recommend(
@@ -122,7 +122,7 @@ async def post_recommendations(parts: Parts, body: bytes) -> Response:
     return Answered(answer, _told(answer, logged))
 
 
-async def post_rerank(parts: Parts, body: bytes) -> Response:
+async def post_rerank(parts: AppState, body: bytes) -> Response:
     """A search result or listing page in the person's own order."""
     request = read_body(_RERANK, body)
     answer, logged = parts.engine.rerank(request, _serving(parts), now=parts.clock(), rng=parts.rng)
@@ -130,7 +130,7 @@ async def post_rerank(parts: Parts, body: bytes) -> Response:
     return Answered(answer, _told(answer, logged))
 
 
-async def post_rerank_elasticsearch(parts: Parts, body: bytes) -> Response:
+async def post_rerank_elasticsearch(parts: AppState, body: bytes) -> Response:
     """The body of an Elasticsearch or OpenSearch answer, its hits in the person's own order."""
     request = read_body(_ENGINE, body)
     response = read_response(request.response)
@@ -144,14 +144,14 @@ async def post_rerank_elasticsearch(parts: Parts, body: bytes) -> Response:
     return Answered({**ordered, "_recsys": answer}, _told(answer, logged))
 
 
-async def post_events(parts: Parts, body: bytes) -> Response:
+async def post_events(parts: AppState, body: bytes) -> Response:
     """A batch of events: each accepted, known already, or rejected with field and reason."""
     request = read_body(_EVENTS, body)
     entries = canonical_entries(request, now=parts.clock(), tolerance=parts.tolerance)
     return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
 
 
-async def put_items(parts: Parts, body: bytes) -> Response:
+async def put_items(parts: AppState, body: bytes) -> Response:
     """Catalogue items, in force in this worker at once and in the others within a second."""
     envelope = read_body(_ITEMS, body)
     results, items = sort_out(envelope.items, parse_item, kind="item", id_field="item_id")
@@ -165,7 +165,7 @@ async def put_items(parts: Parts, body: bytes) -> Response:
     return _json(put_answer(results))
 
 
-async def post_stock(parts: Parts, body: bytes) -> Response:
+async def post_stock(parts: AppState, body: bytes) -> Response:
     """New stock and prices of items, in force like the items themselves."""
     envelope = read_body(_STOCK, body)
     results, changes = sort_out(envelope.items, parse_item_change, kind="item", id_field="item_id")
@@ -181,7 +181,7 @@ async def post_stock(parts: Parts, body: bytes) -> Response:
     return _json(put_answer(without_unknown(results, found)))
 
 
-async def put_profiles(parts: Parts, body: bytes) -> Response:
+async def put_profiles(parts: AppState, body: bytes) -> Response:
     """Declared profiles and consent."""
     envelope = read_body(_PROFILES, body)
     results, profiles = sort_out(
@@ -194,28 +194,28 @@ async def put_profiles(parts: Parts, body: bytes) -> Response:
     return _json(put_answer(results))
 
 
-async def get_experiments(parts: Parts, _body: bytes) -> Response:
+async def get_experiments(parts: AppState, _body: bytes) -> Response:
     """The variants that are served now, with their shares."""
     return _json(running(_serving(parts)))
 
 
-async def get_kpi(parts: Parts, _body: bytes) -> Response:
+async def get_kpi(parts: AppState, _body: bytes) -> Response:
     """What the answers of the last days brought."""
     now = parts.clock()
     return _json(await asyncio.to_thread(parts.results.kpi, parts.source.current, now=now))
 
 
-async def get_livez(_parts: Parts, _body: bytes) -> Response:
+async def get_livez(_parts: AppState, _body: bytes) -> Response:
     """The process answers."""
     return _json(Health(status="alive"))
 
 
-async def get_readyz(parts: Parts, _body: bytes) -> Response:
+async def get_readyz(parts: AppState, _body: bytes) -> Response:
     """A bundle is loaded and warmed up."""
     return _json(Health(status="ready", model_versions=dict(_serving(parts).model_versions)))
 
 
-async def get_metrics(parts: Parts, _body: bytes) -> Response:
+async def get_metrics(parts: AppState, _body: bytes) -> Response:
     """Prometheus text."""
     if parts.source.current is not None:
         now = parts.clock()
@@ -225,7 +225,7 @@ async def get_metrics(parts: Parts, _body: bytes) -> Response:
     return Response(parts.monitoring.text(), headers={"content-type": CONTENT_TYPE})
 
 
-async def get_openapi(_parts: Parts, _body: bytes) -> Response:
+async def get_openapi(_parts: AppState, _body: bytes) -> Response:
     """The description of these routes."""
     return Response(OPENAPI_JSON, media_type="application/json")
 
@@ -273,7 +273,7 @@ _PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)
 
 
 def _endpoint(
-    parts: Parts, path: str, handler: Handler
+    parts: AppState, path: str, handler: Handler
 ) -> Callable[[Request], Awaitable[Response]]:
     """The handler with its errors turned into problems, timed and counted under its path."""
     monitoring = parts.monitoring
@@ -311,15 +311,17 @@ def _endpoint(
     return answer
 
 
-def _serving(parts: Parts) -> Serving:
+def _serving(parts: AppState) -> LiveVersions:
     serving = parts.source.current
     if serving is None:
         raise unavailable("No model is in service yet; publish one with `recsys nightly`.")
     return serving
 
 
-def _told(answer: RecommendationsAnswer | RerankAnswer, logged: Sequence[LoggedAnswer]) -> Told:
-    return Told(
+def _told(
+    answer: RecommendationsAnswer | RerankAnswer, logged: Sequence[LoggedAnswer]
+) -> LogFields:
+    return LogFields(
         lists=[
             ListLine(placement=one.placement, level=one.levels[0] if one.levels else None)
             for one in logged
@@ -353,6 +355,6 @@ def _with_head(method: str) -> tuple[str, ...]:
     return ("GET", "HEAD") if method == "GET" else (method,)
 
 
-def _note_refusal(parts: Parts, status: int) -> None:
+def _note_refusal(parts: AppState, status: int) -> None:
     parts.monitoring.requests.labels(REFUSED, str(status)).inc()
     parts.requests.add(REFUSED, "", status, 0.0, None)

@@ -15,12 +15,12 @@ from serving.api.customer_schemas import (
     PreferencesRequest,
 )
 from serving.api.parsing import read_body
-from serving.http.parts import Parts
+from serving.http.parts import AppState
 from serving.use_cases.customer_choices import give_feedback, keep_preferences
 from serving.use_cases.customer_choices import read_preferences as preferences_of
 
 
-async def post_feedback(parts: Parts, body: bytes) -> Response:
+async def post_feedback(parts: AppState, body: bytes) -> Response:
     """What a person says of an item, a brand or a category; in force in the next answer."""
     return _json(
         await give_feedback(
@@ -35,7 +35,7 @@ async def post_feedback(parts: Parts, body: bytes) -> Response:
     )
 
 
-async def put_preferences(parts: Parts, body: bytes) -> Response:
+async def put_preferences(parts: AppState, body: bytes) -> Response:
     """Interests, exclusions, the order that is wanted, personalisation off or on."""
     request = read_body(_PREFERENCES, body)
     now = parts.clock()
@@ -44,19 +44,19 @@ async def put_preferences(parts: Parts, body: bytes) -> Response:
     )
 
 
-async def read_preferences(parts: Parts, body: bytes) -> Response:
+async def read_preferences(parts: AppState, body: bytes) -> Response:
     """The preferences on record."""
     user = read_body(_PERSON, body).user
     return _json(await asyncio.to_thread(lambda: preferences_of(user, store=parts.store)))
 
 
-async def post_export(parts: Parts, body: bytes) -> Response:
+async def post_export(parts: AppState, body: bytes) -> Response:
     """Everything that is held about a person, page by page."""
     request = read_body(_EXPORT, body)
     return _json(await asyncio.to_thread(lambda: parts.privacy.export(request)))
 
 
-async def post_erase(parts: Parts, body: bytes) -> Response:
+async def post_erase(parts: AppState, body: bytes) -> Response:
     """Removes everything that is held about a person; the answer is a receipt."""
     user = read_body(_PERSON, body).user
     now = parts.clock()

@@ -1,4 +1,4 @@
-"""`Parts`: everything that the routes work with, put together by the composition root."""
+"""`AppState`: everything that the routes work with, put together by the composition root."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from recsys.events.schema import Tolerance
 from recsys.store.protocol import Store
 from serving.http.admission import Gate
 from serving.live.bundle_source import BundleSource
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 from serving.request_log import RequestLog
 from serving.use_cases.group_commit import EventWriter
-from serving.use_cases.impression_log import AnswerLog
+from serving.use_cases.impression_log import ImpressionLog
 from serving.use_cases.privacy import Privacy
-from serving.use_cases.recommend import Engine
+from serving.use_cases.recommend import Recommender
 from serving.use_cases.results import Results
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class AppState:
     """Everything that the routes work with, put together by the composition root."""
 
-    engine: Engine
+    engine: Recommender
     source: BundleSource
     store: Store
     writer: EventWriter
-    answers: AnswerLog
+    answers: ImpressionLog
     privacy: Privacy
     results: Results
-    monitoring: Monitoring
+    monitoring: Metrics
     tolerance: Tolerance
     request_seconds: float
     clock: Callable[[], datetime]

@@ -10,18 +10,18 @@ from starlette.responses import Response
 
 from serving.api.parsing import read_body
 from serving.api.vendor_bodies import GA4Request, read_message
-from serving.http.parts import Parts
+from serving.http.parts import AppState
 from serving.use_cases.ingest import Entry, ga4_entries, segment_entries, take
 
 
-async def post_ga4_events(parts: Parts, body: bytes) -> Response:
+async def post_ga4_events(parts: AppState, body: bytes) -> Response:
     """A GA4 Measurement Protocol body as it is."""
     request = read_body(_GA4, body)
     entries = ga4_entries(request, now=parts.clock(), tolerance=parts.tolerance)
     return await _taken(entries, parts)
 
 
-async def post_segment_events(parts: Parts, body: bytes) -> Response:
+async def post_segment_events(parts: AppState, body: bytes) -> Response:
     """A Segment message or batch as it is."""
     entries = segment_entries(
         read_message(body),
@@ -32,7 +32,7 @@ async def post_segment_events(parts: Parts, body: bytes) -> Response:
     return await _taken(entries, parts)
 
 
-async def _taken(entries: Sequence[Entry], parts: Parts) -> Response:
+async def _taken(entries: Sequence[Entry], parts: AppState) -> Response:
     answer = await take(entries, writer=parts.writer, monitoring=parts.monitoring)
     return Response(msgspec.json.encode(answer), media_type="application/json")
 

@@ -18,15 +18,15 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Publication, Variant, bundle_directory, read_publication
 from recsys.catalog.items import Item
 from recsys.errors import BundleError, StoreError
-from recsys.store.protocol import Forgotten, Store
+from recsys.store.protocol import ErasedUsers, Store
 from serving.live.shop_files import ShopFiles
-from serving.live.variants import ServedVariant, Serving
+from serving.live.variants import LiveVersions, ServedVariant
 from serving.live.warm_up import live_shelf, load_and_warm_up, warm_up
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-NOBODY_FORGOTTEN = Forgotten(-1, np.empty(0, np.uint64))
+NOBODY_FORGOTTEN = ErasedUsers(-1, np.empty(0, np.uint64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ class BundleSource:
         root: Path,
         store: Store,
         *,
-        monitoring: Monitoring,
+        monitoring: Metrics,
         polling: Polling,
         stopwatch: Callable[[], float],
         files: ShopFiles | None = None,
     ) -> None:
-        self.current: Serving | None = None
+        self.current: LiveVersions | None = None
         self._root = root
         self._store = store
         self._monitoring = monitoring
@@ -163,11 +163,13 @@ class BundleSource:
             if changes.revision == self._revision:
                 return False
             self._revision = changes.revision
-            self.current = Serving(
+            self.current = LiveVersions(
                 tuple(
                     replace(
                         variant,
-                        shelf=variant.shelf.with_changes(changes.items, revision=changes.revision),
+                        live_catalog=variant.live_catalog.with_changes(
+                            changes.items, revision=changes.revision
+                        ),
                     )
                     for variant in serving.variants
                 ),
@@ -243,13 +245,13 @@ class BundleSource:
                 version: bundle.without(forgotten.owners) for version, bundle in whole.items()
             }
             revision, items = self._whole_catalog()
-            self.current = Serving(
+            self.current = LiveVersions(
                 tuple(
                     ServedVariant(
                         name=variant.name,
                         share=variant.share,
                         bundle=self._files.over(published[bundle.model_version]),
-                        shelf=live_shelf(bundle, items, revision),
+                        live_catalog=live_shelf(bundle, items, revision),
                     )
                     for variant, bundle in bundles
                 ),
@@ -265,7 +267,7 @@ class BundleSource:
             self._monitoring.bundle_as_of.labels(variant.name).set(as_of)
         logger.info("Serving %s", ", ".join(bundle.model_version for _, bundle in bundles))
 
-    def _whose_rows_to_leave(self, whole: Mapping[str, Bundle]) -> Forgotten:
+    def _whose_rows_to_leave(self, whole: Mapping[str, Bundle]) -> ErasedUsers:
         """BundleError where a bundle stores rows of customers while the store is away: nobody knows
         then which of them may be used."""
         if not any(bundle.manifest.kept_local for bundle in whole.values()):

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.shop_settings import PlacementsConfig, SegmentsConfig, ShopSettings
 from recsys.errors import InvalidConfig
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class ShopFiles:
         *,
         placements: Path | None = None,
         segments: Path | None = None,
-        monitoring: Monitoring,
+        monitoring: Metrics,
     ) -> None:
         self.settings = ShopSettings()
         self._placements = placements

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Experiment
 from recsys.catalog.items import Item
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class ServedVariant:
     name: str
     share: float
     bundle: Bundle
-    shelf: Shelf
+    live_catalog: LiveCatalog
 
 
 @dataclass(frozen=True)
-class Serving:
+class LiveVersions:
     """Everything that one request is answered from. Immutable; a swap replaces it whole."""
 
     variants: tuple[ServedVariant, ...]
@@ -49,7 +49,7 @@ class Serving:
         """Id → item as it is served, of those that the first version knows."""
         variant = self.variants[0]
         found = {id: variant.bundle.items.number(id) for id in item_ids}
-        return {id: variant.shelf.items[n] for id, n in found.items() if n is not None}
+        return {id: variant.live_catalog.items[n] for id, n in found.items() if n is not None}
 
     def variant_of(self, person_key: str | None, *, rng: Generator) -> ServedVariant:
         """The person's variant: always the same one, in every worker, while the split lasts.

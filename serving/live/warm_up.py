@@ -14,18 +14,18 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import RERANK
 from recsys.bundle.save_load import load_bundle
 from recsys.catalog.items import Item
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.errors import BundleError
 from recsys.query.history import StoredEvent
 from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import recommend, rerank
 
 
-def live_shelf(bundle: Bundle, items: Sequence[Item], revision: int) -> Shelf:
+def live_shelf(bundle: Bundle, items: Sequence[Item], revision: int) -> LiveCatalog:
     """The bundle's shelf under the live changes, its columns ready for rules."""
-    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
-    shelf.columns.prepare()
-    return shelf.with_changes(items, revision=revision)
+    live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
+    live_catalog.columns.prepare()
+    return live_catalog.with_changes(items, revision=revision)
 
 
 def load_and_warm_up(directory: Path, version: str) -> Bundle:
@@ -50,7 +50,7 @@ def warm_up(bundle: Bundle) -> None:
     no customer waits for any of it.
     """
     now = bundle.manifest.as_of
-    shelf = Shelf.of(bundle.catalog, first_seen=bundle.first_seen)
+    live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
     customer = _customer(bundle, now)
     listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
     page = replace(customer, seeds=listed[:2], known=False)
@@ -61,7 +61,7 @@ def warm_up(bundle: Bundle) -> None:
                     scores = np.full(len(listed), engine, np.float32)
                     rerank(bundle, [replace(query, listed=Listed(listed, scores))], placement)
             else:
-                recommend(bundle, [query], placement, shelf, 10, explain=True)
+                recommend(bundle, [query], placement, live_catalog, 10, explain=True)
 
 
 def _customer(bundle: Bundle, now: datetime) -> Query:

@@ -19,7 +19,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.catalog.rules import Rule
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Consent, Person
-from recsys.query.feedback import Said, heard, personal_rules
+from recsys.query.feedback import FeedbackState, feedback_state, personal_rules
 from recsys.query.history import NO_SHOWN, History
 from recsys.query.preferences import Preferences, with_interests
 from recsys.query.profile import UNKNOWN, Profile
@@ -34,7 +34,7 @@ NOBODY: Final = KnownPerson()
 
 
 @dataclass(frozen=True, slots=True)
-class Permitted:
+class PermittedPerson:
     """What may be used about a person: `known` is empty and `key` None without permission.
 
     `came_as` is the key of a stranger, the visitor's where both ids were sent; `degraded` says that
@@ -54,19 +54,19 @@ class Permitted:
 
 def ask_store(
     store: Persons, user: User, consent: RequestConsent | None, *, history_limit: int
-) -> Permitted:
+) -> PermittedPerson:
     """Reads what the store knows of the person and keeps what consent permits."""
     person = Person(user.user_id, user.anonymous_id)
     if person.key is None or (consent is not None and not consent.personalization):
-        return Permitted()
+        return PermittedPerson()
     try:
         known = store.person(person, limit=history_limit, account_id=user.account_id)
     except StoreUnavailable:
-        return Permitted(degraded=True)
+        return PermittedPerson(degraded=True)
     if not may_personalise(None if consent is None else consent.personalization, known.consent):
-        return Permitted()
+        return PermittedPerson()
     came_as = Person(None, user.anonymous_id).key or person.key
-    return Permitted(known, known.key or person.key, came_as)
+    return PermittedPerson(known, known.key or person.key, came_as)
 
 
 def may_personalise(requested: bool | None, on_record: Consent | None) -> bool:
@@ -79,14 +79,14 @@ def may_personalise(requested: bool | None, on_record: Consent | None) -> bool:
 
 
 def query_of(
-    permitted: Permitted,
+    permitted: PermittedPerson,
     user: User,
     context: RequestContext,
     bundle: Bundle,
     *,
     now: datetime,
     session: timedelta,
-    said: Said | None = None,
+    said: FeedbackState | None = None,
 ) -> Query:
     """The question as the models see it: everything permitted that is known at this moment.
 
@@ -96,7 +96,7 @@ def query_of(
     """
     known = permitted.known
     if said is None:
-        said = heard(known.history, now=now)
+        said = feedback_state(known.history, now=now)
     refused = bundle.items.known(_refused(said, known.preferences))
     disliked = bundle.items.known(sorted(said.disliked))
     segments = _segments(permitted, user, context, bundle, now)
@@ -127,21 +127,25 @@ def query_of(
     )
 
 
-def rules_of(permitted: Permitted, said: Said, *, places: int | None = None) -> tuple[Rule, ...]:
+def rules_of(
+    permitted: PermittedPerson, said: FeedbackState, *, places: int | None = None
+) -> tuple[Rule, ...]:
     """The person's own words as rules; who wants another order than their own has no interests."""
     preferences = permitted.known.preferences
     if preferences.order in (None, "own"):
         return personal_rules(said, preferences, places=places)
-    refused = Said(refused_brands=said.refused_brands, refused_categories=said.refused_categories)
+    refused = FeedbackState(
+        refused_brands=said.refused_brands, refused_categories=said.refused_categories
+    )
     return personal_rules(refused, Preferences(exclusions=preferences.exclusions))
 
 
-def _refused(said: Said, preferences: Preferences) -> list[str]:
+def _refused(said: FeedbackState, preferences: Preferences) -> list[str]:
     excluded = () if preferences.exclusions is None else preferences.exclusions.items
     return sorted({*said.refused, *excluded})
 
 
-def _is_customer(permitted: Permitted) -> bool:
+def _is_customer(permitted: PermittedPerson) -> bool:
     return permitted.key is not None and permitted.key.startswith("u:")
 
 
@@ -164,7 +168,7 @@ def _anything_tires(bundle: Bundle) -> bool:
 
 
 def _segments(
-    permitted: Permitted, user: User, context: RequestContext, bundle: Bundle, now: datetime
+    permitted: PermittedPerson, user: User, context: RequestContext, bundle: Bundle, now: datetime
 ) -> tuple[str, ...]:
     """The rule-made segments that hold; of a person without permission, those of the moment."""
     rules = bundle.segments
@@ -181,7 +185,7 @@ def _segments(
 
 
 def _session(
-    permitted: Permitted,
+    permitted: PermittedPerson,
     user: User,
     bundle: Bundle,
     history: History,
@@ -195,7 +199,7 @@ def _session(
     return bundle.history(events, now=now)
 
 
-def _profile(permitted: Permitted, user: User) -> Profile:
+def _profile(permitted: PermittedPerson, user: User) -> Profile:
     profile = permitted.known.profile
     if permitted.key is not None and user.account_id is not None:
         return msgspec.structs.replace(profile, account_id=user.account_id)

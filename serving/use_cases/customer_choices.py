@@ -21,7 +21,7 @@ from serving.api.customer_schemas import (
 )
 from serving.api.problems import invalid, invalid_input
 from serving.api.schemas import RequestConsent, User
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 from serving.use_cases.consent import may_personalise
 from serving.use_cases.group_commit import EventWriter
 
@@ -36,7 +36,7 @@ async def give_feedback(
     *,
     store: Store,
     writer: EventWriter,
-    monitoring: Monitoring,
+    monitoring: Metrics,
     now: datetime,
     tolerance: Tolerance,
     rng: Generator,

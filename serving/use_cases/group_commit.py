@@ -15,7 +15,7 @@ from datetime import datetime
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Event
 from recsys.store.protocol import Store
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 
 MAX_COMMIT = 2000
 """Events in one transaction; the rest goes into the next one."""
@@ -34,7 +34,7 @@ class EventWriter:
         self,
         store: Store,
         *,
-        monitoring: Monitoring,
+        monitoring: Metrics,
         clock: Callable[[], datetime],
         linger_seconds: float,
     ) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from recsys.errors import StoreUnavailable
 from recsys.store.protocol import LoggedAnswer, Store
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
@@ -19,10 +19,10 @@ ATTEMPTS = 3
 """How often a batch is offered to a store that is unavailable before it is given up."""
 
 
-class AnswerLog:
+class ImpressionLog:
     """Takes answers without waiting; a full queue drops and counts, it never delays an answer."""
 
-    def __init__(self, store: Store, *, monitoring: Monitoring, capacity: int) -> None:
+    def __init__(self, store: Store, *, monitoring: Metrics, capacity: int) -> None:
         self._store = store
         self._monitoring = monitoring
         self._capacity = capacity

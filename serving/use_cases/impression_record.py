@@ -9,14 +9,14 @@ from recsys.recommend.operations import Answer
 from recsys.store.protocol import LoggedAnswer
 from serving.api.schemas import RankedItem
 from serving.live.variants import ServedVariant
-from serving.use_cases.consent import Permitted
+from serving.use_cases.consent import PermittedPerson
 
 
 def record_of_list(
     recommendation_id: str,
     placement: str,
     answer: Answer,
-    permitted: Permitted,
+    permitted: PermittedPerson,
     query: Query,
     variant: ServedVariant,
 ) -> LoggedAnswer:
@@ -28,7 +28,7 @@ def record_of_list(
         placement=placement,
         variant=variant.name,
         model_version=variant.bundle.model_version,
-        item_ids=[variant.shelf.items[item.number].item_id for item in items],
+        item_ids=[variant.live_catalog.items[item.number].item_id for item in items],
         sources=[item.source for item in items],
         levels=[item.level for item in items],
         scores=[item.score for item in items],
@@ -42,7 +42,7 @@ def record_of_ranking(
     recommendation_id: str,
     placement: str,
     ranked: Sequence[RankedItem],
-    permitted: Permitted,
+    permitted: PermittedPerson,
     query: Query,
     variant: ServedVariant,
 ) -> LoggedAnswer:
@@ -70,7 +70,7 @@ def ranking_level(query: Query) -> str:
     return "individual" if query.known else "session"
 
 
-def _context(permitted: Permitted, query: Query) -> Mapping[str, str]:
+def _context(permitted: PermittedPerson, query: Query) -> Mapping[str, str]:
     """Channel, device and country of a person who agreed; nothing of anybody else."""
     if permitted.key is None:
         return {}

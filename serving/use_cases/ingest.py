@@ -26,7 +26,7 @@ from recsys.events.schema import Event, Tolerance, parse_event
 from serving.api.parsing import id_of, read_entry, reason_text
 from serving.api.schemas import EventResult, EventsAnswer, EventsRequest
 from serving.api.vendor_bodies import GA4Request, SegmentRequest
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 from serving.use_cases.group_commit import EventWriter
 
 T = TypeVar("T")
@@ -81,7 +81,7 @@ def segment_entries(
 
 
 async def take(
-    entries: Sequence[Entry], *, writer: EventWriter, monitoring: Monitoring
+    entries: Sequence[Entry], *, writer: EventWriter, monitoring: Metrics
 ) -> EventsAnswer:
     """Stores the events in one go and says what became of every entry, in their order.
 

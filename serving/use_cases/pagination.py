@@ -29,7 +29,7 @@ _ID: Final = re.compile(r"r-([0-9a-f]{11})[0-9a-f]{24}")
 
 
 @dataclass(frozen=True, slots=True)
-class Earlier:
+class Pagination:
     """What earlier answers have shown: the ids that were found, and the items of all their lists.
 
     `degraded` says that the log could not be asked.
@@ -55,7 +55,7 @@ def told_moment(id: str) -> datetime | None:
 
 async def read_earlier(
     store: Store, ids: Sequence[str], *, now: datetime, wait_seconds: float = WAIT_SECONDS
-) -> Earlier:
+) -> Pagination:
     """What the answers of these ids have shown; ids that are not known are left out."""
     moments = {id: moment for id in ids if (moment := told_moment(id)) is not None}
     logged: dict[str, list[LoggedAnswer]] = {}
@@ -75,7 +75,7 @@ async def read_earlier(
         await asyncio.sleep(PAUSE_SECONDS)
         waited += PAUSE_SECONDS
     shown = {item: None for answers in logged.values() for one in answers for item in one.item_ids}
-    return Earlier(tuple(id for id in ids if id in logged), tuple(shown), degraded)
+    return Pagination(tuple(id for id in ids if id in logged), tuple(shown), degraded)
 
 
 def _logged(store: Store, id: str, moment: datetime) -> list[LoggedAnswer]:

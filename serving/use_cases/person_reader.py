@@ -30,7 +30,7 @@ class Persons(Protocol):
         ...
 
 
-class StoreReader:
+class PersonReader:
     """`Store.person` within about `patience_seconds`, or StoreUnavailable.
 
     After a failure nobody asks for `rest_seconds`, nor while a read that was given up still hangs.

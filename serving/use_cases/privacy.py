@@ -18,7 +18,7 @@ from recsys.bundle.manifest import read_manifest
 from recsys.bundle.publication import read_publication
 from recsys.errors import BundleError
 from recsys.events.log import START, EventLog, Place
-from recsys.events.pseudonyms import Owners, owner_codes
+from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.events.rejected_lines import lines_about, remove_lines
 from recsys.events.schema import Person
 from recsys.store.protocol import PLACES, Store
@@ -93,7 +93,7 @@ class Privacy:
             person, receipt=f"x-{rng.bytes(12).hex()}", at=now, rejected_lines=lines
         )
         keys = [key for name in names if (key := name.key) is not None]
-        bundles = self._bundles(owner_codes(keys))
+        bundles = self._bundles(pseudonyms_of(keys))
         done = erasure.log_time is not None
         remaining = [] if done else [NIGHTLY]
         if any(bundle.holds_rows for bundle in bundles):
@@ -129,7 +129,7 @@ class Privacy:
             found = self.store.export(person, place=place, offset=offset, limit=limit + 1)
         return found[:limit], (number, offset + limit) if len(found) > limit else None
 
-    def _bundles(self, owners: Owners) -> list[HeldRows]:
+    def _bundles(self, owners: Pseudonyms) -> list[HeldRows]:
         """What each published bundle holds of these owners; a damaged one serves nobody."""
         try:
             publication = read_publication(self.published)
@@ -155,7 +155,7 @@ class Privacy:
         return found
 
 
-def _holds(path: Path, owners: Owners) -> bool:
+def _holds(path: Path, owners: Pseudonyms) -> bool:
     try:
         stored = np.load(path, mmap_mode="r", allow_pickle=False)
     except OSError:

@@ -17,11 +17,11 @@ from numpy.random import Generator
 
 from recsys.bundle.placements import RERANK, Placement
 from recsys.catalog.rules import Rule
-from recsys.query.feedback import Said, heard
+from recsys.query.feedback import FeedbackState, feedback_state
 from recsys.query.query import Listed, Query
 from recsys.recommend.operations import recommend, rerank
 from recsys.recommend.phrases import Language
-from recsys.recommend.reasons import Voice
+from recsys.recommend.reasons import ReasonStyle
 from recsys.recommend.rerank_rules import in_order_of_the_shop, words_about
 from recsys.store.protocol import LoggedAnswer, Store
 from serving.api.problems import invalid
@@ -36,32 +36,32 @@ from serving.api.schemas import (
     RerankRequest,
     User,
 )
-from serving.live.variants import ServedVariant, Serving
-from serving.metrics import Monitoring
-from serving.use_cases.consent import Permitted, ask_store, query_of, rules_of
+from serving.live.variants import LiveVersions, ServedVariant
+from serving.metrics import Metrics
+from serving.use_cases.consent import PermittedPerson, ask_store, query_of, rules_of
 from serving.use_cases.impression_record import ranking_level, record_of_list, record_of_ranking
-from serving.use_cases.pagination import Earlier, new_id
-from serving.use_cases.person_reader import StoreReader
-from serving.use_cases.rendering import Speaking, list_body, promoted, ranked_items
+from serving.use_cases.pagination import Pagination, new_id
+from serving.use_cases.person_reader import PersonReader
+from serving.use_cases.rendering import RenderContext, list_body, promoted, ranked_items
 
-NOTHING_EARLIER = Earlier()
+NOTHING_EARLIER = Pagination()
 
 
-class Engine:
-    """Answers from a store and whatever `Serving` it is handed; keeps nothing between requests."""
+class Recommender:
+    """Answers from a store and the given `LiveVersions`; stateless between requests."""
 
     def __init__(
         self,
         store: Store,
         *,
-        monitoring: Monitoring,
+        monitoring: Metrics,
         history_limit: int,
         session: timedelta,
-        voice: Voice | None = None,
+        voice: ReasonStyle | None = None,
         store_patience_seconds: float = 0.04,
         store_rest_seconds: float = 0.5,
     ) -> None:
-        self._persons = StoreReader(
+        self._persons = PersonReader(
             store,
             patience_seconds=store_patience_seconds,
             rest_seconds=store_rest_seconds,
@@ -71,16 +71,16 @@ class Engine:
         self._monitoring = monitoring
         self._history_limit = history_limit
         self._session = session
-        self._voice = voice or Voice()
+        self._voice = voice or ReasonStyle()
 
     def recommend(
         self,
         request: RecommendationsRequest,
-        serving: Serving,
+        serving: LiveVersions,
         *,
         now: datetime,
         rng: Generator,
-        earlier: Earlier = NOTHING_EARLIER,
+        earlier: Pagination = NOTHING_EARLIER,
         may_explore: bool = True,
     ) -> tuple[RecommendationsAnswer, list[LoggedAnswer]]:
         """The lists of one page and what is to be logged of them; no item stands in two lists, and
@@ -107,7 +107,7 @@ class Engine:
                 variant.bundle,
                 [here],
                 placement,
-                variant.shelf,
+                variant.live_catalog,
                 asked.k,
                 exclude=[taken],
                 rules=asked,
@@ -117,7 +117,7 @@ class Engine:
                 rng=rng if may_explore else None,
             )
             taken = np.concatenate([taken, answer.numbers])
-            speaking = Speaking(
+            speaking = RenderContext(
                 request=request,
                 query=here,
                 variant=variant,
@@ -153,7 +153,7 @@ class Engine:
         )
 
     def rerank(
-        self, request: RerankRequest, serving: Serving, *, now: datetime, rng: Generator
+        self, request: RerankRequest, serving: LiveVersions, *, now: datetime, rng: Generator
     ) -> tuple[RerankAnswer, list[LoggedAnswer]]:
         """Every item that was sent, in the person's order, and what is to be logged of it.
 
@@ -172,7 +172,9 @@ class Engine:
         rules = [rule for rule in placement.rules if rule.in_force(now, query.segments)]
         if request.boost:
             rules.append(Rule(boost=request.boost))
-        words = words_about([*rules, *rules_of(permitted, said)], listed.items, variant.shelf)
+        words = words_about(
+            [*rules, *rules_of(permitted, said)], listed.items, variant.live_catalog
+        )
         refused = np.concatenate([query.refused, words.refused])
         query = replace(query, listed=listed, refused=refused)
         if permitted.known.preferences.order == "shop":
@@ -204,21 +206,21 @@ class Engine:
         user: User,
         consent: RequestConsent | None,
         context: RequestContext,
-        serving: Serving,
+        serving: LiveVersions,
         now: datetime,
         rng: Generator,
-    ) -> tuple[Permitted, Said, ServedVariant, Query]:
+    ) -> tuple[PermittedPerson, FeedbackState, ServedVariant, Query]:
         permitted = ask_store(self._persons, user, consent, history_limit=self._history_limit)
         if permitted.degraded:
             self._monitoring.degraded.inc()
         variant = serving.variant_of(permitted.assigned, rng=rng)
-        said = heard(permitted.known.history, now=now)
+        said = feedback_state(permitted.known.history, now=now)
         query = query_of(
             permitted, user, context, variant.bundle, now=now, session=self._session, said=said
         )
         return permitted, said, variant, query
 
-    def _voice_of(self, language: Language | None, placement: Placement) -> Voice:
+    def _voice_of(self, language: Language | None, placement: Placement) -> ReasonStyle:
         """The shop's voice, in the language and the tone that are asked for here."""
         return replace(
             self._voice,

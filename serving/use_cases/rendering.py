@@ -15,7 +15,7 @@ from recsys.query.query import Query
 from recsys.recommend.answers import Answer, Diagnostics, Recommendation
 from recsys.recommend.operations import Ranking
 from recsys.recommend.phrases import Language
-from recsys.recommend.reasons import Voice, reasons, source_words
+from recsys.recommend.reasons import ReasonStyle, reasons, source_words
 from serving.api.schemas import (
     DiagnosticsAnswer,
     PlacementAnswer,
@@ -31,7 +31,7 @@ from serving.live.variants import ServedVariant
 
 
 @dataclass(frozen=True, slots=True)
-class Speaking:
+class RenderContext:
     """To whom an answer is given, from which version, and in which words.
 
     `promoted` are the items that a rule of the shop makes weigh more; None where there is none or
@@ -41,7 +41,7 @@ class Speaking:
     request: RecommendationsRequest
     query: Query
     variant: ServedVariant
-    voice: Voice
+    voice: ReasonStyle
     promoted: Mask | None = None
 
 
@@ -53,13 +53,13 @@ def promoted(
     boosts = [boost for part in (*rules, asked) for boost in part.boost if boost.factor > 1]
     if not boosts:
         return None
-    first, *others = (variant.shelf.columns.mask(boost.where) for boost in boosts)
+    first, *others = (variant.live_catalog.columns.mask(boost.where) for boost in boosts)
     for mask in others:
         first = first | mask
     return first
 
 
-def list_body(placement: str, answer: Answer, speaking: Speaking) -> PlacementAnswer:
+def list_body(placement: str, answer: Answer, speaking: RenderContext) -> PlacementAnswer:
     """One placement's list."""
     return PlacementAnswer(
         placement=placement,
@@ -90,9 +90,9 @@ def ranked_items(
     ]
 
 
-def _item(recommended: Recommendation, position: int, speaking: Speaking) -> RecommendedItem:
+def _item(recommended: Recommendation, position: int, speaking: RenderContext) -> RecommendedItem:
     variant, request = speaking.variant, speaking.request
-    item = variant.shelf.items[recommended.number]
+    item = variant.live_catalog.items[recommended.number]
     fields = request.fields
     return RecommendedItem(
         item_id=item.item_id,
@@ -112,13 +112,13 @@ def _item(recommended: Recommendation, position: int, speaking: Speaking) -> Rec
     )
 
 
-def _reasons(recommended: Recommendation, speaking: Speaking) -> list[ReasonAnswer]:
-    shelf, marked = speaking.variant.shelf, speaking.promoted
+def _reasons(recommended: Recommendation, speaking: RenderContext) -> list[ReasonAnswer]:
+    live_catalog, marked = speaking.variant.live_catalog, speaking.promoted
     told = reasons(
         recommended,
         query=speaking.query,
         bundle=speaking.variant.bundle,
-        shelf=shelf,
+        live_catalog=live_catalog,
         voice=speaking.voice,
         promoted=marked is not None and bool(marked[recommended.number]),
     )
@@ -127,7 +127,7 @@ def _reasons(recommended: Recommendation, speaking: Speaking) -> list[ReasonAnsw
             code=reason.code,
             text=reason.text,
             share=reason.share,
-            item_id=UNSET if reason.item is None else shelf.items[reason.item].item_id,
+            item_id=UNSET if reason.item is None else live_catalog.items[reason.item].item_id,
             trait=UNSET if reason.trait is None else reason.trait,
             facts=dict(reason.facts) if reason.facts else UNSET,
         )

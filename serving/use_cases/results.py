@@ -15,7 +15,7 @@ from recsys.experiments.summary import SHOWN_DAYS, ShopFigures, first_moment, sh
 from recsys.store.protocol import Store
 from serving.api.problems import unavailable
 from serving.api.result_schemas import ExperimentsAnswer, RunningVariant
-from serving.live.variants import Serving
+from serving.live.variants import LiveVersions
 
 KEPT: Final = timedelta(seconds=60)
 """How long figures are handed out again."""
@@ -24,7 +24,7 @@ AT_ONCE: Final = 200_000
 `recsys kpi` has written."""
 
 
-def running(serving: Serving) -> ExperimentsAnswer:
+def running(serving: LiveVersions) -> ExperimentsAnswer:
     """The variants that are served now."""
     shares = _shares(serving)
     experiment = serving.experiment
@@ -58,7 +58,7 @@ class Results:
         self._computing = threading.Lock()
         self._kept: ShopFigures | None = None
 
-    def kpi(self, serving: Serving | None, *, now: datetime) -> ShopFigures:
+    def kpi(self, serving: LiveVersions | None, *, now: datetime) -> ShopFigures:
         """The figures as of at most KEPT before now, or those that `recsys kpi` wrote last.
 
         StoreUnavailable where the store cannot be read; ProblemError where there are too many
@@ -71,7 +71,7 @@ class Results:
                 self._kept = kept
             return kept
 
-    def _computed(self, serving: Serving | None, now: datetime) -> ShopFigures:
+    def _computed(self, serving: LiveVersions | None, now: datetime) -> ShopFigures:
         experiment = None if serving is None else serving.experiment
         if self._too_many(now, experiment):
             return self._read()
@@ -99,6 +99,6 @@ class Results:
             ) from error
 
 
-def _shares(serving: Serving) -> dict[str, float]:
+def _shares(serving: LiveVersions) -> dict[str, float]:
     total = sum(variant.share for variant in serving.variants)
     return {variant.name: variant.share / total for variant in serving.variants}

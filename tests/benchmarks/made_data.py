@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
-from recsys.dataset.impressions import Lists
+from recsys.dataset.impressions import Impressions
 from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
 from recsys.events.schema import KIND_NUMBER, PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY, Weighting
@@ -106,7 +106,7 @@ def described(data: TrainingData, *, seed: int) -> TrainingData:
     )
 
 
-def made_lists(data: TrainingData, rng: np.random.Generator) -> Lists:
+def made_lists(data: TrainingData, rng: np.random.Generator) -> Impressions:
     """Ten items after each search; what the visit bought is among them and was clicked."""
     timeline, length = data.timeline, 10
     clicked = np.sort(rng.choice(len(timeline.items), len(timeline.items) // 40, replace=False))
@@ -117,7 +117,7 @@ def made_lists(data: TrainingData, rng: np.random.Generator) -> Lists:
     shown[np.arange(len(clicked)), places] = timeline.items[clicked]
     outcomes[np.arange(len(clicked)), places] = 1
     terms = (timeline.items[clicked] % WORDS).astype(np.int32)
-    return Lists(
+    return Impressions(
         starts=np.arange(len(clicked) + 1, dtype=np.int64) * length,
         terms=terms,
         users=timeline.users[clicked],

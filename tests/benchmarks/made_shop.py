@@ -22,7 +22,7 @@ from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
 from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Catalog, Item
-from recsys.dataset.impressions import Lists
+from recsys.dataset.impressions import Impressions
 from recsys.dataset.training_data import TrainingData
 from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
@@ -224,11 +224,11 @@ def made_neighbours(n_items: int, n: int, rng: np.random.Generator) -> Neighbour
     return NeighbourModel(matrix, binary=False)
 
 
-def made_lists(n_items: int, as_of: datetime, *, n_lists: int = 4_000) -> Lists:
+def made_lists(n_items: int, as_of: datetime, *, n_lists: int = 4_000) -> Impressions:
     """Search results of twenty items, the ninth part of them taken."""
     rng = np.random.default_rng(4)
     rows = n_lists * 20
-    return Lists(
+    return Impressions(
         starts=np.arange(0, rows + 1, 20, dtype=np.int64),
         terms=rng.integers(0, len(SEARCH_TERMS), n_lists).astype(np.int32),
         users=rng.integers(0, 1000, n_lists).astype(np.int32),

@@ -19,7 +19,7 @@ from recsys.bundle.publication import Publication, Variant, bundle_directory, wr
 from recsys.bundle.save_load import save_bundle
 from recsys.bundle.social_proof import SocialProofConfig, social_proof
 from recsys.catalog.items import Item
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Consent, Event, EventContext, EventItem, parse_event
@@ -27,9 +27,9 @@ from recsys.events.weighting import Weighting
 from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from serving.api.schemas import RecommendationsAnswer, RecommendationsRequest, RerankRequest
-from serving.live.variants import ServedVariant, Serving
-from serving.metrics import Monitoring
-from serving.use_cases.recommend import Engine
+from serving.live.variants import LiveVersions, ServedVariant
+from serving.metrics import Metrics
+from serving.use_cases.recommend import Recommender
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = AS_OF + timedelta(hours=36)
@@ -119,9 +119,9 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 class Asker:
     """An engine over a store, asked at NOW with bodies as a shop would send them."""
 
-    engine: Engine
+    engine: Recommender
     store: SQLiteStore
-    serving: Serving
+    serving: LiveVersions
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
     sent: int = 0
     now: datetime = NOW
@@ -164,16 +164,18 @@ class Asker:
 
 
 @pytest.fixture
-def engine(store: SQLiteStore) -> Engine:
+def engine(store: SQLiteStore) -> Recommender:
     """The engine over the store."""
-    return Engine(store, monitoring=Monitoring(), history_limit=500, session=timedelta(minutes=30))
+    return Recommender(
+        store, monitoring=Metrics(), history_limit=500, session=timedelta(minutes=30)
+    )
 
 
 @pytest.fixture
-def ask(engine: Engine, store: SQLiteStore, bundle: Bundle) -> Asker:
+def ask(engine: Recommender, store: SQLiteStore, bundle: Bundle) -> Asker:
     """The engine over the bundle and an empty store."""
-    served = ServedVariant("champion", 1.0, bundle, Shelf.of(bundle.catalog))
-    return Asker(engine, store, Serving((served,)))
+    served = ServedVariant("champion", 1.0, bundle, LiveCatalog.of(bundle.catalog))
+    return Asker(engine, store, LiveVersions((served,)))
 
 
 def _placement(name: str, blend: dict[str, float]) -> Placement:

@@ -17,7 +17,7 @@ from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Catalog, Item
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.weighting import Weighting
 from recsys.models.popularity.popularity import PopularityModel
 from recsys.models.protocol import Model
@@ -58,7 +58,7 @@ def make_bundle(tmp_path: Path) -> MakeBundle:
         if customers:
             bought = np.zeros((1, len(ITEMS)), np.float32)
             bought[0, [number("bag"), number("camera")]] = 1.0
-            rows = CustomerRows.of(csr_array(bought), csr_array(bought), owner_codes([CUSTOMER]))
+            rows = CustomerRows.of(csr_array(bought), csr_array(bought), pseudonyms_of([CUSTOMER]))
             models["up_cf"] = UpCfModel(rows, UpCfConfig())
             blend["up_cf"] = 5.0
         bundle = Bundle(

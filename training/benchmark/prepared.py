@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from training.benchmark.measures import Rules
 from training.benchmark.spaces import Size
-from training.benchmark.task_data import Exam
+from training.benchmark.task_data import BenchmarkTask
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +17,8 @@ class Prepared:
     """
 
     task: str
-    validation: Exam
-    test: Exam
+    validation: BenchmarkTask
+    test: BenchmarkTask
     rules: Rules
     size: Size
     about: str

@@ -29,7 +29,7 @@ from training.config import Recipe, Split
 from training.datasets import DataFile, ImportOptions, import_files
 from training.fitting.build import Provenance, build, fit
 from training.fitting.source import Source, fingerprint, read_source
-from training.fitting.trial import Cuts, cuts_of, try_recipe
+from training.fitting.trial import TimeSplits, time_splits_of, try_recipe
 from training.progress import Bar, Steps
 from training.workspace import Workspace
 
@@ -60,7 +60,7 @@ def measure_purchases(
         workspace = Workspace(Path(root))
         with steps.step("import"):
             source = imported(file, options, workspace, at=at)
-        cuts = cuts_of(
+        cuts = time_splits_of(
             source,
             Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
         )
@@ -76,7 +76,7 @@ def measure_purchases(
 
 
 def _measured(
-    source: Source, cuts: Cuts, recipe: Recipe, *, budget: Budget, steps: Steps
+    source: Source, cuts: TimeSplits, recipe: Recipe, *, budget: Budget, steps: Steps
 ) -> Outcome:
     rules = EvaluationRules()
     provenance = Provenance("benchmark", code_revision(), fingerprint(source.log))
@@ -121,7 +121,7 @@ def _alone(
     name: str,
     placement: Placement,
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     recipe: Recipe,
     rules: EvaluationRules,
     provenance: Provenance,
@@ -150,7 +150,7 @@ def imported(
         store.close()
 
 
-def _willing(source: Source, cuts: Cuts, recipe: Recipe, *, bar: Bar) -> Recipe:
+def _willing(source: Source, cuts: TimeSplits, recipe: Recipe, *, bar: Bar) -> Recipe:
     """The measured placement of a recipe, without the models that refuse what lies before the
     test: one that is too large for a family is not a reason to measure none."""
     measured = next(one for one in recipe.placements if one.name == EvaluationRules().placement)
@@ -166,7 +166,7 @@ def _willing(source: Source, cuts: Cuts, recipe: Recipe, *, bar: Bar) -> Recipe:
     return recipe.model_copy(update={"placements": (measured.with_blend(blend),)})
 
 
-def _default(source: Source, cuts: Cuts, for_purchases: Recipe | None) -> Recipe:
+def _default(source: Source, cuts: TimeSplits, for_purchases: Recipe | None) -> Recipe:
     """The default recipe; where there are only purchases that for them, if there is one, else each
     purchase counts once and fades in months."""
     recipe = Recipe()

@@ -46,7 +46,7 @@ class Space:
 
 
 @dataclass(frozen=True, slots=True)
-class Contender:
+class Candidate:
     """One family with one choice of settings."""
 
     family: str
@@ -63,9 +63,9 @@ class Contender:
         """The settings of the family itself."""
         return {name: value for name, value in self.settings.items() if name != HALF_LIFE}
 
-    def changed(self, name: str, value: Any) -> Contender:
+    def changed(self, name: str, value: Any) -> Candidate:
         """The same with one setting changed."""
-        return Contender(self.family, {**self.settings, name: value})
+        return Candidate(self.family, {**self.settings, name: value})
 
     def in_words(self) -> str:
         """The settings as a reader wants them."""

@@ -1,4 +1,4 @@
-"""`Exam`: questions whose answers are known, and the data that a model may learn from before them.
+"""`BenchmarkTask`: queries with known answers, and what a model may learn from before them.
 
 Benchmark files tell acts in order, seldom with a time; where there is none, an act's place in its
 sequence counts as its day, so that the models' half-lives are counted in acts or baskets.
@@ -33,7 +33,7 @@ LASTING: Final = 1e9
 
 
 @dataclass(frozen=True, slots=True)
-class Acts:
+class InteractionTable:
     """What a file tells: parallel arrays in the order of users, each user's oldest first.
 
     `times` are epoch seconds; `events` numbers the basket, `sessions` the visit of each act, both
@@ -49,9 +49,9 @@ class Acts:
     def __len__(self) -> int:
         return len(self.users)
 
-    def where(self, chosen: NDArray[np.bool_]) -> Acts:
+    def where(self, chosen: NDArray[np.bool_]) -> InteractionTable:
         """The chosen acts; users keep their numbers."""
-        return Acts(
+        return InteractionTable(
             self.users[chosen],
             self.items[chosen],
             self.times[chosen],
@@ -61,7 +61,7 @@ class Acts:
 
 
 @dataclass(frozen=True, slots=True)
-class Questions:
+class EvalQueries:
     """Who asks when with which past: question q knows `items[begins[q]:ends[q]]`, oldest first.
 
     What lies at or after `visits[q]` belongs to the current visit; `nows` are epoch seconds.
@@ -79,7 +79,7 @@ class Questions:
     def __len__(self) -> int:
         return len(self.begins)
 
-    def of(self, rows: NDArray[np.integer]) -> Questions:
+    def of(self, rows: NDArray[np.integer]) -> EvalQueries:
         """Some of the questions, in the order of `rows`."""
         return replace(
             self,
@@ -106,26 +106,26 @@ class Questions:
 
 
 @dataclass(frozen=True, slots=True)
-class Exam:
+class BenchmarkTask:
     """`truth[q]` answers question q; `hidden[q]` may not stand in its list."""
 
     data: TrainingData
-    questions: Questions
+    questions: EvalQueries
     truth: Sequence[Numbers]
     hidden: Sequence[Numbers]
 
     def __len__(self) -> int:
         return len(self.questions)
 
-    def sampled(self, most: int, *, rng: Generator) -> Exam:
+    def sampled(self, most: int, *, rng: Generator) -> BenchmarkTask:
         """At most so many of the questions, drawn by `rng`."""
         if len(self) <= most:
             return self
         return self.part(np.sort(rng.choice(len(self), size=most, replace=False)))
 
-    def part(self, rows: NDArray[np.integer]) -> Exam:
+    def part(self, rows: NDArray[np.integer]) -> BenchmarkTask:
         """Some of the questions, in the order of `rows`."""
-        return Exam(
+        return BenchmarkTask(
             self.data,
             self.questions.of(rows),
             [self.truth[row] for row in rows.tolist()],
@@ -155,7 +155,7 @@ class Weighings:
 
 
 def training_data(
-    acts: Acts,
+    acts: InteractionTable,
     *,
     n_users: int,
     items: Vocabulary,
@@ -208,7 +208,7 @@ def no_hidden(n: int) -> list[Numbers]:
     return [NONE] * n
 
 
-def _baskets(acts: Acts, n_items: int) -> Baskets:
+def _baskets(acts: InteractionTable, n_items: int) -> Baskets:
     _, first, rows = np.unique(acts.events, return_index=True, return_inverse=True)
     ones = np.ones(len(acts), np.float32)
     matrix = csr_array((ones, (rows, acts.items)), shape=(len(first), n_items))

@@ -22,7 +22,7 @@ from recsys.store.sqlite import SQLiteStore
 from training.cli.tables import experiment_table, kpi_table
 from training.cli.terminal import console, log_console
 from training.lock import FileLock
-from training.pipeline.experiments import Told, records
+from training.pipeline.experiments import LogFields, records
 from training.pipeline.experiments import report as report_on
 from training.pipeline.experiments import start as start_experiment
 from training.pipeline.experiments import stop as stop_experiment
@@ -179,7 +179,7 @@ def kpi(
         json.write_bytes(content)
 
 
-def _show(told: Told) -> None:
+def _show(told: LogFields) -> None:
     out = log_console()
     out.print(experiment_table(told.report, told.record))
     for sentence in told.report.verdict:

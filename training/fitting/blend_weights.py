@@ -16,9 +16,15 @@ from recsys.bundle.placements import Placement
 from recsys.evaluation.evaluate import shelf_as_of
 from recsys.evaluation.objectives import Objective
 from training.config import BlendSearch
-from training.fitting.candidate_table import CandidateTable, Parts, Period, hidden_by, tabulate
+from training.fitting.candidate_table import (
+    CandidateTable,
+    Period,
+    ScoreMatrix,
+    hidden_by,
+    tabulate,
+)
 
-__all__ = ["Judge", "Period", "ascend", "choose_blend", "hidden_by"]
+__all__ = ["BlendObjective", "Period", "choose_blend", "coordinate_ascent", "hidden_by"]
 
 STEPS = (0.5, 0.2)
 LEAST_GAIN = 1e-4
@@ -40,7 +46,7 @@ def choose_blend(
 ) -> Placement:
     """The placement with the blend that was best over the periods; it starts from its own blend.
 
-    What is maximised is `Judge.value` with the starting blend as 1. Weights sum to 1; a model below
+    Maximises `BlendObjective.value` with the starting blend as 1. Weights sum to 1; a model below
     1 % gets 0 and is not fitted again. A model that had no opinion in any period (nobody is in a
     visit at a cut) cannot be judged and keeps its share of the starting blend. Raises
     LeakFromFuture where a period's data overlap.
@@ -70,8 +76,12 @@ def choose_blend(
     weights /= max(weights.sum(), 1e-12)
     judged = np.any([by_model.any(axis=(1, 2)) for _, by_model in tabulated], axis=0)
     kept = np.where(judged, 0.0, weights)
-    judge = Judge.against(tables, totals(parts, weights), new_items_share=search.new_items_share)
-    weights, _ = ascend(judge, parts, weights, judged, sweeps=search.sweeps, progress=progress)
+    judge = BlendObjective.against(
+        tables, totals(parts, weights), new_items_share=search.new_items_share
+    )
+    weights, _ = coordinate_ascent(
+        judge, parts, weights, judged, sweeps=search.sweeps, progress=progress
+    )
     weights = kept + (1.0 - kept.sum()) * shares(np.where(judged, weights, 0.0))
     return placement.with_blend(
         {name: round(weight, 4) for name, weight in zip(names, weights.tolist(), strict=True)}
@@ -79,7 +89,7 @@ def choose_blend(
 
 
 @dataclass(frozen=True, slots=True)
-class Judge:
+class BlendObjective:
     """What a blend is worth beside the one that it started from: a geometric mean of its gains.
 
     A percent counts the same whether a measure is high or low, and what is chosen does not depend
@@ -93,13 +103,17 @@ class Judge:
 
     @classmethod
     def against(
-        cls, tables: Sequence[CandidateTable], start: Sequence[Parts], *, new_items_share: float
-    ) -> Judge:
+        cls,
+        tables: Sequence[CandidateTable],
+        start: Sequence[ScoreMatrix],
+        *,
+        new_items_share: float,
+    ) -> BlendObjective:
         """The judge for whom these scores, one array per period, are worth 1."""
         measured = [table.measure(scores) for table, scores in zip(tables, start, strict=True)]
         return cls(tuple(tables), tuple(measured), new_items_share)
 
-    def value(self, scores: Sequence[Parts]) -> float:
+    def value(self, scores: Sequence[ScoreMatrix]) -> float:
         """Geometric mean over the periods of (all / start)^(1 − share) · (new / start)^share.
 
         `scores` may be of the first periods only.
@@ -107,7 +121,7 @@ class Judge:
         values = [self.of_period(place, one) for place, one in enumerate(scores)]
         return float(np.exp(np.mean(np.log(np.maximum(values, LEAST_VALUE)))))
 
-    def of_period(self, place: int, scores: Parts) -> float:
+    def of_period(self, place: int, scores: ScoreMatrix) -> float:
         """The value in one period."""
         found, base = self.tables[place].measure(scores), self.start[place]
         whole, unseen = (_relative(value, was) for value, was in zip(found, base, strict=True))
@@ -115,9 +129,9 @@ class Judge:
         return float(whole ** (1.0 - share) * unseen**share)
 
 
-def ascend(
-    judge: Judge,
-    parts: Sequence[Sequence[Parts]],
+def coordinate_ascent(
+    judge: BlendObjective,
+    parts: Sequence[Sequence[ScoreMatrix]],
     weights: Weights,
     judged: NDArray[np.bool_],
     *,
@@ -156,7 +170,7 @@ def ascend(
     return weights, best
 
 
-def totals(parts: Sequence[Sequence[Parts]], weights: Weights) -> list[Parts]:
+def totals(parts: Sequence[Sequence[ScoreMatrix]], weights: Weights) -> list[ScoreMatrix]:
     """Σ weight · part, period by period."""
     summed = []
     for by_model in parts:

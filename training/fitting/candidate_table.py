@@ -27,7 +27,7 @@ from recsys.recommend.suppression import no_repeats
 WIDTH = 400
 """Candidates kept per customer: those with the best rank in any model."""
 
-Parts = NDArray[np.float32]
+ScoreMatrix = NDArray[np.float32]
 """One model's scaled scores: customers × candidates, 0 where it has no opinion."""
 
 
@@ -61,7 +61,7 @@ class CandidateTable:
     ideals_unseen: NDArray[np.float64]
     n: int
 
-    def measure(self, scores: Parts) -> tuple[float, float]:
+    def measure(self, scores: ScoreMatrix) -> tuple[float, float]:
         """recall@n + NDCG@n by gain, of all items and of items new to the customer."""
         whole = self._mean(scores, self.hidden, self.totals, self.ideals)
         unseen = self._mean(scores, self.seen, self.totals_unseen, self.ideals_unseen)
@@ -69,7 +69,7 @@ class CandidateTable:
 
     def _mean(
         self,
-        scores: Parts,
+        scores: ScoreMatrix,
         left_out: NDArray[np.bool_],
         totals: NDArray[np.float64],
         ideals: NDArray[np.float64],
@@ -166,7 +166,7 @@ def part_of(
     queries: Sequence[Query],
     placement: Placement,
     eligible: Mask,
-) -> Parts:
+) -> ScoreMatrix:
     """One model's scaled scores of a table's candidates, as `candidates.gather` scales them.
 
     What it alone would have put forward is not in the table and stays out.

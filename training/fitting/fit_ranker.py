@@ -25,7 +25,7 @@ MEASURED = ("recall", "ndcg")
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class RankerDecision:
     """Whether a placement's ranker may serve: the paired gain over the plain blend, in words too.
 
     `gain` is a fraction of what the blend reaches, `changes` what each measure gains or loses.
@@ -53,8 +53,8 @@ def fit_ranker(
 
     if sum(len(table.sizes) for table in tables) < LEAST_CUSTOMERS:
         return None
-    heard: set[str] = set().union(*(table.opinions() for table in tables))
-    models = tuple(name for name in tables[0].models if name in heard)
+    feedback_state: set[str] = set().union(*(table.opinions() for table in tables))
+    models = tuple(name for name in tables[0].models if name in feedback_state)
     chosen = [table.of_models(models) for table in tables]
     matrix = np.concatenate([table.matrix for table in chosen])
     sizes = np.concatenate([table.sizes for table in chosen])
@@ -112,7 +112,7 @@ def _spread(scores: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
 
 def judge(
     ranker: Ranker, period: Period, placement: Placement, rules: EvaluationRules, *, seed: int
-) -> Verdict:
+) -> RankerDecision:
     """Whether the ranker beats the placement's plain blend on a period that it was not taught on.
 
     A customer's gain is the mean of the differences in recall@n and NDCG@n of all items and of
@@ -150,7 +150,7 @@ def judge(
         f"(95% interval {gain.low:+.1%} to {gain.high:+.1%}, {gain.customers} customers)."
     )
     changes = paired_differences(after, before, rng=rng, resamples=rules.resamples)
-    return Verdict(placement.name, wins, gain, reason, importance(ranker), changes)
+    return RankerDecision(placement.name, wins, gain, reason, importance(ranker), changes)
 
 
 def importance(ranker: Ranker) -> dict[str, float]:

@@ -58,7 +58,7 @@ class LabelledTable:
 
 
 @dataclass(frozen=True, slots=True)
-class Lessons:
+class RankerTrainingSets:
     """The labelled tables of a placement's past periods, each made once.
 
     The periods lie on one grid, on which one ends at `anchor`, so that what is taught later looks

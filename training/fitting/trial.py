@@ -20,8 +20,8 @@ from recsys.ranking.ranker import Ranker
 from training.config import Recipe, Split
 from training.fitting.blend_weights import Period, choose_blend
 from training.fitting.build import Provenance, build
-from training.fitting.fit_ranker import Verdict, fit_ranker, judge
-from training.fitting.ranker_labels import Lessons
+from training.fitting.fit_ranker import RankerDecision, fit_ranker, judge
+from training.fitting.ranker_labels import RankerTrainingSets
 from training.fitting.rerank_weights import LEAST_LISTS, judged_lists, learnt_weights
 from training.fitting.source import Source
 
@@ -32,7 +32,7 @@ LEAST_DAYS_BEFORE = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class Cuts:
+class TimeSplits:
     """The moments that separate learning, choosing and measuring: validations < test < end."""
 
     validations: tuple[datetime, ...]
@@ -50,9 +50,9 @@ class Trial:
     recipe: Recipe
     placements: tuple[Placement, ...]
     report: Report
-    verdicts: tuple[Verdict, ...] = ()
+    verdicts: tuple[RankerDecision, ...] = ()
     singles: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
-    lessons: tuple[Lessons, ...] = field(default=(), repr=False)
+    lessons: tuple[RankerTrainingSets, ...] = field(default=(), repr=False)
 
     def above_singles(self) -> dict[str, dict[str, Estimate]]:
         """Model → measure → the report minus that model alone, on the same customers."""
@@ -63,7 +63,7 @@ class Trial:
         }
 
 
-def cuts_of(source: Source, split: Split) -> Cuts:
+def time_splits_of(source: Source, split: Split) -> TimeSplits:
     """Where the source is cut; InsufficientData where nothing would be left to learn from.
 
     Validation periods for which there are no days are left out, oldest first.
@@ -79,12 +79,12 @@ def cuts_of(source: Source, split: Split) -> Cuts:
         )
     step = timedelta(days=split.validation_days)
     before = tuple(test - step * (place + 1) for place in range(split.validations))
-    return Cuts(tuple(cut for cut in before if cut >= first), test, source.newest)
+    return TimeSplits(tuple(cut for cut in before if cut >= first), test, source.newest)
 
 
 def try_recipe(
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     recipe: Recipe,
     rules: EvaluationRules,
     *,
@@ -108,7 +108,7 @@ def try_recipe(
         source, recipe, placements, provenance=provenance, anchor=cuts.test, built=periods
     )
     verdicts = judge_rankers(lessons, periods, rules, tell=tell)
-    rankers = teach_rankers(lessons, verdicts, until=cuts.test, tell=tell)
+    rankers = fit_rankers(lessons, verdicts, until=cuts.test, tell=tell)
     data = source.as_of(cuts.test, recipe)
     bundle = build(
         data,
@@ -161,7 +161,7 @@ def measure_singles(
 
 def validation_periods(
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     recipe: Recipe,
     *,
     provenance: Provenance,
@@ -230,7 +230,7 @@ def choose_placements(
 
 def learn_list_weights(
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     recipe: Recipe,
     placements: Sequence[Placement],
     *,
@@ -269,26 +269,26 @@ def lessons_of(
     provenance: Provenance,
     anchor: datetime,
     built: Sequence[Period] = (),
-) -> tuple[Lessons, ...]:
+) -> tuple[RankerTrainingSets, ...]:
     """The lessons for each placement that the recipe wants a ranker for; a period ends at
     `anchor`."""
     config = recipe.ranker
     if config is None:
         return ()
     return tuple(
-        Lessons(source, recipe, config, placement, provenance, anchor, built)
+        RankerTrainingSets(source, recipe, config, placement, provenance, anchor, built)
         for placement in placements
         if placement.name in config.placements
     )
 
 
 def judge_rankers(
-    lessons: Sequence[Lessons],
+    lessons: Sequence[RankerTrainingSets],
     periods: Sequence[Period],
     rules: EvaluationRules,
     *,
     tell: Callable[[str], None] | None = None,
-) -> tuple[Verdict, ...]:
+) -> tuple[RankerDecision, ...]:
     """Whether each ranker beats its blend on the newest validation period, taught by what happened
     before it. Without such a period none is judged."""
     verdicts = []
@@ -301,9 +301,9 @@ def judge_rankers(
     return tuple(verdicts)
 
 
-def teach_rankers(
-    lessons: Sequence[Lessons],
-    verdicts: Sequence[Verdict],
+def fit_rankers(
+    lessons: Sequence[RankerTrainingSets],
+    verdicts: Sequence[RankerDecision],
     *,
     until: datetime,
     tell: Callable[[str], None] | None = None,

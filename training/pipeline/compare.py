@@ -18,7 +18,7 @@ from training.code_revision import code_revision
 from training.config import Recipe, TrainingConfig
 from training.fitting.build import Provenance
 from training.fitting.source import read_source
-from training.fitting.trial import Trial, cuts_of, try_recipe
+from training.fitting.trial import Trial, time_splits_of, try_recipe
 from training.tracking import ModelVersion, Tracking
 from training.workspace import Workspace
 
@@ -59,7 +59,7 @@ def compare(
         source = read_source(store, EventLog(workspace.event_log), now=now)
     finally:
         store.close()
-    cuts = cuts_of(source, config.split)
+    cuts = time_splits_of(source, config.split)
     provenance = Provenance("comparison", code_revision(), source.fingerprint)
     trials: dict[str, Trial] = {}
     for recipe in recipes:

@@ -58,7 +58,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class LogFields:
     """A report and where it was written: its files and the numbers of the registered versions."""
 
     record: Record
@@ -131,7 +131,7 @@ def report(
     now: datetime,
     rules: ExperimentRules | None = None,
     attribution: AttributionRules | None = None,
-) -> Told:
+) -> LogFields:
     """Evaluates an experiment (None: the newest) up to now or to its end, and writes the result to
     its folder and to every registered version that served in it."""
     record = read_record(workspace, id or newest(workspace))
@@ -154,7 +154,7 @@ def report(
     )
     figure.savefig(folder / "report.png")
     written = [] if tracking is None else _write_back(tracking, record, found, content)
-    return Told(record, found, folder, tuple(written))
+    return LogFields(record, found, folder, tuple(written))
 
 
 def newest(workspace: Workspace) -> str:

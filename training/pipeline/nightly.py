@@ -32,7 +32,7 @@ from training.datasets import DataFile, import_files
 from training.datasets.sources import Contents
 from training.fitting.build import Provenance, build, families_needed
 from training.fitting.source import Source, read_source
-from training.fitting.trial import Cuts, Trial, cuts_of, teach_rankers, try_recipe
+from training.fitting.trial import TimeSplits, Trial, fit_rankers, time_splits_of, try_recipe
 from training.lock import FileLock
 from training.pipeline.gate import Decision, decide
 from training.pipeline.publish import promote, settle, stage
@@ -89,7 +89,7 @@ def run(
             with steps.step("check") as bar:
                 checks = _check(source, config, now=started, bar=bar)
             with steps.step("split"):
-                cuts = cuts_of(source, config.split)
+                cuts = time_splits_of(source, config.split)
                 steps.say(_in_words(cuts))
             with steps.step("build") as bar:
                 candidate = try_recipe(
@@ -154,7 +154,7 @@ def refuse_personal_rows(recipe: Recipe) -> None:
     """InvalidConfig where a placement uses a model that stores rows of customers and the shop has
     not said yes to that: it is better to say so before hours of training."""
     for name in families_needed(recipe.placements, recipe):
-        if MODELS[name].model.holds_personal_rows and not recipe.customer_rows:
+        if MODELS[name].model.stores_user_data and not recipe.customer_rows:
             raise InvalidConfig(
                 "recipe.placements",
                 name,
@@ -243,7 +243,7 @@ def _rival(
     champion: ModelVersion | None,
     candidate: Trial,
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     config: TrainingConfig,
     provenance: Provenance,
     bar: Bar,
@@ -289,7 +289,7 @@ def _refit(
     source: Source, candidate: Trial, provenance: Provenance, *, tell: Callable[[str], None]
 ) -> Bundle:
     """The recipe on everything, with the blends that were chosen, and a look at its answers."""
-    rankers = teach_rankers(candidate.lessons, candidate.verdicts, until=source.newest, tell=tell)
+    rankers = fit_rankers(candidate.lessons, candidate.verdicts, until=source.newest, tell=tell)
     bundle = build(
         source.as_of(source.newest, candidate.recipe),
         candidate.recipe,
@@ -326,7 +326,7 @@ def _tags(recipe: Recipe) -> Mapping[str, str]:
     return {"recipe_digest": recipe.digest(), "code_revision": code_revision()}
 
 
-def _in_words(cuts: Cuts) -> str:
+def _in_words(cuts: TimeSplits) -> str:
     validations = ", ".join(f"{cut:%Y-%m-%d}" for cut in cuts.validations) or "none"
     return (
         f"validation from {validations}; test {cuts.test:%Y-%m-%d} to {cuts.end:%Y-%m-%d %H:%M} UTC"

@@ -16,7 +16,7 @@ from rich.table import Table
 from recsys.evaluation.intervals import Estimate, paired_differences
 from recsys.events.checks import Check
 from training.fitting.source import Source
-from training.fitting.trial import Cuts, Trial
+from training.fitting.trial import TimeSplits, Trial
 from training.pipeline import plots
 from training.pipeline.gate import Decision
 from training.progress import StepCost
@@ -106,7 +106,7 @@ def log_changes(run: Run, candidate: Trial, rival: Trial) -> None:
 
 
 def log_trial(
-    run: Run, trial: Trial, *, source: Source, cuts: Cuts, checks: Sequence[Check]
+    run: Run, trial: Trial, *, source: Source, cuts: TimeSplits, checks: Sequence[Check]
 ) -> None:
     """Recipe, measures with intervals, checks in their public form and plots into the run."""
     metrics = trial.report.metrics()
@@ -159,7 +159,7 @@ def summary_of(
     costs: Sequence[StepCost],
     *,
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     checks: Sequence[Check],
     version: str | None,
     model_version: str,
@@ -232,7 +232,7 @@ def _rankers(trial: Trial) -> list[dict[str, Any]]:
     ]
 
 
-def _data(source: Source, cuts: Cuts) -> dict[str, Any]:
+def _data(source: Source, cuts: TimeSplits) -> dict[str, Any]:
     return {
         "fingerprint": source.fingerprint,
         "events": source.events,

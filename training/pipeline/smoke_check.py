@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from recsys.bundle.bundle import Bundle
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.errors import BundleError
 from recsys.events.schema import PURCHASE
 from recsys.query.history import History
@@ -16,9 +16,9 @@ from recsys.recommend.operations import recommend, rerank
 def smoke_check(bundle: Bundle) -> None:
     """Asks every placement for a stranger and for somebody with a history; BundleError where an
     answer fails, repeats an item, shows what cannot be sold, or is empty without need."""
-    shelf = Shelf.of(bundle.catalog)
+    live_catalog = LiveCatalog.of(bundle.catalog)
     now = bundle.manifest.as_of
-    eligible = shelf.eligible(now)
+    eligible = live_catalog.eligible(now)
     if not eligible.any():
         raise BundleError(f"Bundle {bundle.model_version} has nothing to sell as of {now}.")
     some = np.flatnonzero(eligible)[:3].astype(np.int32)
@@ -37,7 +37,7 @@ def smoke_check(bundle: Bundle) -> None:
             complete = all(sorted(ranking.order) == list(range(len(some))) for ranking in rankings)
             _require(bundle, placement.name, complete, "loses items of the list")
             continue
-        for answer in recommend(bundle, queries, placement, shelf, 10):
+        for answer in recommend(bundle, queries, placement, live_catalog, 10):
             numbers = answer.numbers
             _require(bundle, placement.name, len(set(numbers.tolist())) == len(numbers), "repeats")
             _require(

@@ -1,4 +1,4 @@
-"""`Workbench`: what other settings of one family are worth beside all the others, quickly.
+"""`FamilyEvaluator`: what other settings of one family are worth beside all the others, quickly.
 
 A shop's validation periods stand ready as tables of candidates (`CandidateTable`); a new variant is
 fitted before each cut, scored on the same candidates, and given the weight that suits it best. What
@@ -23,11 +23,11 @@ from recsys.ids import Mask
 from recsys.models.protocol import Model
 from recsys.models.registry import MODELS
 from training.config import Recipe
-from training.fitting.blend_weights import Judge, ascend, shares, totals
+from training.fitting.blend_weights import BlendObjective, coordinate_ascent, shares, totals
 from training.fitting.build import Provenance, build, fit
-from training.fitting.candidate_table import CandidateTable, Parts, part_of, tabulate
+from training.fitting.candidate_table import CandidateTable, ScoreMatrix, part_of, tabulate
 from training.fitting.source import Source
-from training.fitting.trial import Cuts
+from training.fitting.trial import TimeSplits
 
 WEIGHTS_TRIED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Of a family, in shares of what all others weigh together."""
@@ -42,7 +42,7 @@ Starts = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Incumbent:
     """The best that is known: how events are weighed, settings and weight of each family, and
     `repeats` of the placement; None where that is not chosen."""
 
@@ -63,7 +63,7 @@ class Standing:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Standing:
+    def from_json(cls, told: Mapping[str, Any]) -> Incumbent:
         """The standing that was written."""
         weighting = Weighting.model_validate(told["weighting"])
         value, repeats = float(told["value"]), told.get("repeats")
@@ -71,11 +71,11 @@ class Standing:
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class TrialResult:
     """A variant after so many periods: its parts, its value, and the standing it would give."""
 
-    parts: Mapping[str, Sequence[Parts]]
-    standing: Standing
+    parts: Mapping[str, Sequence[ScoreMatrix]]
+    standing: Incumbent
 
     @property
     def value(self) -> float:
@@ -84,21 +84,21 @@ class Attempt:
 
 
 @dataclass(slots=True)
-class Workbench:
+class FamilyEvaluator:
     """The validation periods of a shop and the standing that is to be improved.
 
     `seconds` is what each family took last: fit and scores, over all periods together.
     """
 
     source: Source
-    cuts: Cuts
+    cuts: TimeSplits
     recipe: Recipe
     placement: Placement
-    judge: Judge
+    judge: BlendObjective
     tables: tuple[CandidateTable, ...]
     eligible: tuple[Mask, ...]
-    parts: dict[str, list[Parts]]
-    standing: Standing
+    parts: dict[str, list[ScoreMatrix]]
+    standing: Incumbent
     unjudged: frozenset[str]
     clock: Callable[[], float]
     seconds: dict[str, float]
@@ -114,7 +114,7 @@ class Workbench:
         data = next(self._data(self.standing.weighting))
         return frozenset(EVENT_KINDS[number] for number in np.unique(data.popularity.kinds))
 
-    def try_family(self, family: str, settings: Mapping[str, Any]) -> Iterator[Attempt]:
+    def try_family(self, family: str, settings: Mapping[str, Any]) -> Iterator[TrialResult]:
         """The family with these settings and its best weight above 0, period by period.
 
         Raises RecsysError where the family refuses the settings or the data.
@@ -124,7 +124,7 @@ class Workbench:
         whole = sum(others.values()) or 1.0
         weights = {share * whole for share in WEIGHTS_TRIED}
         weights |= {self.standing.weights.get(family, 0.0)} - {0.0}
-        parts: list[Parts] = []
+        parts: list[ScoreMatrix] = []
         started = self.clock()
         for place, data in enumerate(self._data(self.standing.weighting)):
             parts.append(self._part(place, family, settings, data))
@@ -138,7 +138,7 @@ class Workbench:
                 for weight in sorted(weights)
             }
             best = max(values, key=lambda weight: values[weight])
-            yield Attempt(
+            yield TrialResult(
                 {family: list(parts)},
                 replace(
                     self.standing,
@@ -149,7 +149,7 @@ class Workbench:
             )
         self.seconds[family] = self.clock() - started
 
-    def try_weighting(self, weighting: Weighting) -> Iterator[Attempt]:
+    def try_weighting(self, weighting: Weighting) -> Iterator[TrialResult]:
         """Events weighed in another way, the families that have a weight fitted anew, period by
         period; the weights are adapted after the last one.
 
@@ -159,18 +159,18 @@ class Workbench:
         used = [name for name in self.families() if weights.get(name, 0.0) > 0]
         costs = {name: self.seconds.get(name, 0.0) for name in used}
         refitted = [name for name in used if costs[name] <= COSTLY_SHARE * sum(costs.values())]
-        parts: dict[str, list[Parts]] = {name: [] for name in refitted}
+        parts: dict[str, list[ScoreMatrix]] = {name: [] for name in refitted}
         for place, data in enumerate(self._data(weighting)):
             for name in refitted:
                 parts[name].append(self._part(place, name, self.standing.settings[name], data))
             standing = replace(self.standing, weighting=weighting)
             if place + 1 < len(self.tables):
                 value = self.judge.value(self._totals(weights, parts, periods=place + 1))
-                yield Attempt(parts, replace(standing, value=value))
+                yield TrialResult(parts, replace(standing, value=value))
             else:
-                yield Attempt(parts, self._adapted(standing, {**self.parts, **parts}, sweeps=1))
+                yield TrialResult(parts, self._adapted(standing, {**self.parts, **parts}, sweeps=1))
 
-    def take(self, attempt: Attempt) -> None:
+    def take(self, attempt: TrialResult) -> None:
         """Makes a whole attempt the standing; families that it left as they were under another
         weighting are fitted anew."""
         changed = attempt.standing.weighting != self.standing.weighting
@@ -205,12 +205,12 @@ class Workbench:
         return [table.measure(one) for table, one in zip(self.tables, scores, strict=True)]
 
     def _adapted(
-        self, standing: Standing, parts: Mapping[str, Sequence[Parts]], *, sweeps: int
-    ) -> Standing:
+        self, standing: Incumbent, parts: Mapping[str, Sequence[ScoreMatrix]], *, sweeps: int
+    ) -> Incumbent:
         names = self.families()
         weights = np.array([standing.weights.get(name, 0.0) for name in names])
         by_period = [[parts[name][place] for name in names] for place in range(len(self.tables))]
-        found, value = ascend(
+        found, value = coordinate_ascent(
             self.judge, by_period, weights, np.ones(len(names), np.bool_), sweeps=sweeps
         )
         free = 1.0 - sum(standing.weights.get(name, 0.0) for name in self.unjudged)
@@ -221,10 +221,10 @@ class Workbench:
     def _totals(
         self,
         weights: Mapping[str, float],
-        instead: Mapping[str, Sequence[Parts]] = {},
+        instead: Mapping[str, Sequence[ScoreMatrix]] = {},
         *,
         periods: int | None = None,
-    ) -> list[Parts]:
+    ) -> list[ScoreMatrix]:
         names = list(self.parts)
         by_period = [
             [(instead.get(name) or self.parts[name])[place] for name in names]
@@ -248,7 +248,7 @@ class Workbench:
 
     def _part(
         self, place: int, family: str, settings: Mapping[str, Any], data: TrainingData
-    ) -> Parts:
+    ) -> ScoreMatrix:
         recipe = self.recipe.model_copy(update={"weighting": data.weighting})
         table = self.tables[place]
         return part_of(
@@ -260,12 +260,12 @@ class Workbench:
         )
 
 
-def open_workbench(
+def open_family_evaluator(
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     recipe: Recipe,
     placement: Placement,
-    standing: Standing,
+    standing: Incumbent,
     *,
     n: int,
     starts: Starts | None,
@@ -273,7 +273,7 @@ def open_workbench(
     clock: Callable[[], float],
     tell: Callable[[str], None],
     say: Callable[[str], None],
-) -> Workbench:
+) -> FamilyEvaluator:
     """Fits every family of the standing before each cut and tabulates the candidates.
 
     `starts` are the measures that are worth 1; None takes those of the standing itself. Families
@@ -286,7 +286,7 @@ def open_workbench(
     read: list[TrainingData] = []
     masks: list[Mask] = []
     tables: list[CandidateTable] = []
-    parts: dict[str, list[Parts]] = {}
+    parts: dict[str, list[ScoreMatrix]] = {}
     ends = (cuts.test, *cuts.validations[:-1])
     for cut, until in zip(cuts.validations, ends, strict=True):
         data = source.glance(cut, recipe)
@@ -354,10 +354,12 @@ def open_workbench(
     weights = {name: standing.weights.get(name, 0.0) for name in [*parts, *sorted(unjudged)]}
     by_period = [[parts[name][place] for name in parts] for place in range(len(tables))]
     scores = totals(by_period, np.array([weights[name] for name in parts]))
-    judge = Judge.against(tables, scores, new_items_share=recipe.blend_search.new_items_share)
+    judge = BlendObjective.against(
+        tables, scores, new_items_share=recipe.blend_search.new_items_share
+    )
     if starts is not None:
         judge = replace(judge, start=starts)
-    return Workbench(
+    return FamilyEvaluator(
         source=source,
         cuts=cuts,
         recipe=recipe,

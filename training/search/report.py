@@ -14,10 +14,10 @@ from rich.table import Table
 from recsys.models.registry import MODELS
 from training.config import RankerConfig, TrainingConfig
 from training.fitting.source import Source
-from training.fitting.trial import Cuts, Trial
+from training.fitting.trial import TimeSplits, Trial
 from training.pipeline.report import log_trial, print_metrics
 from training.search import plots
-from training.search.family_trials import Standing
+from training.search.family_trials import Incumbent
 from training.search.space import validated
 from training.search.trials import Tried
 from training.tracking import Run
@@ -36,7 +36,7 @@ class Found:
     """
 
     config: TrainingConfig
-    standing: Standing
+    standing: Incumbent
     worth: Mapping[str, float]
     begun: tuple[tuple[float, float], ...]
     ended: tuple[tuple[float, float], ...]
@@ -46,7 +46,7 @@ class Found:
     seconds: float
 
 
-def winning_config(config: TrainingConfig, standing: Standing, *, ranker: bool) -> TrainingConfig:
+def winning_config(config: TrainingConfig, standing: Incumbent, *, ranker: bool) -> TrainingConfig:
     """The configuration with the standing's weighting, settings and blend, and with a ranker if
     there is to be one.
 
@@ -85,7 +85,7 @@ def winning_config(config: TrainingConfig, standing: Standing, *, ranker: bool) 
             "placements": placements,
             "ranker": second_stage,
             "customer_rows": recipe.customer_rows
-            or any(MODELS[name].model.holds_personal_rows for name in models),
+            or any(MODELS[name].model.stores_user_data for name in models),
         }
     )
     return config.model_copy(update={"recipe": found})
@@ -179,7 +179,7 @@ def reasons(found: Found) -> list[str]:
     return lines
 
 
-def log_search(run: Run, found: Found, *, source: Source, cuts: Cuts) -> None:
+def log_search(run: Run, found: Found, *, source: Source, cuts: TimeSplits) -> None:
     """The winner, the reasons, the trials and the plots into the search's run."""
     log_trial(run, found.trial, source=source, cuts=cuts, checks=())
     run.log_metrics({"value": found.standing.value, "seconds": found.seconds})

@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from recsys.errors import RecsysError
 from training.config import RankerConfig, TrainingConfig
 from training.progress import Bar
-from training.search.family_trials import Attempt, Standing, Starts, Workbench
+from training.search.family_trials import FamilyEvaluator, Incumbent, Starts, TrialResult
 from training.search.space import (
     Choice,
     Space,
@@ -67,7 +67,7 @@ class Deadline:
 class Search:
     """The rounds of one search."""
 
-    bench: Workbench
+    bench: FamilyEvaluator
     studies: Studies
     deadline: Deadline
     config: TrainingConfig
@@ -172,7 +172,7 @@ class Search:
             self.bar.say(f"round {number}, {turn}: {self.bench.standing.value:.4f}")
         self.studies.finish(number, turn, self.bench.standing, self.bench.judge.start)
 
-    def _best_again(self, study: optuna.Study, turn: str) -> Attempt | None:
+    def _best_again(self, study: optuna.Study, turn: str) -> TrialResult | None:
         """The best attempt of a turn that was cut off, made once more: only its value was kept."""
         if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
             return None
@@ -186,10 +186,10 @@ class Search:
         turn: str,
         settings: Mapping[str, Any],
         number: int,
-    ) -> Attempt | None:
+    ) -> TrialResult | None:
         """One trial, period by period; None where it is pruned or refused."""
         state = "complete"
-        attempt: Attempt | None = None
+        attempt: TrialResult | None = None
         began = self.deadline.clock()
         try:
             for step, attempt in enumerate(self._attempts(turn, settings)):
@@ -222,7 +222,7 @@ class Search:
                 nested.log_metrics({"value": value})
         return attempt if state == "complete" else None
 
-    def _attempts(self, turn: str, settings: Mapping[str, Any]) -> Iterator[Attempt]:
+    def _attempts(self, turn: str, settings: Mapping[str, Any]) -> Iterator[TrialResult]:
         if turn == WEIGHTING:
             return self.bench.try_weighting(weighting_of(settings))
         fixed = self.bench.standing.settings[turn]
@@ -303,15 +303,15 @@ class Studies:
             return None
         return self._finished()[name]
 
-    def latest(self) -> tuple[Standing, Starts] | None:
+    def latest(self) -> tuple[Incumbent, Starts] | None:
         """The standing after the last finished turn, and the measures that are worth 1."""
         finished = sorted(self._finished().values(), key=lambda told: told["place"])
         if not finished:
             return None
         starts = tuple((float(whole), float(new)) for whole, new in finished[-1]["starts"])
-        return Standing.from_json(finished[-1]["standing"]), starts
+        return Incumbent.from_json(finished[-1]["standing"]), starts
 
-    def finish(self, number: int, turn: str, standing: Standing, starts: Starts) -> None:
+    def finish(self, number: int, turn: str, standing: Incumbent, starts: Starts) -> None:
         """Notes what stands after a turn."""
         study = optuna.load_study(
             study_name=f"{self.name}/{number:02d}/{turn}", storage=self.storage

@@ -27,10 +27,10 @@ from training.config import TrainingConfig
 from training.fitting.blend_weights import totals
 from training.fitting.build import Provenance
 from training.fitting.source import Source, read_source
-from training.fitting.trial import Cuts, cuts_of, try_recipe
+from training.fitting.trial import TimeSplits, time_splits_of, try_recipe
 from training.lock import FileLock
 from training.progress import Bar, Steps
-from training.search.family_trials import Standing, Workbench, open_workbench
+from training.search.family_trials import FamilyEvaluator, Incumbent, open_family_evaluator
 from training.search.report import Found, explain, log_search, winning_config, write_config
 from training.search.rounds import Deadline, Search, Studies
 from training.search.space import weighting_space
@@ -70,7 +70,7 @@ def run(
         tracking.close_stale_runs()
         with steps.step("read"):
             source = _read(workspace, started)
-            cuts = cuts_of(source, _with_validations(config).split)
+            cuts = time_splits_of(source, _with_validations(config).split)
             if not cuts.validations:
                 raise InsufficientData(
                     f"Before the test from {cuts.test:%Y-%m-%d} there are no "
@@ -137,12 +137,12 @@ def run(
 
 def _open(
     source: Source,
-    cuts: Cuts,
+    cuts: TimeSplits,
     config: TrainingConfig,
     studies: Studies,
     deadline: Deadline,
     bar: Bar,
-) -> Workbench:
+) -> FamilyEvaluator:
     """The workbench at the recipe as it is given, or where an earlier search has left it."""
     recipe, placement = config.recipe, _placement(config)
     latest = studies.latest()
@@ -151,7 +151,7 @@ def _open(
         placement = placement.model_copy(update={"repeats": standing.repeats})
     if latest is not None:
         bar.say(f"going on at {standing.value:.4f} of the start")
-    return open_workbench(
+    return open_family_evaluator(
         source,
         cuts,
         recipe,
@@ -166,7 +166,7 @@ def _open(
     )
 
 
-def choose_repeats(bench: Workbench, *, say: Callable[[str], None]) -> None:
+def choose_repeats(bench: FamilyEvaluator, *, say: Callable[[str], None]) -> None:
     """Shows own items at any time where resting until they are due costs more than REST_COST on
     the validation periods; for a placement with `repeats: when_due` alone."""
     if bench.placement.repeats != "when_due" or bench.standing.repeats is not None:
@@ -194,13 +194,13 @@ def choose_repeats(bench: Workbench, *, say: Callable[[str], None]) -> None:
     bench.standing = replace(bench.standing, repeats="allow", value=1.0)
 
 
-def _given(config: TrainingConfig, placement: Placement) -> Standing:
+def _given(config: TrainingConfig, placement: Placement) -> Incumbent:
     """The recipe's own blend, and every family beside it that may be tried, with weight 0."""
     recipe = config.recipe
     allowed = [name for name in MODELS if _allowed(name, config)]
     names = dict.fromkeys([*placement.models, *allowed])
     whole = sum(placement.blend.values())
-    return Standing(
+    return Incumbent(
         weighting=recipe.weighting,
         settings={name: dict(recipe.models.get(name, {})) for name in names},
         weights={name: placement.blend.get(name, 0.0) / whole for name in names},
@@ -213,7 +213,7 @@ def _allowed(name: str, config: TrainingConfig) -> bool:
     if rules.families is not None:
         return name in rules.families
     allowed = rules.customer_rows or config.recipe.customer_rows
-    return allowed or not MODELS[name].model.holds_personal_rows
+    return allowed or not MODELS[name].model.stores_user_data
 
 
 def _placement(config: TrainingConfig) -> Placement:

@@ -125,7 +125,7 @@ def _refuse_undeclared_rows(directory: Path, manifest: Manifest) -> None:
     """The last door: a bundle by older or foreign code may not name what it stores."""
     for folder in sorted((directory / "models").glob("*")):
         family = MODELS.get(folder.name)
-        local = family is not None and family.model.holds_personal_rows
+        local = family is not None and family.model.stores_user_data
         if local and folder.name not in manifest.kept_local:
             raise BundleError(
                 f"Model {folder.name!r} holds rows of single customers, but the manifest does not "

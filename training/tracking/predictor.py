@@ -17,7 +17,7 @@ import pandas as pd
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.save_load import load_bundle
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.errors import InvalidInput
 from recsys.events.schema import EventKind
 from recsys.query.history import StoredEvent
@@ -85,8 +85,10 @@ class BundlePredictor:
         if placement is None:
             offered = ", ".join(sorted(self.bundle.placements))
             raise InvalidInput("placement", name, f"this bundle has {offered}")
-        shelf = Shelf.of(self.bundle.catalog)
-        return recommend(self.bundle, [question.query for question in batch], placement, shelf, k)
+        live_catalog = LiveCatalog.of(self.bundle.catalog)
+        return recommend(
+            self.bundle, [question.query for question in batch], placement, live_catalog, k
+        )
 
     def _query(self, record: dict[str, object]) -> Query:
         now = self.bundle.manifest.as_of

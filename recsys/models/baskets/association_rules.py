@@ -18,7 +18,7 @@ from recsys.models.scoring.neighbours import product_spans
 
 
 @dataclass(frozen=True, slots=True)
-class Rules:
+class AssociationRules:
     """One-to-one rules i ⇒ j: parallel arrays, by i and then j.
 
     `support` is the share of baskets with both, `confidence` P(j | i), `lift` P(j | i) / P(j),
@@ -37,9 +37,9 @@ class Rules:
     def __len__(self) -> int:
         return len(self.antecedents)
 
-    def where(self, chosen: NDArray[np.bool_]) -> Rules:
+    def where(self, chosen: NDArray[np.bool_]) -> AssociationRules:
         """The rules under a mask."""
-        return Rules(
+        return AssociationRules(
             self.antecedents[chosen],
             self.consequents[chosen],
             self.support[chosen],
@@ -56,7 +56,7 @@ def association_rules(
     min_customers: int = 1,
     lift_above: float = 0.0,
     weights: NDArray[np.float64] | None = None,
-) -> Rules:
+) -> AssociationRules:
     """Every ordered pair of items that share a basket as a rule, above the floors.
 
     `weights` (one per basket, above 0) are summed beside the counts, which they do not change.
@@ -82,8 +82,10 @@ def association_rules(
     if not found:
         nothing = np.empty(0)
         none = np.empty(0, np.int32)
-        return Rules(none, none, nothing, nothing, nothing, np.empty(0, np.int64), nothing)
-    return Rules(
+        return AssociationRules(
+            none, none, nothing, nothing, nothing, np.empty(0, np.int64), nothing
+        )
+    return AssociationRules(
         np.concatenate([rules.antecedents for rules in found]),
         np.concatenate([rules.consequents for rules in found]),
         np.concatenate([rules.support for rules in found]),
@@ -103,7 +105,7 @@ def _rules_of(
     span: tuple[int, int],
     min_customers: int,
     lift_above: float,
-) -> Rules:
+) -> AssociationRules:
     first, last = span
     n_baskets = matrix.shape[0]
     block = by_item[first:last]
@@ -124,7 +126,7 @@ def _rules_of(
     # A pair has customers and weight exactly where it has baskets: all list the same pairs.
     distinct = _customers_of(block, matrix, customers).data.astype(np.int64)
     kept = (items != others) & (distinct >= min_customers) & (lift > lift_above)
-    return Rules(items, others, support, confidence, lift, distinct, weight).where(kept)
+    return AssociationRules(items, others, support, confidence, lift, distinct, weight).where(kept)
 
 
 def _customers_of(block: csr_array, matrix: csr_array, customers: NDArray[np.int64]) -> csr_array:

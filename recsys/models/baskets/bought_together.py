@@ -21,8 +21,8 @@ from recsys.dataset.training_data import Baskets, TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import half_life_decay
 from recsys.ids import Array
-from recsys.models.baskets.association_rules import Rules, association_rules
-from recsys.models.baskets.cold_item_rules import BorrowingConfig, borrowed_rules
+from recsys.models.baskets.association_rules import AssociationRules, association_rules
+from recsys.models.baskets.cold_item_rules import ColdItemRulesConfig, cold_item_rules
 from recsys.models.baskets.substitutes import category_factors
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.neighbour_kernel import weighted_rows
@@ -66,12 +66,12 @@ class BoughtTogetherConfig(BaseModel):
     """1 adds what the items of a cart call for; above, the strongest call counts more."""
     substitutes: bool = True
     """Whether pairs of one category weigh less where its items are rarely bought together."""
-    borrowing: BorrowingConfig = BorrowingConfig()
+    borrowing: ColdItemRulesConfig = ColdItemRulesConfig()
 
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What a rule i ⇒ j rests on; see `Rules`."""
+    """What a rule i ⇒ j rests on; see `AssociationRules`."""
 
     support: float
     confidence: float
@@ -85,14 +85,14 @@ class BoughtTogetherModel:
 
     s_ij = w_ij / (w_i + shrinkage) · log(1 + lift)^power · category factor, where w are weighted
     counts of baskets and the lift is of those. An item without rules borrows those of the items
-    that are described like it (`borrowed_rules`).
+    that are described like it (`cold_item_rules`).
 
     No opinion without seeds (the history does not count), on items that no rule reaches, and on
     the seeds themselves. `strength` is items × items, csr; `confidence`, `support`, `lift` and
     `customers` run parallel to its entries, customers 0 where a rule is borrowed.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     strength: csr_array
     confidence: NDArray[np.float32]
@@ -229,7 +229,7 @@ def fit_bought_together(
     own = csr_array(
         (strength.astype(np.float32), rules.consequents, starts), shape=(n_items, n_items)
     )
-    rows = borrowed_rules(own, data, config.borrowing, n=config.neighbours)
+    rows = cold_item_rules(own, data, config.borrowing, n=config.neighbours)
     matrix, is_own = _with_borrowed(own, rows)
 
     def of_entries(values: NDArray[np.number], dtype: type) -> NDArray[Any]:
@@ -264,7 +264,10 @@ def _weights(baskets: Baskets, config: BoughtTogetherConfig, *, now: float) -> N
 
 
 def _strengths(
-    rules: Rules, baskets: Baskets, weights: NDArray[np.float64], config: BoughtTogetherConfig
+    rules: AssociationRules,
+    baskets: Baskets,
+    weights: NDArray[np.float64],
+    config: BoughtTogetherConfig,
 ) -> NDArray[np.float64]:
     """w_ij / (w_i + shrinkage · mean w) · log(1 + w_ij · Σ w / (w_i · w_j))^power."""
     matrix = baskets.matrix
@@ -282,7 +285,7 @@ def _strengths(
 
 
 def _strongest(
-    rules: Rules, strength: NDArray[np.float64], n_items: int, n: int
+    rules: AssociationRules, strength: NDArray[np.float64], n_items: int, n: int
 ) -> NDArray[np.bool_]:
     starts = np.searchsorted(rules.antecedents, np.arange(n_items + 1)).tolist()
     kept = np.ones(len(rules), np.bool_)

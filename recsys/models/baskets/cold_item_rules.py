@@ -8,11 +8,11 @@ from scipy.sparse import csr_array
 
 from recsys.dataset.training_data import TrainingData
 from recsys.models.content.content import ContentConfig, description_vectors
-from recsys.models.content.description_neighbours import nearest_described
+from recsys.models.content.description_neighbours import description_neighbours
 from recsys.models.scoring.neighbours import neighbours, product_spans
 
 
-class BorrowingConfig(BaseModel):
+class ColdItemRulesConfig(BaseModel):
     """An item without rules takes those of its `lenders` nearest by description, times `share`.
 
     `least_similarity` is a cosine; `lenders` 0 borrows nothing.
@@ -25,8 +25,8 @@ class BorrowingConfig(BaseModel):
     share: float = Field(default=0.5, gt=0, le=1)
 
 
-def borrowed_rules(
-    own: csr_array, data: TrainingData, config: BorrowingConfig, *, n: int | None
+def cold_item_rules(
+    own: csr_array, data: TrainingData, config: ColdItemRulesConfig, *, n: int | None
 ) -> csr_array:
     """Rows for the items for which `own` (strengths, items × items) has none, of at most n entries.
 
@@ -38,7 +38,7 @@ def borrowed_rules(
     if not config.lenders or not lends.any() or lends.all():
         return nothing
     vectors = description_vectors(data.catalog.items, ContentConfig()).vectors
-    near = nearest_described(
+    near = description_neighbours(
         vectors, wanted=~lends, allowed=lends, n=config.lenders, least=config.least_similarity
     )
     near.data *= np.float32(config.share / config.lenders)

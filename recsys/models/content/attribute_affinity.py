@@ -36,7 +36,7 @@ LARGEST_LOG: Final = 8.0
 """Bounds a log-score, so that no score is infinite."""
 
 
-class HabitsConfig(BaseModel):
+class AttributeAffinityConfig(BaseModel):
     """`prior` is a weight of history at everybody's shares; words that fewer than `min_items` have
     tell nothing of a kind of item."""
 
@@ -50,7 +50,7 @@ class HabitsConfig(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class HabitsModel:
+class AttributeAffinityModel:
     """log score(j) = Σ_f F_jf · log((w_f + prior · p_f) / ((w + prior) · p_f))
                       + price · m · (r_j − m₀) / v
 
@@ -60,7 +60,7 @@ class HabitsModel:
     everybody's variance. No opinion without a history.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     described: csr_array
     shares: NDArray[np.float64]
@@ -71,7 +71,7 @@ class HabitsModel:
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Counts what each history is made of."""
-        return _HabitScorer(self, [query.history.totals() for query in queries])
+        return _AttributeAffinityScorer(self, [query.history.totals() for query in queries])
 
     def features_of(
         self, items: Numbers, weights: NDArray[np.float32]
@@ -96,7 +96,7 @@ class HabitsModel:
         }
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, Array]) -> HabitsModel:
+    def from_arrays(cls, arrays: Mapping[str, Array]) -> AttributeAffinityModel:
         """The model that was saved; BundleError where an array is missing or misshapen."""
         described = sparse_of(arrays, "described")
         by_feature = array_of(arrays, "shares", dimensions=1)
@@ -118,11 +118,13 @@ class HabitsModel:
         )
 
 
-class _HabitScorer:
+class _AttributeAffinityScorer:
     """Scores of the items asked for alone; a whole catalogue only to retrieve."""
 
     def __init__(
-        self, model: HabitsModel, histories: Sequence[tuple[Numbers, NDArray[np.float32]]]
+        self,
+        model: AttributeAffinityModel,
+        histories: Sequence[tuple[Numbers, NDArray[np.float32]]],
     ) -> None:
         self._model = model
         self._histories = histories
@@ -164,9 +166,9 @@ class _HabitScorer:
         return np.asarray(np.exp(np.clip(logs, -LARGEST_LOG, LARGEST_LOG)), np.float32)
 
 
-def fit_habits(
-    data: TrainingData, config: HabitsConfig, *, rng: np.random.Generator
-) -> HabitsModel:
+def fit_attribute_affinity(
+    data: TrainingData, config: AttributeAffinityConfig, *, rng: np.random.Generator
+) -> AttributeAffinityModel:
     """Everybody's shares of brands, words and prices, by the weights of the interactions."""
     del rng
     weights = np.bincount(
@@ -185,7 +187,7 @@ def fit_habits(
     spread = (
         float(np.average((prices[known] - mean) ** 2, weights=of_known)) if known.any() else 0.0
     )
-    return HabitsModel(
+    return AttributeAffinityModel(
         described,
         np.asarray(by_feature, np.float64),
         np.where(known, prices - mean, 0.0),
@@ -194,7 +196,7 @@ def fit_habits(
     )
 
 
-def _described(catalog: Catalog, config: HabitsConfig) -> csr_array:
+def _described(catalog: Catalog, config: AttributeAffinityConfig) -> csr_array:
     """Items × features: `brand` for the brand, `words` over the number of words for each."""
     words = [sorted(set(title_words(item))) for item in catalog.items]
     counts: dict[str, int] = {}

@@ -14,12 +14,12 @@ from scipy.sparse import csr_array, eye_array
 from recsys.dataset.training_data import TrainingData
 from recsys.ids import Mask
 from recsys.models.content.content import ContentConfig, description_vectors
-from recsys.models.content.description_neighbours import nearest_described
+from recsys.models.content.description_neighbours import description_neighbours
 from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
 from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
 
 
-class NewcomersConfig(BaseModel):
+class ColdItemsConfig(BaseModel):
     """An item with no more than `max_users` people is new; it stands beside its `nearest` items by
     description, whose cosine counts to the power `sharpness`.
 
@@ -37,8 +37,8 @@ class NewcomersConfig(BaseModel):
     description: ContentConfig = ContentConfig()
 
 
-def fit_newcomers(
-    data: TrainingData, config: NewcomersConfig, *, rng: np.random.Generator
+def fit_cold_items(
+    data: TrainingData, config: ColdItemsConfig, *, rng: np.random.Generator
 ) -> NeighbourModel:
     """W_ij = Σ_k (walk_ik + itself · [i = k]) · cos(k, j)^sharpness over the nearest k of each new
     item j; nothing for items that are not new."""
@@ -59,9 +59,9 @@ def fit_newcomers(
     return NeighbourModel(weights, walk.binary)
 
 
-def _nearest(data: TrainingData, known: Mask, config: NewcomersConfig) -> csr_array:
+def _nearest(data: TrainingData, known: Mask, config: ColdItemsConfig) -> csr_array:
     """Known items × new items: how alike they are described, for the nearest of each new item."""
     vectors = description_vectors(data.catalog.items, config.description).vectors
-    near = nearest_described(vectors, wanted=~known, allowed=known, n=config.nearest)
+    near = description_neighbours(vectors, wanted=~known, allowed=known, n=config.nearest)
     near.data **= np.float32(config.sharpness)
     return csr_array(near.T.tocsr())

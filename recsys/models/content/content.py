@@ -70,7 +70,7 @@ class ContentModel:
     no opinion). From seeds, the score is the cosine, and the seeds themselves get none.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     features: Vocabulary
     rarity: NDArray[np.float32]  # inverse document frequency per feature

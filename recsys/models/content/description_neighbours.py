@@ -19,7 +19,7 @@ MOST_POSTINGS: Final = 50_000
 """How many entries of the features' lists one item looks at, if its rarest feature has fewer."""
 
 
-def nearest_described(
+def description_neighbours(
     vectors: csr_array,
     *,
     wanted: Mask,

@@ -61,7 +61,7 @@ class BPRModel:
     0 for items that nobody has touched, on which there is no opinion.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     item_vectors: NDArray[np.float32]
     history_vectors: NDArray[np.float32]

@@ -56,7 +56,7 @@ class GraphFilterModel:
     `item_vectors`) are float32, 0 for items that nobody has touched: on those no opinion.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     item_vectors: NDArray[np.float32]
     history_vectors: NDArray[np.float32]

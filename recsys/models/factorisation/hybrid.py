@@ -72,7 +72,7 @@ class HybridModel:
     history nor a known trait says anything.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     item_vectors: NDArray[np.float32]
     item_biases: NDArray[np.float32]

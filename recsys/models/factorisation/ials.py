@@ -61,7 +61,7 @@ class IALSModel:
     score(j) = x · y_j. No opinion without history, nor on items that nobody has touched (y = 0).
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     item_factors: NDArray[np.float32]
     gram: NDArray[np.float64]

@@ -80,7 +80,7 @@ class PopularityModel:
     `ranking` is the items with a score, best first: sorted once, not for every query.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     scores: Scores
     ranking: Numbers
@@ -112,7 +112,7 @@ class CountryPopularityModel:
     items; `shares` sum to 1.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     countries: Vocabulary
     counts: csr_array
@@ -167,7 +167,7 @@ class CategoryPopularityModel:
     where unknown.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     scores: Scores
     categories: NDArray[np.int32]

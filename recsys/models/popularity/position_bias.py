@@ -11,14 +11,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.dataset.impressions import NOT_TAKEN, Lists
+from recsys.dataset.impressions import NOT_TAKEN, Impressions
 
 LAST_POSITION: Final = 199
 """Positions from here on count as one."""
 ROUNDS: Final = 100
 
 
-def examination(lists: Lists, *, prior: float = 10.0) -> NDArray[np.float64]:
+def examination(lists: Impressions, *, prior: float = 10.0) -> NDArray[np.float64]:
     """P(examined | position), by position from 0: at most 1, and 1 where it is largest.
 
     Expectation maximisation, in which what did not get a click was either not examined or did not

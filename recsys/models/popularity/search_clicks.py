@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
-from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART, Lists, plain_term
+from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART, Impressions, plain_term
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import half_life_decay
@@ -58,7 +58,7 @@ class SearchClicksModel:
     terms × items, csr float32.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     codes: NDArray[np.uint64]
     rates: csr_array
@@ -133,7 +133,7 @@ def fit_search_clicks(
 
 
 def exposures(
-    lists: Lists, config: SearchClicksConfig, *, now: float
+    lists: Impressions, config: SearchClicksConfig, *, now: float
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Per row of the lists what came of it and how probably it was examined, both decayed."""
     worth = np.zeros(4)
@@ -156,7 +156,7 @@ def term_codes(terms: Sequence[str]) -> NDArray[np.uint64]:
     return np.frombuffer(digests, np.dtype("<u8")).astype(np.uint64)
 
 
-def _known_terms(lists: Lists, min_visits: int) -> NDArray[np.int64]:
+def _known_terms(lists: Impressions, min_visits: int) -> NDArray[np.int64]:
     """The terms that so many visits searched for, ascending."""
     searched = lists.terms >= 0
     pairs = np.unique(np.stack([lists.terms[searched], lists.visits[searched]]), axis=1)

@@ -75,7 +75,7 @@ class SegmentPopularityModel:
     no group is known. `counts` is groups × items; groups are named `device=mobile`.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     groups: Vocabulary
     counts: csr_array

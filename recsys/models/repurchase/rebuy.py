@@ -32,7 +32,7 @@ class RebuyModel:
     """score(j) = share of j's customers who bought it in two or more purchases, for j in the
     person's purchases; no opinion on anything else."""
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     rates: Scores
 

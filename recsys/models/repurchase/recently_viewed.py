@@ -35,7 +35,7 @@ class RecentModel:
     """score(j) = 1 / rank of the last look at j, the newest having rank 1; no opinion on anything
     else. Nothing is learnt but how many items there are."""
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     n_items: int
     kinds: NDArray[np.int8]

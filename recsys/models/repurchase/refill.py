@@ -65,7 +65,7 @@ class RefillModel:
     Purchases on one UTC day are one. No opinion on items that the person never bought.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     chances: NDArray[np.float32]
     """Items × COUNTS: ρ."""

@@ -38,7 +38,7 @@ class RepeatModel:
     they are.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     n_items: int
     half_life_days: float | None

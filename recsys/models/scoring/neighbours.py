@@ -40,7 +40,7 @@ class NeighbourModel:
     item weighs. A seed gets no score itself; a history item may.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     weights: csr_array
     binary: bool

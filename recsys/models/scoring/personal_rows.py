@@ -6,19 +6,19 @@ from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 
-from recsys.events.pseudonyms import Owners
+from recsys.events.pseudonyms import Pseudonyms
 from recsys.ids import Mask
 
 
 @runtime_checkable
 class StoresPeople(Protocol):
-    """A model with `holds_personal_rows`: it stores visits or customers, without their ids."""
+    """A model with `stores_user_data`: it stores visits or customers, without their ids."""
 
-    def without(self, owners: Owners) -> Self:
+    def without(self, owners: Pseudonyms) -> Self:
         """The model without any row of these owners; itself if it has none."""
         ...
 
 
-def kept_rows(stored: Owners, owners: Owners) -> Mask:
+def kept_rows(stored: Pseudonyms, owners: Pseudonyms) -> Mask:
     """True for the stored rows that belong to none of these owners."""
     return ~np.isin(stored, owners)

@@ -39,7 +39,7 @@ class SessionModel:
     No opinion without a current visit; looks at no older history. Items of the page do not matter.
     """
 
-    holds_personal_rows: ClassVar[bool] = False
+    stores_user_data: ClassVar[bool] = False
 
     neighbours: NeighbourModel
     decay: NDArray[np.float32]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError, InsufficientData
-from recsys.events.pseudonyms import Owners, owner_codes
+from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.ids import Array, Numbers
 from recsys.models.scoring.personal_rows import kept_rows
 from recsys.models.scoring.saved_arrays import array_of, same_length
@@ -46,7 +46,7 @@ class SessionIndex:
     starts: NDArray[np.int64]
     items: Numbers
     times: NDArray[np.float64]
-    owners: Owners
+    owners: Pseudonyms
     item_starts: NDArray[np.int64]
     item_visits: Numbers
     rarity: NDArray[np.float32]
@@ -57,7 +57,7 @@ class SessionIndex:
         starts: NDArray[np.int64],
         items: Numbers,
         times: NDArray[np.float64],
-        owners: Owners,
+        owners: Pseudonyms,
         *,
         n_items: int,
         visits_per_item: int,
@@ -72,7 +72,7 @@ class SessionIndex:
         arrays = (starts, items, times, owners, item_starts, item_visits, rarity)
         return cls(*(_read_only(array) for array in arrays))
 
-    def without(self, owners: Owners, *, visits_per_item: int) -> SessionIndex:
+    def without(self, owners: Pseudonyms, *, visits_per_item: int) -> SessionIndex:
         """The index without the visits of these owners; itself where they have none."""
         kept = kept_rows(self.owners, owners)
         if kept.all():
@@ -147,7 +147,7 @@ def index_sessions(
     np.cumsum(ends - begins, out=starts[1:])
     rows = np.arange(starts[-1]) + np.repeat(begins - starts[:-1], ends - begins)
     customers, place = np.unique(users[ends - 1], return_inverse=True)
-    owners = owner_codes([data.users.id(number) for number in customers.tolist()])[place]
+    owners = pseudonyms_of([data.users.id(number) for number in customers.tolist()])[place]
     return SessionIndex.of(
         starts,
         items[rows],

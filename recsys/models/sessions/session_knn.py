@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from recsys.dataset.training_data import TrainingData
-from recsys.events.pseudonyms import Owners
+from recsys.events.pseudonyms import Pseudonyms
 from recsys.ids import Array, Numbers
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.saved_arrays import text_array, text_of
@@ -72,11 +72,11 @@ class SessionKnnModel:
     Items of the current visit score `revisit` times as much, its newest click not at all. γ is
     `scoring_rarity`, δ `matching_rarity`. No opinion without a current visit.
 
-    Past visits are stored (`holds_personal_rows`): capped in number, without ids or users, with
+    Past visits are stored (`stores_user_data`): capped in number, without ids or users, with
     codes by which `without` drops what an erased person did.
     """
 
-    holds_personal_rows: ClassVar[bool] = True
+    stores_user_data: ClassVar[bool] = True
 
     index: SessionIndex
     config: SessionKnnConfig
@@ -105,7 +105,7 @@ class SessionKnnModel:
             contributions=contributions,
         )
 
-    def without(self, owners: Owners) -> SessionKnnModel:
+    def without(self, owners: Pseudonyms) -> SessionKnnModel:
         """The model without the visits of these owners."""
         index = self.index.without(owners, visits_per_item=self.config.visits_per_item)
         return self if index is self.index else SessionKnnModel(index, self.config)

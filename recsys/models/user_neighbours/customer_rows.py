@@ -13,7 +13,7 @@ from scipy.sparse import csr_array, diags_array
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
-from recsys.events.pseudonyms import Owners, owner_codes
+from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.events.schema import PURCHASE
 from recsys.ids import Array, Numbers
 from recsys.models.protocol import ScoredItems
@@ -79,11 +79,11 @@ class CustomerRows:
 
     values: csr_array
     similar: csr_array
-    owners: Owners
+    owners: Pseudonyms
     by_item: csr_array
 
     @classmethod
-    def of(cls, values: csr_array, similar: csr_array, owners: Owners) -> CustomerRows:
+    def of(cls, values: csr_array, similar: csr_array, owners: Pseudonyms) -> CustomerRows:
         """The rows with their transposed form."""
         return cls(values, similar, owners, csr_array(similar.T.tocsr()))
 
@@ -123,7 +123,7 @@ class CustomerRows:
         shared = self.by_item[asking.numbers][:, near.numbers].toarray() * asking.scores[:, None]
         return np.asarray(shared @ (given / near.scores), np.float64)
 
-    def without(self, owners: Owners) -> CustomerRows:
+    def without(self, owners: Pseudonyms) -> CustomerRows:
         """The rows that belong to none of these owners; itself where none does."""
         kept = kept_rows(self.owners, owners)
         if kept.all():
@@ -163,7 +163,7 @@ def _rarest(lengths: NDArray[np.integer], most: int) -> NDArray[np.bool_]:
     return kept
 
 
-def newest_customers(data: TrainingData, most: int) -> tuple[Purchases, Owners]:
+def newest_customers(data: TrainingData, most: int) -> tuple[Purchases, Pseudonyms]:
     """The purchases of the customers who bought last, renumbered 0, 1, …, and whose they are."""
     timeline = data.timeline
     chosen = timeline.kinds == PURCHASE
@@ -178,7 +178,7 @@ def newest_customers(data: TrainingData, most: int) -> tuple[Purchases, Owners]:
     rows = renumbered[place]
     known = rows >= 0
     purchases = Purchases.of(rows[known], timeline.items[chosen][known], times[known])
-    return purchases, owner_codes([data.users.id(user) for user in customers[kept].tolist()])
+    return purchases, pseudonyms_of([data.users.id(user) for user in customers[kept].tolist()])
 
 
 def unit_rows(matrix: csr_array) -> csr_array:

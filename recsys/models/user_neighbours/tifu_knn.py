@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
 from recsys.dataset.training_data import TrainingData
-from recsys.events.pseudonyms import Owners
+from recsys.events.pseudonyms import Pseudonyms
 from recsys.ids import Array
 from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.neighbours import work
@@ -56,11 +56,11 @@ class TifuKnnModel:
     baskets b (0 newest) of within_decay^b · [item in basket]. v are the `neighbours` customers of
     the largest cosine sim(t(u), t(v)). No opinion on a person without purchases.
 
-    Customers are stored (`holds_personal_rows`): those who bought last, without ids, with codes by
+    Customers are stored (`stores_user_data`): those who bought last, without ids, with codes by
     which `without` drops an erased one. A customer who asks may be among them.
     """
 
-    holds_personal_rows: ClassVar[bool] = True
+    stores_user_data: ClassVar[bool] = True
 
     rows: CustomerRows
     config: TifuKnnConfig
@@ -104,7 +104,7 @@ class TifuKnnModel:
         shape = (len(queries), self.rows.values.shape[1])
         return frequencies_of(Purchases.of(users, items, times), self.config, shape)
 
-    def without(self, owners: Owners) -> TifuKnnModel:
+    def without(self, owners: Pseudonyms) -> TifuKnnModel:
         """The model without the rows of these owners."""
         rows = self.rows.without(owners)
         return self if rows is self.rows else TifuKnnModel(rows, self.config)

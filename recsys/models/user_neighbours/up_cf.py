@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
 from recsys.dataset.training_data import TrainingData
-from recsys.events.pseudonyms import Owners
+from recsys.events.pseudonyms import Pseudonyms
 from recsys.events.weighting import half_life_decay
 from recsys.ids import Array
 from recsys.models.protocol import Contributions, ScoredItems, Scorer
@@ -56,11 +56,11 @@ class UpCfModel:
     is how often v bought j, in baskets, each halved with age: Σ 2^(−age / half-life), or among the
     last r baskets / min(r, baskets). No opinion on a person without purchases.
 
-    Customers are stored (`holds_personal_rows`): those who bought last, without ids, with codes by
+    Customers are stored (`stores_user_data`): those who bought last, without ids, with codes by
     which `without` drops an erased one. A customer who asks may be among them.
     """
 
-    holds_personal_rows: ClassVar[bool] = True
+    stores_user_data: ClassVar[bool] = True
 
     rows: CustomerRows
     config: UpCfConfig
@@ -90,7 +90,7 @@ class UpCfModel:
         weight = max(len(items), 1) ** -self.config.asymmetry
         return ScoredItems(items, np.full(len(items), weight, np.float32))
 
-    def without(self, owners: Owners) -> UpCfModel:
+    def without(self, owners: Pseudonyms) -> UpCfModel:
         """The model without the rows of these owners."""
         rows = self.rows.without(owners)
         return self if rows is self.rows else UpCfModel(rows, self.config)

@@ -13,10 +13,10 @@ import pytest
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import public_files, read_manifest
 from recsys.bundle.save_load import load_bundle, load_public_bundle, save_bundle
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import EVENT_KINDS
 from recsys.query.history import StoredEvent
 from recsys.recommend.operations import recommend
@@ -24,11 +24,11 @@ from recsys.recommend.operations import recommend
 
 def answers(bundle: Bundle, data: TrainingData) -> list[list[tuple[int, float, str]]]:
     queries = data.queries(data.users.ids()[:20], now=data.as_of)
-    shelf = Shelf.of(bundle.catalog)
+    live_catalog = LiveCatalog.of(bundle.catalog)
     return [
         [(item.number, round(item.score, 5), item.source) for item in answer.items]
         for name in ("for_you", "trending")
-        for answer in recommend(bundle, queries, bundle.placements[name], shelf, 10)
+        for answer in recommend(bundle, queries, bundle.placements[name], live_catalog, 10)
     ]
 
 
@@ -171,13 +171,13 @@ PERSONAL = {"session_knn", "tifu_knn", "up_cf"}
 def test_stored_rows_of_erased_persons_are_left_out(
     bundle: Bundle, small_data: TrainingData
 ) -> None:
-    everybody = owner_codes(small_data.users.ids())
+    everybody = pseudonyms_of(small_data.users.ids())
     left = bundle.without(everybody)
     changed = {name for name, model in left.models.items() if model is not bundle.models[name]}
     assert changed == PERSONAL
     assert all(not len(left.models[name].arrays()["owners"]) for name in PERSONAL)
     assert left.without(everybody) is left
-    assert bundle.without(owner_codes(["u:nobody"])) is bundle
+    assert bundle.without(pseudonyms_of(["u:nobody"])) is bundle
 
 
 def test_a_bundle_names_what_is_kept_local_and_is_refused_without_it(

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import Rule, RuleList, Rules, Where, parse_rules
-from recsys.recommend.rule_engine import ListRules, list_rules
+from recsys.recommend.rule_engine import RuleEngine, list_rules
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ITEMS = [
@@ -34,24 +34,24 @@ ITEMS = [
 
 
 @pytest.fixture
-def shelf() -> Shelf:
-    return Shelf.of(Catalog.of(ITEMS))
+def live_catalog() -> LiveCatalog:
+    return LiveCatalog.of(Catalog.of(ITEMS))
 
 
 def where(**fields: Any) -> Where:
     return msgspec.convert(fields, Where)
 
 
-def matching(shelf: Shelf, **fields: Any) -> str:
+def matching(live_catalog: LiveCatalog, **fields: Any) -> str:
     """The ids (= row numbers) of what fulfils the condition."""
-    return "".join(map(str, np.flatnonzero(shelf.columns.mask(where(**fields)))))
+    return "".join(map(str, np.flatnonzero(live_catalog.columns.mask(where(**fields)))))
 
 
 def rules(**fields: Any) -> Rules:
     return msgspec.convert(fields, Rules)
 
 
-def chosen(given: ListRules, pool: str, n: int, **options: Any) -> str:
+def chosen(given: RuleEngine, pool: str, n: int, **options: Any) -> str:
     """The list as text; a digit is an item."""
     numbers = np.array([int(digit) for digit in pool], np.int32)
     return "".join(pool[place] for place in given.choose(numbers, n, **options).places)
@@ -95,11 +95,13 @@ def chosen(given: ListRules, pool: str, n: int, **options: Any) -> str:
         ({"brand": "Fern", "none": [{"price": {"max": 5}}, {"stock": {"exists": True}}]}, "7"),
     ],
 )
-def test_a_condition_matches(shelf: Shelf, condition: dict[str, Any], found: str) -> None:
-    assert matching(shelf, **condition) == found
+def test_a_condition_matches(
+    live_catalog: LiveCatalog, condition: dict[str, Any], found: str
+) -> None:
+    assert matching(live_catalog, **condition) == found
 
 
-def test_a_changed_item_is_matched_by_what_it_is_now(shelf: Shelf) -> None:
+def test_a_changed_item_is_matched_by_what_it_is_now(live_catalog: LiveCatalog) -> None:
     asked: list[dict[str, Any]] = [
         {"brand": "Fern"},
         {"category": "Home"},
@@ -107,12 +109,12 @@ def test_a_changed_item_is_matched_by_what_it_is_now(shelf: Shelf) -> None:
         {"attributes": {"colour": "green"}},
         {"kind": "article"},
     ]
-    before = [matching(shelf, **condition) for condition in asked]
+    before = [matching(live_catalog, **condition) for condition in asked]
     assert before == ["278", "012", "38", "", "5"]
     put = Item(
         item_id="0", brand="Fern", price=6.0, kind="article", attributes={"colour": ["green"]}
     )
-    changed = shelf.with_changes([put], revision=1)
+    changed = live_catalog.with_changes([put], revision=1)
     assert [matching(changed, **condition) for condition in asked] == [
         "0278",
         "12",
@@ -120,30 +122,30 @@ def test_a_changed_item_is_matched_by_what_it_is_now(shelf: Shelf) -> None:
         "0",
         "05",
     ]
-    assert [matching(shelf, **condition) for condition in asked] == before
+    assert [matching(live_catalog, **condition) for condition in asked] == before
 
 
-def test_new_stock_leaves_the_masks_of_other_attributes(shelf: Shelf) -> None:
+def test_new_stock_leaves_the_masks_of_other_attributes(live_catalog: LiveCatalog) -> None:
     of_brand, of_stock = where(brand="Fern"), where(stock={"min": 10})
-    masks = [shelf.columns.mask(one) for one in (of_brand, of_stock)]
+    masks = [live_catalog.columns.mask(one) for one in (of_brand, of_stock)]
     put = msgspec.structs.replace(ITEMS[2], stock=1.0)
-    changed = shelf.with_changes([put], revision=1).columns
+    changed = live_catalog.with_changes([put], revision=1).columns
     assert changed.mask(of_brand) is masks[0]
     assert not changed.mask(of_stock).any()
     assert masks[1].any()
 
 
-def test_a_mask_is_made_once_and_cannot_be_written(shelf: Shelf) -> None:
-    mask = shelf.columns.mask(where(brand="Fern"))
-    assert shelf.columns.mask(where(brand="Fern")) is mask
+def test_a_mask_is_made_once_and_cannot_be_written(live_catalog: LiveCatalog) -> None:
+    mask = live_catalog.columns.mask(where(brand="Fern"))
+    assert live_catalog.columns.mask(where(brand="Fern")) is mask
     with pytest.raises(ValueError, match="read-only"):
         mask[0] = True
 
 
-def test_an_attribute_that_an_item_gains_is_matched(shelf: Shelf) -> None:
-    assert matching(shelf, attributes={"vegan": True}) == ""
+def test_an_attribute_that_an_item_gains_is_matched(live_catalog: LiveCatalog) -> None:
+    assert matching(live_catalog, attributes={"vegan": True}) == ""
     put = msgspec.structs.replace(ITEMS[0], attributes={"vegan": True, "size:eu": "L"})
-    changed = shelf.with_changes([put], revision=1)
+    changed = live_catalog.with_changes([put], revision=1)
     assert matching(changed, attributes={"vegan": True}) == "0"
     assert matching(changed, attributes={"vegan": {"exists": False}}) == "123456789"
     assert matching(changed, attributes={"size:eu": "L"}) == "0"
@@ -151,24 +153,24 @@ def test_an_attribute_that_an_item_gains_is_matched(shelf: Shelf) -> None:
     assert matching(changed.with_changes([other], revision=2), attributes={"size:eu": "L"}) == ""
 
 
-def test_what_may_be_shown_changes_at_every_date_of_an_item(shelf: Shelf) -> None:
-    def shown(shelf: Shelf) -> list[bool]:
+def test_what_may_be_shown_changes_at_every_date_of_an_item(live_catalog: LiveCatalog) -> None:
+    def shown(live_catalog: LiveCatalog) -> list[bool]:
         hours = (-2, -1, 0, 1, 2)
-        return [bool(shelf.eligible(NOW + timedelta(hours=hour))[0]) for hour in hours]
+        return [bool(live_catalog.eligible(NOW + timedelta(hours=hour))[0]) for hour in hours]
 
-    assert shown(shelf) == [True] * 5
+    assert shown(live_catalog) == [True] * 5
     hour = timedelta(hours=1)
     put = msgspec.structs.replace(ITEMS[0], available_from=NOW - hour, available_until=NOW + hour)
-    dated = shelf.with_changes([put], revision=1)
+    dated = live_catalog.with_changes([put], revision=1)
     assert shown(dated) == [False, True, True, False, False]
     later = msgspec.structs.replace(put, available_until=NOW + 2 * hour)
     assert shown(dated.with_changes([later], revision=2)) == [False, True, True, True, False]
     assert shown(dated.with_changes(ITEMS[:1], revision=2)) == [True] * 5
 
 
-def test_prepared_columns_match_alike(shelf: Shelf) -> None:
-    shelf.columns.prepare()
-    assert matching(shelf, attributes={"colour": "red"}, price={"exists": False}) == "4"
+def test_prepared_columns_match_alike(live_catalog: LiveCatalog) -> None:
+    live_catalog.columns.prepare()
+    assert matching(live_catalog, attributes={"colour": "red"}, price={"exists": False}) == "4"
 
 
 @pytest.mark.parametrize(
@@ -202,7 +204,7 @@ def test_a_rule_that_ends_before_it_begins_is_refused() -> None:
         parse_rules([{"from": "2026-12-02T00:00:00Z", "until": "2026-12-01T00:00:00Z"}])
 
 
-class Shown(BaseModel):
+class UnclickedImpressions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rules: RuleList = ()
@@ -213,12 +215,12 @@ def test_a_configuration_class_takes_rules_and_gives_them_back() -> None:
         {"name": "advent", "from": "2026-12-01T00:00:00Z", "filter": {"price": {"max": 50.0}}},
         {"diversity": [{"per": "brand", "at_most": 2}]},
     ]
-    read = Shown.model_validate({"rules": written})
+    read = UnclickedImpressions.model_validate({"rules": written})
     assert read.rules[0].filter == where(price={"max": 50})
-    again = Shown.model_validate(read.model_dump(mode="json"))
+    again = UnclickedImpressions.model_validate(read.model_dump(mode="json"))
     assert again == read
     with pytest.raises(ValidationError, match=r"rules\[0\].filter.price: .*unknown field `mux`"):
-        Shown.model_validate({"rules": [{"filter": {"price": {"mux": 1}}}]})
+        UnclickedImpressions.model_validate({"rules": [{"filter": {"price": {"mux": 1}}}]})
 
 
 def test_rules_are_written_in_yaml_as_in_json() -> None:
@@ -235,25 +237,25 @@ def test_rules_are_written_in_yaml_as_in_json() -> None:
     assert not rule.in_force(datetime(2026, 12, 24, 23, tzinfo=UTC))
 
 
-def test_a_rule_holds_from_its_first_moment_until_its_last(shelf: Shelf) -> None:
+def test_a_rule_holds_from_its_first_moment_until_its_last(live_catalog: LiveCatalog) -> None:
     rule = Rule(filter=where(brand="Fern"), from_=NOW, until=NOW + timedelta(days=1), name="fern")
     moments = (NOW - timedelta(seconds=1), NOW, NOW + timedelta(days=1))
-    barriers = [dict(list_rules(shelf, moment, [rule]).barriers) for moment in moments]
+    barriers = [dict(list_rules(live_catalog, moment, [rule]).barriers) for moment in moments]
     assert ["fern.filter" in each for each in barriers] == [False, True, False]
 
 
-def test_lists_hold_products_unless_a_rule_asks_for_a_kind(shelf: Shelf) -> None:
+def test_lists_hold_products_unless_a_rule_asks_for_a_kind(live_catalog: LiveCatalog) -> None:
     everything = np.ones(10, np.bool_)
-    assert np.flatnonzero(~list_rules(shelf, NOW).allowed(everything)).tolist() == [5, 6]
-    articles = list_rules(shelf, NOW, request=rules(filter={"kind": "article"}))
+    assert np.flatnonzero(~list_rules(live_catalog, NOW).allowed(everything)).tolist() == [5, 6]
+    articles = list_rules(live_catalog, NOW, request=rules(filter={"kind": "article"}))
     assert np.flatnonzero(articles.allowed(everything)).tolist() == [5]
     both = rules(filter={"any": [{"kind": "article"}, {"kind": "product"}]})
-    assert list_rules(shelf, NOW, request=both).allowed(everything).sum() == 9
+    assert list_rules(live_catalog, NOW, request=both).allowed(everything).sum() == 9
 
 
-def test_filters_of_placement_and_request_hold_together(shelf: Shelf) -> None:
+def test_filters_of_placement_and_request_hold_together(live_catalog: LiveCatalog) -> None:
     given = list_rules(
-        shelf,
+        live_catalog,
         NOW,
         [Rule(filter=where(category="Home"))],
         rules(exclude={"brand": "Fern"}),
@@ -261,14 +263,14 @@ def test_filters_of_placement_and_request_hold_together(shelf: Shelf) -> None:
     assert np.flatnonzero(given.allowed(np.ones(10, np.bool_))).tolist() == [0, 1]
 
 
-def test_items_are_excluded_one_by_one(shelf: Shelf) -> None:
-    given = list_rules(shelf, NOW, request=rules(exclude=["3", "nothing", "1"]))
+def test_items_are_excluded_one_by_one(live_catalog: LiveCatalog) -> None:
+    given = list_rules(live_catalog, NOW, request=rules(exclude=["3", "nothing", "1"]))
     assert sorted(given.hidden.tolist()) == [1, 3]
 
 
-def test_boosts_multiply(shelf: Shelf) -> None:
+def test_boosts_multiply(live_catalog: LiveCatalog) -> None:
     given = list_rules(
-        shelf,
+        live_catalog,
         NOW,
         [Rule(boost=rules(boost=[{"where": {"brand": "Fern"}, "factor": 2}]).boost)],
         rules(boost=[{"where": {"price": {"max": 10}}, "factor": 0.1}]),
@@ -277,38 +279,40 @@ def test_boosts_multiply(shelf: Shelf) -> None:
     np.testing.assert_allclose(scores, [1.0, 2.0, 0.2])
 
 
-def test_variants_of_a_product_stand_once(shelf: Shelf) -> None:
-    given = list_rules(shelf, NOW)
+def test_variants_of_a_product_stand_once(live_catalog: LiveCatalog) -> None:
+    given = list_rules(live_catalog, NOW)
     assert chosen(given, "7283069", 4) == "7306"
     assert chosen(given, "7283069", 9, may_give_way=True) == "7306"
 
 
-def test_the_variants_of_an_item_are_known(shelf: Shelf) -> None:
-    numbers = shelf.columns.with_variants(np.array([8, 1], np.int32))
+def test_the_variants_of_an_item_are_known(live_catalog: LiveCatalog) -> None:
+    numbers = live_catalog.columns.with_variants(np.array([8, 1], np.int32))
     assert sorted(set(numbers.tolist())) == [1, 2, 7, 8]
-    alone = shelf.with_changes([Item(item_id="7"), Item(item_id="8")], revision=1)
+    alone = live_catalog.with_changes([Item(item_id="7"), Item(item_id="8")], revision=1)
     assert alone.columns.with_variants(np.array([8], np.int32)).tolist() == [8]
 
 
-def test_diversity_limits_an_attribute_until_the_list_would_get_short(shelf: Shelf) -> None:
-    given = list_rules(shelf, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
+def test_diversity_limits_an_attribute_until_the_list_would_get_short(
+    live_catalog: LiveCatalog,
+) -> None:
+    given = list_rules(live_catalog, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
     assert chosen(given, "01423", 4) == "0423"
     assert chosen(given, "0142", 4) == "042"
     assert chosen(given, "0142", 4, may_give_way=True) == "0142"
 
 
-def test_diversity_counts_the_first_levels_of_a_category(shelf: Shelf) -> None:
+def test_diversity_counts_the_first_levels_of_a_category(live_catalog: LiveCatalog) -> None:
     by_path = rules(diversity=[{"per": "category", "at_most": 1}])
-    assert chosen(list_rules(shelf, NOW, request=by_path), "0123", 4) == "0123"
+    assert chosen(list_rules(live_catalog, NOW, request=by_path), "0123", 4) == "0123"
     widest = rules(diversity=[{"per": "category", "at_most": 1, "depth": 1}])
-    assert chosen(list_rules(shelf, NOW, request=widest), "0123", 4) == "03"
+    assert chosen(list_rules(live_catalog, NOW, request=widest), "0123", 4) == "03"
     two_levels = rules(diversity=[{"per": "category", "at_most": 1, "depth": 2}])
-    assert chosen(list_rules(shelf, NOW, request=two_levels), "0123", 4) == "023"
+    assert chosen(list_rules(live_catalog, NOW, request=two_levels), "0123", 4) == "023"
 
 
-def test_a_quota_brings_in_what_it_asks_for(shelf: Shelf) -> None:
+def test_a_quota_brings_in_what_it_asks_for(live_catalog: LiveCatalog) -> None:
     fern = {"where": {"brand": "Fern"}, "at_least": 1}
-    given = list_rules(shelf, NOW, request=rules(quota=[fern]))
+    given = list_rules(live_catalog, NOW, request=rules(quota=[fern]))
     assert chosen(given, "01432", 3) == "012"
     assert chosen(given, "20143", 3) == "201"
     choice = given.choose(np.array([0, 1, 4], np.int32), 3)
@@ -316,37 +320,39 @@ def test_a_quota_brings_in_what_it_asks_for(shelf: Shelf) -> None:
     assert np.flatnonzero(wanting).tolist() == [2, 7, 8]
 
 
-def test_a_quota_keeps_out_what_is_too_much(shelf: Shelf) -> None:
+def test_a_quota_keeps_out_what_is_too_much(live_catalog: LiveCatalog) -> None:
     cheap = {"where": {"price": {"max": 10}}, "at_most": 1}
-    given = list_rules(shelf, NOW, request=rules(quota=[cheap]))
+    given = list_rules(live_catalog, NOW, request=rules(quota=[cheap]))
     assert chosen(given, "0312", 3) == "012"
     assert chosen(given, "031", 3, may_give_way=True) == "031"
 
 
-def test_a_pinned_item_stands_at_its_position(shelf: Shelf) -> None:
+def test_a_pinned_item_stands_at_its_position(live_catalog: LiveCatalog) -> None:
     pins = [{"item_id": "3", "position": 1}, {"item_id": "1", "position": 0}]
-    given = list_rules(shelf, NOW, request=rules(pin=pins))
+    given = list_rules(live_catalog, NOW, request=rules(pin=pins))
     assert chosen(given, "04213", 4) == "1304"
     assert chosen(given, "042", 3) == "042"
     choice = given.choose(np.array([0, 4, 2, 1, 3], np.int32), 4)
     assert choice.pinned == {3, 4}
 
 
-def test_the_requests_pin_outranks_the_placements(shelf: Shelf) -> None:
+def test_the_requests_pin_outranks_the_placements(live_catalog: LiveCatalog) -> None:
     shops = Rule(pin=rules(pin=[{"item_id": "3", "position": 0}]).pin)
     own = rules(pin=[{"item_id": "3", "position": 2}])
-    assert chosen(list_rules(shelf, NOW, [shops], own), "3012", 4) == "0132"
+    assert chosen(list_rules(live_catalog, NOW, [shops], own), "3012", 4) == "0132"
 
 
-def test_what_rests_comes_last_and_only_where_the_list_would_get_short(shelf: Shelf) -> None:
-    given = list_rules(shelf, NOW)
+def test_what_rests_comes_last_and_only_where_the_list_would_get_short(
+    live_catalog: LiveCatalog,
+) -> None:
+    given = list_rules(live_catalog, NOW)
     resting = np.array([0, 1], np.int32)
     assert chosen(given, "0142", 2, resting=resting) == "42"
     assert chosen(given, "0142", 3, resting=resting, may_give_way=True) == "042"
 
 
-def test_effects_count_what_each_soft_rule_held_back(shelf: Shelf) -> None:
-    given = list_rules(shelf, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
+def test_effects_count_what_each_soft_rule_held_back(live_catalog: LiveCatalog) -> None:
+    given = list_rules(live_catalog, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
     effects = given.choose(np.array([2, 7, 8, 0, 1, 4], np.int32), 3).effects
     assert {effect.rule: effect.removed for effect in effects} == {"request.diversity[0]": 3}
 
@@ -394,11 +400,11 @@ SOFT = st.fixed_dictionaries(
 )
 @given(fields=SOFT, pool=st.permutations(range(10)), kept=st.integers(0, 10), n=st.integers(1, 10))
 def test_whatever_the_rules_a_list_is_distinct_and_as_long_as_can_be(
-    shelf: Shelf, fields: dict[str, Any], pool: list[int], kept: int, n: int
+    live_catalog: LiveCatalog, fields: dict[str, Any], pool: list[int], kept: int, n: int
 ) -> None:
     numbers = np.array(pool[:kept], np.int32)
-    limits = list_rules(shelf, NOW, request=rules(**fields))
-    families = shelf.columns.families
+    limits = list_rules(live_catalog, NOW, request=rules(**fields))
+    families = live_catalog.columns.families
     assert families is not None
     possible = min(n, len(set(families[numbers].tolist())))
     for may_give_way in (False, True):
@@ -411,10 +417,10 @@ def test_whatever_the_rules_a_list_is_distinct_and_as_long_as_can_be(
     pinned = {pin["item_id"] for pin in fields.get("pin", ())}
     free = [place for place in strict.places if str(numbers[place]) not in pinned]
     for cap in fields.get("diversity", ()):
-        codes = shelf.columns.codes(cap["per"])[numbers[free]]
+        codes = live_catalog.columns.codes(cap["per"])[numbers[free]]
         assert np.bincount(codes[codes >= 0], minlength=1).max() <= cap["at_most"]
     for quota in fields.get("quota", ()):
         if "at_most" in quota:
-            inside = shelf.columns.mask(where(**quota["where"]))[numbers[free]]
+            inside = live_catalog.columns.mask(where(**quota["where"]))[numbers[free]]
             assert inside.sum() <= quota["at_most"]
     assert [place for place in strict.places if place in free] == sorted(free)

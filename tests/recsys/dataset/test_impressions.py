@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART, NOT_TAKEN, Lists
+from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART, NOT_TAKEN, Impressions
 from recsys.dataset.splitting import HeldOut, check_no_leak
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.errors import LeakFromFuture
@@ -46,7 +46,7 @@ def read(folder: Path, events: Sequence[Event]) -> TrainingData:
     return read_training_data(log, as_of=AS_OF, weighting=Weighting())
 
 
-def outcomes(data: TrainingData, lists: Lists, number: int) -> dict[str, int]:
+def outcomes(data: TrainingData, lists: Impressions, number: int) -> dict[str, int]:
     span = slice(int(lists.starts[number]), int(lists.starts[number + 1]))
     items = data.items.ids(lists.items[span])
     return dict(zip(items, lists.outcomes[span].tolist(), strict=True))

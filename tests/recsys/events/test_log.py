@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.events.log import SCHEMA, START, EventLog, Place, rows
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Event, EventContext, EventItem, Person
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -148,7 +148,7 @@ def test_erasing_a_person_removes_every_row_of_theirs_and_no_other(tmp_path: Pat
         ),
         part="p",
     )
-    persons = [owner_codes(["u:u"]), owner_codes(["a:v", "a:nobody"])]
+    persons = [pseudonyms_of(["u:u"]), pseudonyms_of(["a:v", "a:nobody"])]
     assert log.erase(persons) == [2, 1]
     assert sorted(row["event_id"] for row in all_rows(log)) == ["2", "4", "5", "6"]
     assert log.erase(persons) == [0, 0]
@@ -160,7 +160,7 @@ def test_erasing_leaves_the_files_of_others_untouched(tmp_path: Path) -> None:
     log.append(rows([make_event("1", user_id="u"), make_event("2", hours=24)]), part="p")
     other = log.files()[1]
     before = other.stat().st_ino
-    assert log.erase([owner_codes(["u:u"])]) == [1]
+    assert log.erase([pseudonyms_of(["u:u"])]) == [1]
     assert other.stat().st_ino == before
 
 

@@ -10,7 +10,7 @@ from recsys.catalog.columns import ItemColumns
 from recsys.catalog.items import Item
 from recsys.catalog.rules import Where
 from recsys.ids import Vocabulary
-from recsys.query.feedback import SNOOZE, heard, personal_rules
+from recsys.query.feedback import SNOOZE, feedback_state, personal_rules
 from recsys.query.history import StoredEvent
 from recsys.query.preferences import Exclusions, Interests, Preferences
 
@@ -18,7 +18,7 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
 
 def refused_items(events: list[StoredEvent], *, now: datetime) -> set[str]:
-    return set(heard(events, now=now).refused)
+    return set(feedback_state(events, now=now).refused)
 
 
 def said(action: str, item: str = "mug", *, ago: timedelta = timedelta(hours=1)) -> StoredEvent:
@@ -45,8 +45,8 @@ def test_a_snoozed_item_rests_and_comes_back() -> None:
 
 
 def test_a_no_to_one_item_says_nothing_of_another() -> None:
-    heard = [said("not_interested"), said("like", "bowl")]
-    assert refused_items(heard, now=NOW) == {"mug"}
+    feedback_state = [said("not_interested"), said("like", "bowl")]
+    assert refused_items(feedback_state, now=NOW) == {"mug"}
 
 
 def test_other_events_say_nothing() -> None:
@@ -61,17 +61,17 @@ def about(action: str, **target: object) -> StoredEvent:
 def test_a_snooze_lasts_as_long_as_it_says() -> None:
     week = StoredEvent("mug", "feedback", (NOW - timedelta(days=6)).timestamp(), action="snooze",
                        days=7.0)  # fmt: skip
-    assert heard([week], now=NOW).refused == {"mug"}
-    assert heard([week], now=NOW + timedelta(days=2)).refused == frozenset()
+    assert feedback_state([week], now=NOW).refused == {"mug"}
+    assert feedback_state([week], now=NOW + timedelta(days=2)).refused == frozenset()
 
 
 def test_a_no_to_a_brand_or_a_category_can_be_taken_back() -> None:
     no = [about("never_again", brand="Harbour"), about("not_interested", category="Home > Mugs")]
-    said_no = heard(no, now=NOW)
+    said_no = feedback_state(no, now=NOW)
     assert said_no.refused_brands == {"Harbour"}
     assert said_no.refused_categories == {"Home > Mugs"}
     assert said_no.disliked == frozenset()
-    undone = heard([*no, about("undo", brand="Harbour")], now=NOW)
+    undone = feedback_state([*no, about("undo", brand="Harbour")], now=NOW)
     assert undone.refused_brands == frozenset()
     assert undone.refused_categories == {"Home > Mugs"}
 
@@ -89,7 +89,9 @@ def found(where: Where) -> list[str]:
 
 
 def test_words_and_preferences_become_rules_of_ones_own() -> None:
-    said_of = heard([about("never_again", brand="Harbour"), about("like", brand="Quay")], now=NOW)
+    said_of = feedback_state(
+        [about("never_again", brand="Harbour"), about("like", brand="Quay")], now=NOW
+    )
     wishes = Preferences(
         exclusions=Exclusions(categories=[["Home", "Bowls"]]),
         interests=Interests(categories=[["Home"]], attributes={"colour": ["blue"]}),
@@ -99,11 +101,11 @@ def test_words_and_preferences_become_rules_of_ones_own() -> None:
     assert found(rule.exclude) == ["mug", "bowl", "hat"]
     assert found(rule.boost[0].where) == ["mug", "bowl"]
     assert rule.quota[0].at_least == 3
-    (rule,) = personal_rules(heard([], now=NOW), wishes)
+    (rule,) = personal_rules(feedback_state([], now=NOW), wishes)
     assert isinstance(rule.exclude, Where)
     assert found(rule.exclude) == ["bowl"]
     assert rule.quota == []
 
 
 def test_who_has_said_nothing_has_no_rules() -> None:
-    assert personal_rules(heard([said("never_again")], now=NOW)) == ()
+    assert personal_rules(feedback_state([said("never_again")], now=NOW)) == ()

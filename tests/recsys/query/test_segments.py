@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.bundle.shop_settings import SegmentsConfig
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event, EventContext, EventItem
@@ -290,11 +290,11 @@ def test_a_rule_for_a_segment_holds_for_its_people_alone(
             "rules": [{"for": ["fans", "trade"], "exclude": [best_id]}],
         }
     )
-    shelf = Shelf.of(bundle.catalog)
+    live_catalog = LiveCatalog.of(bundle.catalog)
     stranger, fan = Query(now=NOW), Query(now=NOW, segments=("trade",))
 
     def first_of(*queries: Query) -> list[str]:
-        answers = recommend(bundle, queries, placement, shelf, 3)
+        answers = recommend(bundle, queries, placement, live_catalog, 3)
         return [bundle.items.id(answer.items[0].number) for answer in answers]
 
     assert first_of(stranger) == [best_id]

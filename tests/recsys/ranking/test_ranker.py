@@ -12,7 +12,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.save_load import load_bundle, save_bundle
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.query.query import Query
@@ -183,7 +183,9 @@ def ranked_bundle(bundle: Bundle, small_data: TrainingData) -> Bundle:
 
 
 def asked(bundle: Bundle, queries: list[Query]) -> list[list[int]]:
-    answers = recommend(bundle, queries, bundle.placements["for_you"], Shelf.of(bundle.catalog), 10)
+    answers = recommend(
+        bundle, queries, bundle.placements["for_you"], LiveCatalog.of(bundle.catalog), 10
+    )
     return [answer.numbers.tolist() for answer in answers]
 
 
@@ -194,7 +196,7 @@ def test_the_ranker_changes_the_order_and_each_item_has_a_source(
     assert asked(ranked_bundle, queries) != asked(replace(ranked_bundle, rankers={}), queries)
     placement = ranked_bundle.placements["for_you"]
     for answer in recommend(
-        ranked_bundle, queries, placement, Shelf.of(ranked_bundle.catalog), 10, explain=True
+        ranked_bundle, queries, placement, LiveCatalog.of(ranked_bundle.catalog), 10, explain=True
     ):
         scores = [item.score for item in answer.items]
         assert scores == sorted(scores, reverse=True)

@@ -9,7 +9,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.query.query import Query
 from recsys.recommend.operations import recommend
 
@@ -18,12 +18,12 @@ from recsys.recommend.operations import recommend
 def test_a_dislike_lowers_its_category_and_brand(
     bundle: Bundle, returned_like: float | None
 ) -> None:
-    shelf = Shelf.of(bundle.catalog)
+    live_catalog = LiveCatalog.of(bundle.catalog)
     placement = Placement(
         name="p", blend={"popularity": 1.0}, fallback=(), returned_like=returned_like
     )
     query = Query(now=bundle.manifest.as_of)
-    (before,) = recommend(bundle, [query], placement, shelf, 100)
+    (before,) = recommend(bundle, [query], placement, live_catalog, 100)
     catalog = bundle.catalog
     for number in before.numbers.tolist()[:40]:
         alike = (catalog.categories == catalog.categories[number]) & (
@@ -36,7 +36,7 @@ def test_a_dislike_lowers_its_category_and_brand(
         pytest.fail("the shop has no two items of one brand and category")
     disliked = np.array([number], np.int32)
     said = replace(query, refused=disliked, disliked=disliked)
-    (after,) = recommend(bundle, [said], placement, shelf, 100)
+    (after,) = recommend(bundle, [said], placement, live_catalog, 100)
     scores = {item.number: item.score for item in before.items}
     changed = {
         item.number

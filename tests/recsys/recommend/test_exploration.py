@@ -9,7 +9,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Exploration
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import Diversity, Rules
 from recsys.dataset.training_data import TrainingData
 from recsys.query.query import Query
@@ -90,7 +90,7 @@ def test_without_new_items_or_with_rules_against_them_nothing_is_drawn() -> None
 
 
 @pytest.fixture
-def fresh(bundle: Bundle, small_data: TrainingData) -> tuple[Bundle, Shelf]:
+def fresh(bundle: Bundle, small_data: TrainingData) -> tuple[Bundle, LiveCatalog]:
     """The small shop with twenty items that nobody has touched, exploring for everybody."""
     first_seen = np.full(len(bundle.items), -np.inf)
     first_seen[:20] = np.nan
@@ -98,20 +98,20 @@ def fresh(bundle: Bundle, small_data: TrainingData) -> tuple[Bundle, Shelf]:
         update={"exploration": Exploration(share=0.1, first=2)}
     )
     exploring = replace(bundle, placements={"for_you": placement}, first_seen=first_seen)
-    return exploring, Shelf.of(bundle.catalog, first_seen=first_seen)
+    return exploring, LiveCatalog.of(bundle.catalog, first_seen=first_seen)
 
 
 def test_an_answer_explores_only_with_a_generator_and_marks_what_was_drawn(
-    fresh: tuple[Bundle, Shelf], small_data: TrainingData
+    fresh: tuple[Bundle, LiveCatalog], small_data: TrainingData
 ) -> None:
-    bundle, shelf = fresh
+    bundle, live_catalog = fresh
     query = Query(now=small_data.as_of)
     placement = bundle.placements["for_you"]
-    (plain,) = recommend(bundle, [query], placement, shelf, 10)
+    (plain,) = recommend(bundle, [query], placement, live_catalog, 10)
     assert all(item.propensity == 1.0 and item.source != EXPLORATION for item in plain.items)
     assert not (set(plain.numbers.tolist()) >= set(range(20)))
     (exploring,) = recommend(
-        bundle, [query], placement, shelf, 10, rng=np.random.default_rng(0), explain=True
+        bundle, [query], placement, live_catalog, 10, rng=np.random.default_rng(0), explain=True
     )
     marked = [item for item in exploring.items if item.source == EXPLORATION]
     assert len(marked) == 1
@@ -122,9 +122,9 @@ def test_an_answer_explores_only_with_a_generator_and_marks_what_was_drawn(
 
 
 def test_what_is_drawn_keeps_the_rules_of_the_list(
-    fresh: tuple[Bundle, Shelf], small_data: TrainingData
+    fresh: tuple[Bundle, LiveCatalog], small_data: TrainingData
 ) -> None:
-    bundle, shelf = fresh
+    bundle, live_catalog = fresh
     query = Query(now=small_data.as_of)
     one_each = Rules(diversity=[Diversity(per="brand", at_most=1)])
     for seed in range(20):
@@ -132,10 +132,10 @@ def test_what_is_drawn_keeps_the_rules_of_the_list(
             bundle,
             [query],
             bundle.placements["for_you"],
-            shelf,
+            live_catalog,
             5,
             rules=one_each,
             rng=np.random.default_rng(seed),
         )
-        brands = [shelf.items[number].brand for number in answer.numbers.tolist()]
+        brands = [live_catalog.items[number].brand for number in answer.numbers.tolist()]
         assert len(set(brands)) == len(brands)

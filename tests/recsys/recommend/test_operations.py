@@ -11,7 +11,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InvalidQuery
 from recsys.events.schema import KIND_NUMBER
@@ -22,8 +22,8 @@ from recsys.recommend.operations import CATALOG, ENGINE, recommend, rerank
 
 
 @pytest.fixture(scope="module")
-def shelf(bundle: Bundle) -> Shelf:
-    return Shelf.of(bundle.catalog)
+def live_catalog(bundle: Bundle) -> LiveCatalog:
+    return LiveCatalog.of(bundle.catalog)
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +47,15 @@ def looked_at(data: TrainingData, *items: int) -> History:
 
 @pytest.mark.parametrize("name", ["for_you", "similar", "bought_together", "trending"])
 def test_every_answer_is_full_distinct_and_sellable(
-    bundle: Bundle, shelf: Shelf, customers: list[Query], small_data: TrainingData, name: str
+    bundle: Bundle,
+    live_catalog: LiveCatalog,
+    customers: list[Query],
+    small_data: TrainingData,
+    name: str,
 ) -> None:
-    eligible = shelf.eligible(small_data.as_of)
+    eligible = live_catalog.eligible(small_data.as_of)
     asking = [replace(query, seeds=np.array([3], np.int32)) for query in customers]
-    for answer in recommend(bundle, asking, bundle.placements[name], shelf, 12):
+    for answer in recommend(bundle, asking, bundle.placements[name], live_catalog, 12):
         numbers = answer.numbers
         assert len(numbers) == 12
         assert len(set(numbers.tolist())) == 12
@@ -62,12 +66,12 @@ def test_every_answer_is_full_distinct_and_sellable(
 
 
 def test_a_batch_gives_what_its_single_queries_give(
-    bundle: Bundle, shelf: Shelf, customers: list[Query]
+    bundle: Bundle, live_catalog: LiveCatalog, customers: list[Query]
 ) -> None:
     placement = bundle.placements["for_you"]
-    together = recommend(bundle, customers, placement, shelf, 10)
+    together = recommend(bundle, customers, placement, live_catalog, 10)
     for query, answer in zip(customers, together, strict=True):
-        (alone,) = recommend(bundle, [query], placement, shelf, 10)
+        (alone,) = recommend(bundle, [query], placement, live_catalog, 10)
         assert alone.numbers.tolist() == answer.numbers.tolist()
         np.testing.assert_allclose(
             [item.score for item in alone.items], [item.score for item in answer.items], rtol=1e-4
@@ -75,102 +79,110 @@ def test_a_batch_gives_what_its_single_queries_give(
 
 
 def test_a_stranger_gets_an_answer_and_it_says_so(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
-    (answer,) = recommend(bundle, [stranger(small_data)], bundle.placements["for_you"], shelf, 10)
+    (answer,) = recommend(
+        bundle, [stranger(small_data)], bundle.placements["for_you"], live_catalog, 10
+    )
     assert len(answer.items) == 10
     assert answer.level == "everybody"
 
 
 def test_a_click_changes_a_strangers_answer_and_its_level(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     placement = bundle.placements["for_you"]
-    (before,) = recommend(bundle, [stranger(small_data)], placement, shelf, 10)
+    (before,) = recommend(bundle, [stranger(small_data)], placement, live_catalog, 10)
     clicked = stranger(small_data, history=looked_at(small_data, 7, 8))
-    (after,) = recommend(bundle, [clicked], placement, shelf, 10)
+    (after,) = recommend(bundle, [clicked], placement, live_catalog, 10)
     assert after.numbers.tolist() != before.numbers.tolist()
     assert after.level == "session"
 
 
 def test_a_country_gives_the_segment_level_where_no_more_is_known(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     country = small_data.popularity.country_names.id(0)
     placement = Placement(name="mine", blend={"als": 1.0})
     asking = stranger(small_data, context=Context(country=country))
-    (answer,) = recommend(bundle, [asking], placement, shelf, 5)
+    (answer,) = recommend(bundle, [asking], placement, live_catalog, 5)
     assert answer.level == "segment"
 
 
-def test_what_is_sold_out_is_gone(bundle: Bundle, shelf: Shelf, customers: list[Query]) -> None:
+def test_what_is_sold_out_is_gone(
+    bundle: Bundle, live_catalog: LiveCatalog, customers: list[Query]
+) -> None:
     placement = bundle.placements["for_you"]
-    (before,) = recommend(bundle, customers[:1], placement, shelf, 5)
+    (before,) = recommend(bundle, customers[:1], placement, live_catalog, 5)
     first = bundle.catalog.items[before.items[0].number]
-    emptied = shelf.with_changes([msgspec.structs.replace(first, stock=0.0)], revision=1)
+    emptied = live_catalog.with_changes([msgspec.structs.replace(first, stock=0.0)], revision=1)
     (after,) = recommend(bundle, customers[:1], placement, emptied, 5)
     assert before.items[0].number not in after.numbers
     assert len(after.items) == 5
 
 
-def test_an_item_outside_its_dates_is_gone(bundle: Bundle, shelf: Shelf) -> None:
+def test_an_item_outside_its_dates_is_gone(bundle: Bundle, live_catalog: LiveCatalog) -> None:
     item = bundle.catalog.items[0]
     now = bundle.manifest.as_of
-    changed = shelf.with_changes(
+    changed = live_catalog.with_changes(
         [msgspec.structs.replace(item, available_from=None, available_until=now)], revision=1
     )
     assert not changed.eligible(now)[0]
     assert changed.eligible(now - timedelta(seconds=1))[0]
 
 
-def test_excluded_items_never_appear(bundle: Bundle, shelf: Shelf, customers: list[Query]) -> None:
+def test_excluded_items_never_appear(
+    bundle: Bundle, live_catalog: LiveCatalog, customers: list[Query]
+) -> None:
     placement = bundle.placements["for_you"]
-    (before,) = recommend(bundle, customers[:1], placement, shelf, 10)
-    (after,) = recommend(bundle, customers[:1], placement, shelf, 10, exclude=[before.numbers])
+    (before,) = recommend(bundle, customers[:1], placement, live_catalog, 10)
+    (after,) = recommend(
+        bundle, customers[:1], placement, live_catalog, 10, exclude=[before.numbers]
+    )
     assert not set(before.numbers.tolist()) & set(after.numbers.tolist())
     assert len(after.items) == 10
 
 
 def test_a_placement_can_keep_the_history_out(
-    bundle: Bundle, shelf: Shelf, customers: list[Query]
+    bundle: Bundle, live_catalog: LiveCatalog, customers: list[Query]
 ) -> None:
     placement = bundle.placements["for_you"].model_copy(update={"repeats": "exclude_history"})
     for query, answer in zip(
-        customers, recommend(bundle, customers, placement, shelf, 10), strict=True
+        customers, recommend(bundle, customers, placement, live_catalog, 10), strict=True
     ):
         assert not set(query.history.items.tolist()) & set(answer.numbers.tolist())
 
 
 def test_an_answer_is_empty_only_when_nothing_sellable_is_left(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     n_items = len(small_data.items)
     everything = np.arange(n_items, dtype=np.int32)
     placement = bundle.placements["for_you"]
     asking = [stranger(small_data)]
-    (nothing,) = recommend(bundle, asking, placement, shelf, 5, exclude=[everything])
+    (nothing,) = recommend(bundle, asking, placement, live_catalog, 5, exclude=[everything])
     assert nothing.items == ()
-    (one,) = recommend(bundle, asking, placement, shelf, 5, exclude=[everything[1:]])
-    expected = [0] if shelf.eligible(small_data.as_of)[0] else []
+    (one,) = recommend(bundle, asking, placement, live_catalog, 5, exclude=[everything[1:]])
+    expected = [0] if live_catalog.eligible(small_data.as_of)[0] else []
     assert one.numbers.tolist() == expected
 
 
 def test_recently_viewed_is_the_own_looks_newest_first(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
-    open_items = np.flatnonzero(shelf.eligible(small_data.as_of))[:3].tolist()
+    open_items = np.flatnonzero(live_catalog.eligible(small_data.as_of))[:3].tolist()
     asking = stranger(small_data, history=looked_at(small_data, *open_items, open_items[0]))
-    (answer,) = recommend(bundle, [asking], bundle.placements["recently_viewed"], shelf, 5)
+    (answer,) = recommend(bundle, [asking], bundle.placements["recently_viewed"], live_catalog, 5)
     assert answer.numbers.tolist() == [open_items[0], open_items[2], open_items[1]]
 
 
 def test_bought_together_of_a_cart_comes_from_baskets(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     bought = np.argsort(-np.asarray(small_data.baskets.matrix.sum(axis=0)).ravel())[:2]
     asking = stranger(small_data, seeds=bought.astype(np.int32))
     (answer,) = recommend(
-        bundle, [asking], bundle.placements["bought_together"], shelf, 5, explain=True
+        bundle, [asking], bundle.placements["bought_together"], live_catalog, 5, explain=True
     )
     assert answer.items[0].source == "bought_together"
     assert answer.level == "page"
@@ -178,10 +190,12 @@ def test_bought_together_of_a_cart_comes_from_baskets(
 
 
 def test_an_explained_answer_names_what_the_person_did(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     asking = stranger(small_data, history=looked_at(small_data, 7, 8))
-    (answer,) = recommend(bundle, [asking], bundle.placements["for_you"], shelf, 3, explain=True)
+    (answer,) = recommend(
+        bundle, [asking], bundle.placements["for_you"], live_catalog, 3, explain=True
+    )
     named = {c.item for item in answer.items for c in item.why if c.kind == "history"}
     assert named
     assert named <= {7, 8}
@@ -228,29 +242,29 @@ def test_what_a_person_bought_rises_in_a_reranked_list(
 
 
 def test_what_was_refused_is_never_recommended_and_last_in_a_list(
-    bundle: Bundle, shelf: Shelf, customers: list[Query]
+    bundle: Bundle, live_catalog: LiveCatalog, customers: list[Query]
 ) -> None:
     placement = bundle.placements["for_you"]
-    (before,) = recommend(bundle, customers[:1], placement, shelf, 10)
+    (before,) = recommend(bundle, customers[:1], placement, live_catalog, 10)
     no = before.numbers[:2]
     listed = Listed(before.numbers, np.full(10, np.nan, np.float32))
     refusing = replace(customers[0], refused=no, listed=listed)
-    (after,) = recommend(bundle, [refusing], placement, shelf, 10)
+    (after,) = recommend(bundle, [refusing], placement, live_catalog, 10)
     assert not set(no.tolist()) & set(after.numbers.tolist())
     (ranking,) = rerank(bundle, [refusing], bundle.placements["rerank"])
     assert set(ranking.order[-2:].tolist()) == {0, 1}
 
 
 def test_asking_for_nothing_is_an_error(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     with pytest.raises(InvalidQuery, match="at least 1"):
-        recommend(bundle, [stranger(small_data)], bundle.placements["for_you"], shelf, 0)
+        recommend(bundle, [stranger(small_data)], bundle.placements["for_you"], live_catalog, 0)
 
 
 def test_a_placement_of_a_model_that_is_not_there_is_an_error(
-    bundle: Bundle, shelf: Shelf, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     lacking = replace(bundle, models={})
     with pytest.raises(InvalidQuery, match="has no model"):
-        recommend(lacking, [stranger(small_data)], bundle.placements["for_you"], shelf, 5)
+        recommend(lacking, [stranger(small_data)], bundle.placements["for_you"], live_catalog, 5)

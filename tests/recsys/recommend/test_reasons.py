@@ -14,7 +14,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Level, Placement
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import KIND_NUMBER
 from recsys.models.baskets.bought_together import BoughtTogetherModel
@@ -39,7 +39,7 @@ from recsys.recommend.reasons import (
     MAX_REASONS,
     NEW_FOR,
     Reason,
-    Voice,
+    ReasonStyle,
     reasons,
     sensitive_paths,
     source_words,
@@ -49,7 +49,7 @@ NOW = datetime(2026, 11, 2, tzinfo=UTC)
 DAY = 86_400.0
 CAMERA, LENS, BAG, TRIPOD, STRAP = range(5)
 TITLES = ["Camera", "Lens", "Bag", "Tripod", "Strap"]
-SHELF = Shelf.of(
+SHELF = LiveCatalog.of(
     Catalog.of(
         [
             Item(item_id=str(number), title=title, category=["Photo", title])
@@ -115,16 +115,16 @@ def told(bundle: Bundle):  # type: ignore[no-untyped-def]
         source: str = "random_walk",
         asked: Query | None = None,
         item: int = STRAP,
-        voice: Voice | None = None,
-        shelf: Shelf = SHELF,
+        voice: ReasonStyle | None = None,
+        live_catalog: LiveCatalog = SHELF,
     ) -> tuple[Reason, ...]:
         level: Level = "individual"
         return reasons(
             Recommendation(item, 1.0, source, level, why),
             query=asked or query(),
             bundle=bundle,
-            shelf=shelf,
-            voice=voice or Voice(),
+            live_catalog=live_catalog,
+            voice=voice or ReasonStyle(),
         )
 
     return tell
@@ -223,8 +223,8 @@ def test_a_pair_is_often_bought_together_only_where_enough_customers_did(bundle:
             shown,
             query=asked,
             bundle=bundle,
-            shelf=Shelf.of(bundle.catalog),
-            voice=Voice(min_customers=least),
+            live_catalog=LiveCatalog.of(bundle.catalog),
+            voice=ReasonStyle(min_customers=least),
         )
         assert reason.code == code
         assert {k: v for k, v in reason.facts.items() if k == "customers"} == facts
@@ -245,20 +245,28 @@ def test_a_country_is_named_and_another_trait_too(told) -> None:
 
 def test_a_new_item_is_called_new_for_a_month(told) -> None:
     opened = Item(item_id="4", title="Strap", available_from=NOW - timedelta(days=3))
-    shelf = SHELF.with_changes([opened], revision=1)
+    live_catalog = SHELF.with_changes([opened], revision=1)
     asked = query((CAMERA, "purchase"))
     why = Contribution("history", 1.0, item=CAMERA)
-    assert [reason.code for reason in told(why, asked=asked, shelf=shelf)] == ["bought", "new"]
+    assert [reason.code for reason in told(why, asked=asked, live_catalog=live_catalog)] == [
+        "bought",
+        "new",
+    ]
     later = replace(asked, now=NOW - timedelta(days=3) + NEW_FOR)
-    assert [reason.code for reason in told(why, asked=later, shelf=shelf)] == ["bought"]
+    assert [reason.code for reason in told(why, asked=later, live_catalog=live_catalog)] == [
+        "bought"
+    ]
 
 
 def test_an_item_below_its_list_price_is_called_on_sale(told) -> None:
     reduced = Item(item_id="4", title="Strap", price=8.0, list_price=10.0)
-    shelf = SHELF.with_changes([reduced], revision=1)
+    live_catalog = SHELF.with_changes([reduced], revision=1)
     asked = query((CAMERA, "purchase"))
     why = Contribution("history", 1.0, item=CAMERA)
-    assert [reason.code for reason in told(why, asked=asked, shelf=shelf)] == ["bought", "on_sale"]
+    assert [reason.code for reason in told(why, asked=asked, live_catalog=live_catalog)] == [
+        "bought",
+        "on_sale",
+    ]
     assert [reason.code for reason in told(why, asked=asked)] == ["bought"]
 
 
@@ -274,8 +282,8 @@ def test_what_the_shop_makes_weigh_more_is_said_to_be_its_choice(bundle: Bundle)
                 recommended,
                 query=asked,
                 bundle=bundle,
-                shelf=SHELF,
-                voice=Voice(),
+                live_catalog=SHELF,
+                voice=ReasonStyle(),
                 promoted=promoted,
             )
         ]
@@ -301,7 +309,7 @@ def test_without_contributions_the_source_itself_is_the_reason(told) -> None:
 def test_the_subtle_tone_names_no_evidence(told) -> None:
     asked = query((CAMERA, "purchase"))
     (reason,) = told(
-        Contribution("history", 1.0, item=CAMERA), asked=asked, voice=Voice(tone="subtle")
+        Contribution("history", 1.0, item=CAMERA), asked=asked, voice=ReasonStyle(tone="subtle")
     )
     assert (reason.code, reason.text) == ("bought", "matches your taste")
 
@@ -309,22 +317,22 @@ def test_the_subtle_tone_names_no_evidence(told) -> None:
 def test_dutch_is_spoken_where_it_is_asked_for(told) -> None:
     asked = query((CAMERA, "purchase"))
     why = Contribution("history", 1.0, item=CAMERA)
-    (reason,) = told(why, asked=asked, voice=Voice(language="nl"))
+    (reason,) = told(why, asked=asked, voice=ReasonStyle(language="nl"))
     assert reason.text == "omdat je Camera hebt gekocht"
 
 
 @pytest.mark.parametrize("path", ["Photo", "photo > CAMERA", "Photo > Camera"])
 def test_nothing_in_a_sensitive_category_is_named(told, path: str) -> None:
-    voice = Voice(sensitive=sensitive_paths([path]))
+    voice = ReasonStyle(sensitive=sensitive_paths([path]))
     asked = query((CAMERA, "purchase"))
     why = Contribution("history", 1.0, item=CAMERA)
     shown = Item(item_id="4", title="Strap", category=["Straps"])
-    shelf = SHELF.with_changes([shown], revision=1)
-    (reason,) = told(why, asked=asked, voice=voice, shelf=shelf)
+    live_catalog = SHELF.with_changes([shown], revision=1)
+    (reason,) = told(why, asked=asked, voice=voice, live_catalog=live_catalog)
     assert (reason.text, reason.item, reason.facts) == ("matches your taste", None, {})
-    (itself,) = told(why, asked=asked, item=CAMERA, voice=voice, shelf=shelf)
+    (itself,) = told(why, asked=asked, item=CAMERA, voice=voice, live_catalog=live_catalog)
     assert (itself.code, itself.item) == ("taste", None)
-    other = Voice(sensitive=sensitive_paths(["Photo > Lens"]))
+    other = ReasonStyle(sensitive=sensitive_paths(["Photo > Lens"]))
     assert told(why, asked=asked, voice=other)[0].item == CAMERA
 
 
@@ -369,14 +377,16 @@ def test_the_reasons_of_real_answers_rest_on_the_persons_own_history(
         seeds=rng.choice(len(bundle.items), size=2, replace=False).astype(np.int32),
         known=True,
     )
-    shelf = Shelf.of(bundle.catalog)
+    live_catalog = LiveCatalog.of(bundle.catalog)
     told = 0
     for placement in bundle.placements.values():
-        (answer,) = recommend(bundle, [asked], placement, shelf, 8, explain=True)
+        (answer,) = recommend(bundle, [asked], placement, live_catalog, 8, explain=True)
         for item in answer.items:
             for language in LANGUAGES:
-                voice = Voice(language=language)
-                for reason in reasons(item, query=asked, bundle=bundle, shelf=shelf, voice=voice):
+                voice = ReasonStyle(language=language)
+                for reason in reasons(
+                    item, query=asked, bundle=bundle, live_catalog=live_catalog, voice=voice
+                ):
                     told += 1
                     assert reason.code in PHRASES
                     assert "{" not in reason.text
@@ -386,7 +396,7 @@ def test_the_reasons_of_real_answers_rest_on_the_persons_own_history(
                         assert reason.item in asked.seeds
                     else:
                         assert reason.item in asked.history.items
-                        assert shelf.items[reason.item].title in reason.text or (
+                        assert live_catalog.items[reason.item].title in reason.text or (
                             reason.item == item.number
                         )
     assert told > 20
@@ -398,22 +408,24 @@ def _fields(text: str) -> set[str]:
 
 def test_what_a_person_declared_to_like_is_said(bundle: Bundle) -> None:
     item = Item(item_id="x", title="Lens", brand="Quay", category=["Photo", "Lenses"])
-    shelf = Shelf.of(Catalog.of([item]))
+    live_catalog = LiveCatalog.of(Catalog.of([item]))
     wishes = Preferences(interests=Interests(brands=["Quay"], categories=[["Photo"]]))
     asked = Query(now=NOW, preferences=wishes)
     recommended = Recommendation(0, 1.0, "popularity", "everybody")
 
-    def texts(voice: Voice, query: Query = asked) -> list[tuple[str, str]]:
-        told = reasons(recommended, query=query, bundle=bundle, shelf=shelf, voice=voice)
+    def texts(voice: ReasonStyle, query: Query = asked) -> list[tuple[str, str]]:
+        told = reasons(
+            recommended, query=query, bundle=bundle, live_catalog=live_catalog, voice=voice
+        )
         return [(reason.code, reason.text) for reason in told][1:]
 
-    assert texts(Voice()) == [
+    assert texts(ReasonStyle()) == [
         ("preferred_brand", "you follow Quay"),
         ("preferred_category", "you are interested in Photo"),
     ]
-    assert texts(Voice(tone="subtle")) == [("preferred_brand", "among your preferences")]
-    assert texts(Voice(), Query(now=NOW)) == []
-    assert texts(Voice(sensitive=sensitive_paths(["Photo"]))) == []
+    assert texts(ReasonStyle(tone="subtle")) == [("preferred_brand", "among your preferences")]
+    assert texts(ReasonStyle(), Query(now=NOW)) == []
+    assert texts(ReasonStyle(sensitive=sensitive_paths(["Photo"]))) == []
 
 
 def test_a_like_is_a_reason_and_an_interest_is_shared_without_its_name(bundle: Bundle) -> None:
@@ -425,5 +437,5 @@ def test_a_like_is_a_reason_and_an_interest_is_shared_without_its_name(bundle: B
 
 def told_of(bundle: Bundle, asked: Query, why: Contribution) -> list[str]:
     recommended = Recommendation(0, 1.0, "als", "individual", (why,))
-    told = reasons(recommended, query=asked, bundle=bundle, shelf=SHELF, voice=Voice())
+    told = reasons(recommended, query=asked, bundle=bundle, live_catalog=SHELF, voice=ReasonStyle())
     return [reason.text for reason in told]

@@ -13,7 +13,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Fatigue, Placement
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import Shelf, price_ranks
+from recsys.catalog.live import LiveCatalog, price_ranks
 from recsys.events.schema import KIND_NUMBER
 from recsys.events.weighting import Weighting
 from recsys.ids import NONE, Vocabulary
@@ -24,11 +24,11 @@ from recsys.query.query import Query
 from recsys.recommend.operations import recommend
 from recsys.recommend.suppression import (
     given_back,
-    journey,
     not_due,
     price_sensitivity,
     seeded,
     shown_without_click,
+    suppression,
     tired,
 )
 
@@ -84,8 +84,8 @@ def bundle(**placement: object) -> Bundle:
 def shown(query: Query, n: int = 6, **placement: object) -> list[int]:
     """What the placement shows, best first."""
     asked = bundle(**placement)
-    shelf = Shelf.of(asked.catalog)
-    (answer,) = recommend(asked, [query], asked.placements["for_you"], shelf, n)
+    live_catalog = LiveCatalog.of(asked.catalog)
+    (answer,) = recommend(asked, [query], asked.placements["for_you"], live_catalog, n)
     return answer.numbers.tolist()
 
 
@@ -187,24 +187,24 @@ def test_on_sale_shows_what_costs_less_than_its_list_price_and_nothing_else() ->
 def test_new_shows_what_came_lately() -> None:
     first_seen = np.array([-np.inf, np.nan, *(NOW.timestamp() - d * DAY for d in (40, 20, 5, 1))])
     fresh = replace(bundle(shows="new", new_days=30), first_seen=first_seen)
-    shelf = Shelf.of(fresh.catalog, first_seen=first_seen)
-    (answer,) = recommend(fresh, [Query(now=NOW)], fresh.placements["for_you"], shelf, 6)
+    live_catalog = LiveCatalog.of(fresh.catalog, first_seen=first_seen)
+    (answer,) = recommend(fresh, [Query(now=NOW)], fresh.placements["for_you"], live_catalog, 6)
     assert answer.numbers.tolist() == [COFFEE, GRINDER, MUG, TEAPOT]
     opens = msgspec.structs.replace(ITEMS[KETTLE], available_from=NOW - timedelta(days=2))
-    later = shelf.with_changes([opens], revision=1)
+    later = live_catalog.with_changes([opens], revision=1)
     (answer,) = recommend(fresh, [Query(now=NOW)], fresh.placements["for_you"], later, 6)
     assert answer.numbers.tolist() == [KETTLE, COFFEE, GRINDER, MUG, TEAPOT]
 
 
 def test_who_buys_the_cheapest_is_sensitive_to_price_and_sees_sales_higher() -> None:
-    shelf = Shelf.of(CATALOG)
+    live_catalog = LiveCatalog.of(CATALOG)
     thrifty = happened(
         *(("purchase", FILTERS, days) for days in (1, 2, 3)), ("purchase", TEAPOT, 4)
     )
     lavish = happened(("purchase", KETTLE, 1), ("purchase", GRINDER, 2), ("purchase", MUG, 3))
-    assert price_sensitivity(NO_HISTORY, shelf) == 0.0
-    assert price_sensitivity(lavish, shelf) == 0.0
-    assert 0.2 < price_sensitivity(thrifty, shelf) <= 1.0
+    assert price_sensitivity(NO_HISTORY, live_catalog) == 0.0
+    assert price_sensitivity(lavish, live_catalog) == 0.0
+    assert 0.2 < price_sensitivity(thrifty, live_catalog) <= 1.0
     assert shown(Query(now=NOW, history=thrifty), sale_boost=2.0)[0] == COFFEE
     assert shown(Query(now=NOW, history=lavish), sale_boost=2.0)[0] == KETTLE
 
@@ -223,6 +223,6 @@ def test_a_stranger_has_no_journey() -> None:
     placement = Placement(
         name="p", blend={"popularity": 1.0}, repeats="when_due", returned_like=0.5, sale_boost=1.0
     )
-    found = journey(Query(now=NOW), placement, Shelf.of(CATALOG), {"refill": REFILL})
+    found = suppression(Query(now=NOW), placement, LiveCatalog.of(CATALOG), {"refill": REFILL})
     assert found.hidden.tolist() == found.resting.tolist() == NONE.tolist()
     assert found.factors is None

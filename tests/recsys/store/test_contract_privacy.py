@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.events.log import SCHEMA, EventLog
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Consent, Event, Person
 from recsys.query.preferences import Interests, Preferences
 from recsys.query.profile import Profile
@@ -202,11 +202,11 @@ def test_the_forgotten_are_the_erased_and_the_refusing(store: Store, event: Make
     put(store, event(minute=1, user_id="u", consent=NO))
     refused = store.forgotten(since=start.revision)
     assert refused is not None
-    assert set(refused.owners.tolist()) == set(owner_codes(["u:u"]).tolist())
+    assert set(refused.owners.tolist()) == set(pseudonyms_of(["u:u"]).tolist())
     store.erase(Person("w"), receipt="x", at=LATER)
     erased = store.forgotten(since=refused.revision)
     assert erased is not None
-    assert set(erased.owners.tolist()) == set(owner_codes(["u:u", "u:w", "a:v"]).tolist())
+    assert set(erased.owners.tolist()) == set(pseudonyms_of(["u:u", "u:w", "a:v"]).tolist())
     put(store, event(minute=90, items=["a"], user_id="u"))
     again = store.forgotten(since=erased.revision)
     assert again is not None
@@ -214,7 +214,7 @@ def test_the_forgotten_are_the_erased_and_the_refusing(store: Store, event: Make
 
 
 def code(person: str) -> int:
-    return int(owner_codes([person])[0])
+    return int(pseudonyms_of([person])[0])
 
 
 def test_old_ids_and_answers_are_forgotten_and_those_of_imports_are_not(

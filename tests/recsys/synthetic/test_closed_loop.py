@@ -10,7 +10,7 @@ import pytest
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import Shelf
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event
@@ -61,13 +61,13 @@ def told(
     rng = np.random.default_rng(8)
     customers = [key for key in small_data.users if key.startswith("u:")]
     variants = rng.permutation(np.arange(len(customers)) % 2)
-    shelf = Shelf.of(bundle.catalog)
+    live_catalog = LiveCatalog.of(bundle.catalog)
     answers: list[LoggedAnswer] = []
     events: list[Event] = []
     for key, variant in zip(customers, variants.tolist(), strict=True):
         name = list(SHARES)[variant]
         (query,) = small_data.queries([key], now=small_data.as_of)
-        (answer,) = recommend(bundle, [query], bundle.placements[name], shelf, 8)
+        (answer,) = recommend(bundle, [query], bundle.placements[name], live_catalog, 8)
         ids = bundle.items.ids(answer.numbers)
         for visit in range(VISITS):
             when = small_data.as_of + timedelta(hours=float(rng.uniform(1, 9 * 24)))

@@ -148,10 +148,10 @@ def test_first_choices_follow_the_stated_probabilities() -> None:
     seen = np.zeros(len(shop.items))
     expected = np.zeros(len(shop.items))
     for events in viewed.values():
-        shelf = [shop.item_number(event.items[0].item_id) for event in events]
-        categories = shop.assortment.categories[shelf]
+        live_catalog = [shop.item_number(event.items[0].item_id) for event in events]
+        categories = shop.assortment.categories[live_catalog]
         # The favourite of the first shelf is the last one viewed along it.
-        seen[shelf[np.count_nonzero(categories == categories[0]) - 1]] += 1
+        seen[live_catalog[np.count_nonzero(categories == categories[0]) - 1]] += 1
         expected += shop.purchase_probabilities(
             str(events[0].anonymous_id), config.opening + timedelta(hours=12)
         )
@@ -195,10 +195,10 @@ def test_loyal_customers_prefer_their_brand(shop: SyntheticShop, days: list[list
     for customer, item in purchases(days):
         number = shop.item_number(item)
         likes = people.brand_logits[shop.person_number(customer)][goods.brands] > 1.0
-        shelf = goods.categories == goods.categories[number]
-        if likes[shelf].any():
+        live_catalog = goods.categories == goods.categories[number]
+        if likes[live_catalog].any():
             chosen += likes[number]
-            offered += likes[shelf].mean()
+            offered += likes[live_catalog].mean()
     assert chosen > 1.5 * offered
 
 

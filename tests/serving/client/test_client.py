@@ -44,7 +44,7 @@ class Listener:
     """Gives one prepared answer per connection; an empty one hangs up."""
 
     answers: list[bytes]
-    heard: list[bytes] = field(default_factory=list)
+    feedback_state: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -60,18 +60,18 @@ class Listener:
         for prepared in self.answers:
             connection, _ = self._socket.accept()
             with connection:
-                self.heard.append(_whole_request(connection))
+                self.feedback_state.append(_whole_request(connection))
                 connection.sendall(prepared)
 
 
 def _whole_request(connection: socket.socket) -> bytes:
-    heard = b""
+    feedback_state = b""
     while True:
-        heard += connection.recv(65_536)
-        head, blank, body = heard.partition(b"\r\n\r\n")
+        feedback_state += connection.recv(65_536)
+        head, blank, body = feedback_state.partition(b"\r\n\r\n")
         lengths = re.findall(rb"content-length: (\d+)", head.lower())
         if blank and len(body) >= sum(map(int, lengths)):
-            return heard
+            return feedback_state
 
 
 @pytest.fixture
@@ -95,9 +95,9 @@ def test_a_service_that_comes_back_is_asked_again_with_the_same_body(
     with Client(listener.url, api_key="k", sleep=pauses.append) as client:
         assert client.send_events([{"event_id": "1"}]).accepted == 1
     assert pauses == [5.0, 0.4]  # the first as Retry-After says
-    bodies = {request.partition(b"\r\n\r\n")[2] for request in listener.heard}
+    bodies = {request.partition(b"\r\n\r\n")[2] for request in listener.feedback_state}
     assert bodies == {b'{"events":[{"event_id":"1"}]}'}
-    assert all(b"x-api-key: k" in request.lower() for request in listener.heard)
+    assert all(b"x-api-key: k" in request.lower() for request in listener.feedback_state)
 
 
 def test_a_service_that_stays_away_raises_after_three_tries(
@@ -120,7 +120,7 @@ def test_a_refusal_is_not_repeated(listen: Callable[..., Listener]) -> None:
     with Client(listener.url) as client, pytest.raises(ServiceError) as caught:
         client.rerank({}, [])
     assert (caught.value.status, caught.value.errors[0].field) == (422, "items")
-    assert len(listener.heard) == 1
+    assert len(listener.feedback_state) == 1
 
 
 def test_nobody_there_is_not_ready() -> None:
@@ -240,4 +240,4 @@ def test_the_async_client_does_as_the_other(listen: Callable[..., Listener]) -> 
 
     asyncio.run(talk())
     assert pauses[0] == 5.0
-    assert all(b"x-api-key: k" in request.lower() for request in listener.heard)
+    assert all(b"x-api-key: k" in request.lower() for request in listener.feedback_state)

@@ -25,7 +25,7 @@ from recsys.bundle.save_load import save_bundle
 from recsys.catalog.items import Item
 from recsys.store.sqlite import SQLiteStore
 from serving.live.bundle_source import BundleSource, Polling
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -51,7 +51,7 @@ def source(tmp_path: Path, store: SQLiteStore, clock: Clock) -> BundleSource:
     return BundleSource(
         tmp_path / "published",
         store,
-        monitoring=Monitoring(),
+        monitoring=Metrics(),
         polling=Polling(bundle=0.02, catalog=0.02, refused=30),
         stopwatch=clock,
     )
@@ -211,7 +211,7 @@ def test_changes_of_the_catalogue_are_in_force_in_all_variants_and_survive_a_swa
     def on_offer() -> list[bool]:
         assert source.current is not None
         return [
-            bool(variant.shelf.eligible(NOW)[variant.bundle.items.number("star") or 0])
+            bool(variant.live_catalog.eligible(NOW)[variant.bundle.items.number("star") or 0])
             for variant in source.current.variants
         ]
 

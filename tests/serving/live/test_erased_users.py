@@ -16,7 +16,7 @@ from recsys.bundle.publication import Publication, Variant, bundle_directory, wr
 from recsys.bundle.save_load import save_bundle
 from recsys.dataset.training_data import TrainingData
 from recsys.events.log import EventLog
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Consent, Person
 from recsys.models.registry import MODELS
 from recsys.models.user_neighbours.customer_rows import CustomerRows
@@ -25,7 +25,7 @@ from recsys.query.profile import Profile
 from recsys.store.sqlite import SQLiteStore
 from serving.api.schemas import User
 from serving.live.bundle_source import BundleSource, Polling
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 from serving.use_cases.privacy import Privacy
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
@@ -68,7 +68,7 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 def source(published: Path, store: SQLiteStore) -> BundleSource:
     polling = Polling(bundle=1.0, catalog=1.0, refused=30.0)
     return BundleSource(
-        published, store, monitoring=Monitoring(), polling=polling, stopwatch=lambda: 0.0
+        published, store, monitoring=Metrics(), polling=polling, stopwatch=lambda: 0.0
     )
 
 
@@ -81,7 +81,7 @@ def stored(source: BundleSource) -> set[int]:
 
 
 def code(person: str) -> int:
-    return int(owner_codes([person])[0])
+    return int(pseudonyms_of([person])[0])
 
 
 @pytest.fixture

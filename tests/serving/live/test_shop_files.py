@@ -12,17 +12,17 @@ from recsys.errors import InvalidConfig
 from recsys.store.sqlite import SQLiteStore
 from serving.live.bundle_source import BundleSource, Polling
 from serving.live.shop_files import ShopFiles, read_config
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 
 
 @pytest.fixture
-def monitoring() -> Monitoring:
-    return Monitoring()
+def monitoring() -> Metrics:
+    return Metrics()
 
 
 @pytest.fixture
 def source(
-    tmp_path: Path, store: SQLiteStore, monitoring: Monitoring, publish: Callable[..., None]
+    tmp_path: Path, store: SQLiteStore, monitoring: Metrics, publish: Callable[..., None]
 ) -> BundleSource:
     """A source of one published bundle and of two files that are not there yet."""
     publish(tmp_path / "published", "v1")
@@ -44,7 +44,7 @@ def write(folder: Path, text: str, name: str = "placements.yaml") -> None:
     (folder / name).write_text(text)
 
 
-def outcomes(monitoring: Monitoring, outcome: str) -> float:
+def outcomes(monitoring: Metrics, outcome: str) -> float:
     return monitoring.shop_files.labels(outcome)._value.get()  # type: ignore[no-any-return]
 
 
@@ -66,7 +66,7 @@ def test_a_file_that_is_there_at_the_start_is_in_force(
 
 
 def test_a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_refused(
-    source: BundleSource, tmp_path: Path, monitoring: Monitoring
+    source: BundleSource, tmp_path: Path, monitoring: Metrics
 ) -> None:
     source.follow_files()
     refused = outcomes(monitoring, "refused")

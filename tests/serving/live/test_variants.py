@@ -10,14 +10,14 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Experiment
-from recsys.catalog.live import Shelf
-from serving.live.variants import ServedVariant, Serving
+from recsys.catalog.live import LiveCatalog
+from serving.live.variants import LiveVersions, ServedVariant
 
 
-def split(bundle: Bundle, **shares: float) -> Serving:
-    shelf = Shelf.of(bundle.catalog)
-    return Serving(
-        tuple(ServedVariant(name, share, bundle, shelf) for name, share in shares.items())
+def split(bundle: Bundle, **shares: float) -> LiveVersions:
+    live_catalog = LiveCatalog.of(bundle.catalog)
+    return LiveVersions(
+        tuple(ServedVariant(name, share, bundle, live_catalog) for name, share in shares.items())
     )
 
 

@@ -13,7 +13,7 @@ import pytest
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Event, Person, parse_event
 from recsys.store.sqlite import SQLiteStore
-from serving.metrics import Monitoring
+from serving.metrics import Metrics
 from serving.use_cases.group_commit import MAX_COMMIT, EventWriter
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
@@ -33,7 +33,7 @@ def event(id: str, item: str = "tea-05") -> Event:
 
 
 def run(
-    store: SQLiteStore, use: Callable[[EventWriter], Awaitable[None]], monitoring: Monitoring
+    store: SQLiteStore, use: Callable[[EventWriter], Awaitable[None]], monitoring: Metrics
 ) -> None:
     async def session() -> None:
         writer = EventWriter(store, monitoring=monitoring, clock=lambda: NOW, linger_seconds=0.01)
@@ -43,7 +43,7 @@ def run(
     asyncio.run(session())
 
 
-def commits(monitoring: Monitoring) -> tuple[float, float]:
+def commits(monitoring: Metrics) -> tuple[float, float]:
     """Number of commits, and of events in them."""
     text = monitoring.text().decode()
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
@@ -54,7 +54,7 @@ def commits(monitoring: Monitoring) -> tuple[float, float]:
 
 
 def test_requests_that_arrive_together_are_committed_together(store: SQLiteStore) -> None:
-    monitoring = Monitoring()
+    monitoring = Metrics()
 
     async def use(writer: EventWriter) -> None:
         outcomes = await asyncio.gather(*(writer.append([event(f"e-{n}")]) for n in range(50)))
@@ -74,11 +74,11 @@ def test_each_request_hears_of_its_own_events_in_their_order(store: SQLiteStore)
         assert first == [True, True, False]
         assert second == [False, True]
 
-    run(store, use, Monitoring())
+    run(store, use, Metrics())
 
 
 def test_a_commit_is_bounded_and_no_request_is_torn_apart(store: SQLiteStore) -> None:
-    monitoring = Monitoring()
+    monitoring = Metrics()
     half = MAX_COMMIT // 2 + 1
 
     async def use(writer: EventWriter) -> None:
@@ -105,7 +105,7 @@ def test_where_the_store_is_locked_everybody_is_told_and_the_same_events_may_com
         other.execute("ROLLBACK")
         assert await writer.append([event("a"), event("b")]) == [True, True]
 
-    run(store, use, Monitoring())
+    run(store, use, Metrics())
     other.close()
     store.close()
 
@@ -120,5 +120,5 @@ def test_a_client_that_has_gone_spoils_nothing_for_the_others(store: SQLiteStore
         with pytest.raises(asyncio.CancelledError):
             await gone
 
-    run(store, use, Monitoring())
+    run(store, use, Metrics())
     assert len(store.person(Person("u", None)).history) == 2

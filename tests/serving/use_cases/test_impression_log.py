@@ -9,8 +9,8 @@ import apsw
 
 from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
-from serving.metrics import Monitoring
-from serving.use_cases.impression_log import AnswerLog
+from serving.metrics import Metrics
+from serving.use_cases.impression_log import ImpressionLog
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 
@@ -35,12 +35,12 @@ def logged(store: SQLiteStore) -> list[str]:
     return [answer.recommendation_id for answer in found]
 
 
-def dropped(monitoring: Monitoring) -> float:
+def dropped(monitoring: Metrics) -> float:
     return float(monitoring.answers_not_logged._value.get())
 
 
 def test_closing_writes_everything_that_is_waiting(store: SQLiteStore) -> None:
-    log = AnswerLog(store, monitoring=Monitoring(), capacity=1000)
+    log = ImpressionLog(store, monitoring=Metrics(), capacity=1000)
     for number in range(500):
         log.add([answer(number)])
     log.close()
@@ -49,8 +49,8 @@ def test_closing_writes_everything_that_is_waiting(store: SQLiteStore) -> None:
 
 def test_a_full_queue_drops_what_does_not_fit_and_counts_it(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "store.sqlite")
-    monitoring = Monitoring()
-    log = AnswerLog(store, monitoring=monitoring, capacity=3)
+    monitoring = Metrics()
+    log = ImpressionLog(store, monitoring=monitoring, capacity=3)
     log.add([answer(number) for number in range(5)])
     log.close()
     assert logged(store) == ["r-0", "r-1", "r-2"]
@@ -62,8 +62,8 @@ def test_a_store_that_stays_locked_costs_the_answers_and_nothing_else(tmp_path: 
     store = SQLiteStore(tmp_path / "store.sqlite", busy_timeout=0.01)
     other = apsw.Connection(str(tmp_path / "store.sqlite"))
     other.execute("BEGIN IMMEDIATE")
-    monitoring = Monitoring()
-    log = AnswerLog(store, monitoring=monitoring, capacity=10)
+    monitoring = Metrics()
+    log = ImpressionLog(store, monitoring=monitoring, capacity=10)
     log.add([answer(0), answer(1)])
     log.close()
     other.execute("ROLLBACK")

@@ -12,7 +12,7 @@ from recsys.errors import StoreUnavailable
 from recsys.events.schema import Person
 from recsys.store.protocol import KnownPerson
 from recsys.store.sqlite import SQLiteStore
-from serving.use_cases.person_reader import StoreReader
+from serving.use_cases.person_reader import PersonReader
 
 SOMEBODY = Person("somebody", None)
 
@@ -43,8 +43,8 @@ def store(tmp_path: Path) -> Iterator[SlowStore]:
     store.close()
 
 
-def reader(store: SQLiteStore, now: list[float]) -> StoreReader:
-    return StoreReader(
+def reader(store: SQLiteStore, now: list[float]) -> PersonReader:
+    return PersonReader(
         store,
         patience_seconds=0.02,
         rest_seconds=1.0,

@@ -12,7 +12,7 @@ from recsys.store.sqlite import SQLiteStore
 from serving.api.problems import ProblemError
 from serving.api.schemas import RequestContext, User
 from serving.use_cases.consent import ask_store, query_of
-from serving.use_cases.recommend import Engine
+from serving.use_cases.recommend import Recommender
 
 YES = {"personalization": True}
 NO = {"personalization": False}
@@ -159,7 +159,7 @@ def test_fields_add_what_the_page_needs_and_nothing_else(ask: Any) -> None:
 
 
 def test_without_the_store_the_answer_is_degraded_and_not_empty(
-    ask: Any, engine: Engine, store: SQLiteStore
+    ask: Any, engine: Recommender, store: SQLiteStore
 ) -> None:
     ask.happened("view_item", "tea-05", user_id="u")
     store.close()

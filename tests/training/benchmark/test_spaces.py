@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from recsys.models.registry import MODELS
-from training.benchmark.spaces import HALF_LIFE, SPACES, Contender, Size, Space, spaces_of
+from training.benchmark.spaces import HALF_LIFE, SPACES, Candidate, Size, Space, spaces_of
 
 EVERY_SPACE = [(task, space) for task, spaces in SPACES.items() for space in spaces]
 
@@ -13,7 +13,7 @@ EVERY_SPACE = [(task, space) for task, spaces in SPACES.items() for space in spa
 @pytest.mark.parametrize(("task", "space"), EVERY_SPACE, ids=lambda value: str(value)[:40])
 def test_every_start_and_every_step_is_a_valid_configuration(task: str, space: Space) -> None:
     config = MODELS[space.family].config
-    start = Contender(space.family, space.start)
+    start = Candidate(space.family, space.start)
     config.model_validate(start.own)
     for name, values in space.steps.items():
         for value in values:
@@ -45,6 +45,6 @@ def test_content_is_asked_only_where_items_are_described() -> None:
 
 
 def test_the_half_life_of_acts_is_no_setting_of_the_family() -> None:
-    contender = Contender("als", {"reg": 1.0, HALF_LIFE: 5.0})
+    contender = Candidate("als", {"reg": 1.0, HALF_LIFE: 5.0})
     assert contender.own == {"reg": 1.0}
     assert contender.half_life == 5.0

@@ -16,7 +16,7 @@ from recsys.errors import LeakFromFuture
 from recsys.evaluation.evaluate import EvaluationRules, evaluate, shelf_as_of
 from recsys.evaluation.objectives import Objective
 from recsys.ids import Mask
-from training.fitting.blend_weights import Judge, ascend, totals
+from training.fitting.blend_weights import BlendObjective, coordinate_ascent, totals
 from training.fitting.candidate_table import CandidateTable, part_of, tabulate
 
 NAMES = ("repeat", "random_walk", "popularity")
@@ -27,7 +27,7 @@ PLACEMENT = Placement(
 
 
 @dataclass(frozen=True)
-class Told:
+class LogFields:
     """A bundle and what happened after it."""
 
     bundle: Bundle
@@ -50,10 +50,10 @@ class Told:
 
 
 @pytest.fixture(scope="module")
-def told(bundle: Bundle, small_data: TrainingData, small_shop) -> Told:
+def told(bundle: Bundle, small_data: TrainingData, small_shop) -> LogFields:
     held_out = hold_out(small_shop.log, cut=small_data.as_of, until=small_shop.end, seed=1)
     eligible = shelf_as_of(bundle).eligible(held_out.cut)
-    return Told(bundle, small_data, held_out, eligible)
+    return LogFields(bundle, small_data, held_out, eligible)
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def told(bundle: Bundle, small_data: TrainingData, small_shop) -> Told:
     [("conversions", ""), ("revenue", "revenue_"), ("returning_customers", "returning_customers/")],
 )
 def test_a_blend_is_worth_in_the_table_what_the_evaluation_measures(
-    told: Told, objective: Objective, prefix: str
+    told: LogFields, objective: Objective, prefix: str
 ) -> None:
     table, parts = told.table(objective)
     (scores,) = totals([list(parts)], WEIGHTS)
@@ -83,7 +83,7 @@ def test_a_blend_is_worth_in_the_table_what_the_evaluation_measures(
 
 @pytest.mark.parametrize("place", range(len(NAMES)))
 def test_a_model_scored_alone_has_the_part_that_it_has_among_the_others(
-    told: Told, place: int
+    told: LogFields, place: int
 ) -> None:
     table, parts = told.table()
     queries = told.data.queries(table.persons, now=told.held_out.cut)
@@ -92,37 +92,37 @@ def test_a_model_scored_alone_has_the_part_that_it_has_among_the_others(
     assert alone.any()
 
 
-def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(told: Told) -> None:
+def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(told: LogFields) -> None:
     table, parts = told.table()
     start = np.array([0.0, 0.0, 1.0])
-    judge = Judge.against([table], totals([list(parts)], start), new_items_share=0.5)
+    judge = BlendObjective.against([table], totals([list(parts)], start), new_items_share=0.5)
     assert judge.value(totals([list(parts)], start)) == pytest.approx(1.0)
     free = np.ones(len(NAMES), np.bool_)
-    weights, value = ascend(judge, [list(parts)], start, free, sweeps=3)
+    weights, value = coordinate_ascent(judge, [list(parts)], start, free, sweeps=3)
     assert value > 1.05
     assert weights[0] + weights[1] > 0
     held = np.array([True, False, True])
-    weights, _ = ascend(judge, [list(parts)], start, held, sweeps=3)
+    weights, _ = coordinate_ascent(judge, [list(parts)], start, held, sweeps=3)
     assert weights[1] == 0.0
 
 
-def test_padding_and_items_without_a_score_are_never_shown(told: Told) -> None:
+def test_padding_and_items_without_a_score_are_never_shown(told: LogFields) -> None:
     table, parts = told.table()
     assert table.hidden[table.numbers < 0].all()
     assert table.measure(np.zeros_like(parts[0])) == (0.0, 0.0)
 
 
-def test_data_from_after_the_cut_are_refused(told: Told, small_shop) -> None:
+def test_data_from_after_the_cut_are_refused(told: LogFields, small_shop) -> None:
     late = replace(told, data=small_shop.as_of(small_shop.end - timedelta(days=5)))
     with pytest.raises(LeakFromFuture):
         late.table()
 
 
-def test_what_is_best_does_not_depend_on_where_it_started(told: Told) -> None:
+def test_what_is_best_does_not_depend_on_where_it_started(told: LogFields) -> None:
     table, parts = told.table()
     tried = ([0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0])
     blends = [totals([list(parts)], np.array(weights)) for weights in tried]
-    judges = [Judge.against([table], start, new_items_share=0.5) for start in blends[:2]]
+    judges = [BlendObjective.against([table], start, new_items_share=0.5) for start in blends[:2]]
     worth = [[judge.value(blend) for blend in blends] for judge in judges]
     ratio = worth[0][0] / worth[1][0]
     assert worth[0][0] == pytest.approx(1.0)

@@ -18,9 +18,9 @@ from training.config import BlendSearch, RankerConfig, Recipe
 from training.fitting.blend_weights import Period
 from training.fitting.build import Provenance, build
 from training.fitting.fit_ranker import fit_ranker, importance, judge
-from training.fitting.ranker_labels import Lessons, label_cuts, labelled_table
+from training.fitting.ranker_labels import RankerTrainingSets, label_cuts, labelled_table
 from training.fitting.source import Source
-from training.fitting.trial import Cuts, try_recipe
+from training.fitting.trial import TimeSplits, try_recipe
 
 BLEND = {"session": 0.1, "repeat": 0.4, "random_walk": 0.3, "popularity": 0.2}
 PLACEMENT = Placement(name="for_you", blend=BLEND)
@@ -72,7 +72,7 @@ def period(source: Source) -> Period:
 
 
 def teach(source: Source, until: datetime, placement: Placement = PLACEMENT):
-    lessons = Lessons(source, RECIPE, CONFIG, placement, PROVENANCE, anchor=until)
+    lessons = RankerTrainingSets(source, RECIPE, CONFIG, placement, PROVENANCE, anchor=until)
     ranker = fit_ranker(lessons.before(until), CONFIG, seed=RECIPE.seed)
     assert ranker is not None
     return ranker
@@ -215,7 +215,7 @@ def test_a_trial_serves_the_ranker_that_won(source: Source) -> None:
     bad = PLACEMENT.with_blend({**BLEND, "popularity": 50.0})
     recipe = RECIPE.model_copy(update={"placements": (bad,)})
     test = source.newest - timedelta(days=10)
-    cuts = Cuts((test - timedelta(days=20),), test, source.newest)
+    cuts = TimeSplits((test - timedelta(days=20),), test, source.newest)
     with_ranker = try_recipe(source, cuts, recipe, RULES, seed=1, provenance=PROVENANCE)
     plain = try_recipe(
         source,

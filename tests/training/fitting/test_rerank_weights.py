@@ -21,7 +21,7 @@ from training.config import BlendSearch, Recipe
 from training.fitting.build import Provenance
 from training.fitting.rerank_weights import EVERYBODY, JudgedList, conditional_logit, learnt_weights
 from training.fitting.source import Source
-from training.fitting.trial import Cuts, learn_list_weights
+from training.fitting.trial import TimeSplits, learn_list_weights
 
 
 class SmallShop(Protocol):
@@ -127,7 +127,7 @@ def test_a_trial_learns_reranking_from_the_searches_before_its_test(
     )
     recipe = Recipe(models={"search_clicks": {}, "popularity": {}}, placements=(rerank_alone,))
     test = small_shop.end - timedelta(days=10)
-    cuts = Cuts((test - timedelta(days=20),), test, small_shop.end)
+    cuts = TimeSplits((test - timedelta(days=20),), test, small_shop.end)
     nowhere = Provenance("v", "", "")
     (learnt,) = learn_list_weights(source, cuts, recipe, recipe.placements, provenance=nowhere)
     assert learnt.blend["search_clicks"] > 0

@@ -22,7 +22,7 @@ from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from training.config import TrainingConfig, load_config, overridden
 from training.pipeline.nightly import refuse_personal_rows
-from training.search.family_trials import Standing
+from training.search.family_trials import Incumbent
 from training.search.report import Found, reasons, winning_config, write_config
 from training.search.run import run
 from training.search.space import (
@@ -284,7 +284,7 @@ def test_models_of_other_placements_keep_their_settings(tmp_path: Path) -> None:
             "gate": {"primary": "recall_at_20"},
         }
     )
-    standing = Standing(
+    standing = Incumbent(
         Weighting(half_life_days=33.0),
         {"als": {"reg": 2.0}, "repeat": {"half_life_days": None}},
         {"als": 0.0, "repeat": 1.0},
@@ -316,7 +316,7 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
 def test_a_winner_with_stored_customers_says_so_and_can_be_published(tmp_path: Path) -> None:
     config = settings(tmp_path, customer_rows=True)
     for blend, stored in (({"repeat": 1.0}, False), ({"repeat": 0.5, "up_cf": 0.5}, True)):
-        standing = Standing(Weighting(), {name: {} for name in blend}, blend, 1.2)
+        standing = Incumbent(Weighting(), {name: {} for name in blend}, blend, 1.2)
         winner = winning_config(config, standing, ranker=False)
         assert winner.recipe.customer_rows is stored
         refuse_personal_rows(winner.recipe)
@@ -340,4 +340,4 @@ def test_whether_own_items_rest_is_chosen_on_validation_and_kept_by_the_winner(
     assert told.standing.repeats == "allow"
     read = load_config(tmp_path / "found.yaml")
     assert read.recipe.placements[0].repeats == "allow"
-    assert Standing.from_json(told.standing.as_json()).repeats == "allow"
+    assert Incumbent.from_json(told.standing.as_json()).repeats == "allow"

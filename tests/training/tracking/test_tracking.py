@@ -19,7 +19,7 @@ from recsys.bundle.manifest import read_manifest, verify_files
 from recsys.bundle.save_load import load_bundle
 from recsys.errors import BundleError, InvalidInput
 from recsys.evaluation.intervals import Estimate
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.models.popularity.popularity import PopularityConfig, PopularityModel, fit_popularity
 from recsys.models.registry import MODELS, ModelFamily
 from training.pipeline import plots
@@ -301,7 +301,7 @@ def test_rows_of_single_customers_stay_out_of_mlflow(
     assert note["models"] == ["up_cf"]
     assert set(note["files"]) == local
     assert note["where"] == "published/bundles/night-1 below the workspace"
-    code = owner_codes([CUSTOMER]).tobytes()
+    code = pseudonyms_of([CUSTOMER]).tobytes()
     assert code in (directory / "models" / "up_cf" / "owners.npy").read_bytes()
     assert not any(code in path.read_bytes() for path in saved.parent.rglob("*") if path.is_file())
 
@@ -327,7 +327,7 @@ def test_a_bundle_that_does_not_name_its_rows_of_customers_is_not_logged(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     class Neighbours(PopularityModel):
-        holds_personal_rows: ClassVar[bool] = True
+        stores_user_data: ClassVar[bool] = True
 
     family = ModelFamily(PopularityConfig, fit_popularity, Neighbours, "customers like you")
     monkeypatch.setitem(MODELS, "popularity", family)

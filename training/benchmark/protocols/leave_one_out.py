@@ -26,7 +26,14 @@ from training.benchmark.protocols.files import (
     read_item_lists,
 )
 from training.benchmark.spaces import Size
-from training.benchmark.task_data import AS_OF, Acts, Exam, Questions, no_hidden, training_data
+from training.benchmark.task_data import (
+    AS_OF,
+    BenchmarkTask,
+    EvalQueries,
+    InteractionTable,
+    no_hidden,
+    training_data,
+)
 
 REPEATS: Final = 0.01
 """Where fewer validation items than this share were in the user's past, the past is hidden."""
@@ -69,7 +76,7 @@ def _exam(
     described: list[Item],
     *,
     hide: bool,
-) -> Exam:
+) -> BenchmarkTask:
     """Everything before `ends` teaches, at `ends` stands the truth of each asked user."""
     cut = known.starts[1:].copy()
     cut[asked] = ends
@@ -80,14 +87,14 @@ def _exam(
     # The newest act of everybody is one day old, the one before it two days, and so on.
     times = AS_OF.timestamp() - SECONDS_PER_DAY * (cut[users] - places[kept]).astype(np.float64)
     each = np.arange(len(users), dtype=np.int64)
-    acts = Acts(users, numbers, times, each, users.astype(np.int64))
+    acts = InteractionTable(users, numbers, times, each, users.astype(np.int64))
     data = training_data(
         acts, n_users=len(known.users), items=items, kind="purchase", described=described
     )
     starts = data.timeline.starts
-    return Exam(
+    return BenchmarkTask(
         data,
-        Questions(
+        EvalQueries(
             numbers,
             times,
             PURCHASE,

@@ -22,7 +22,14 @@ from training.benchmark.measures import NEXT_BASKET
 from training.benchmark.prepared import Prepared
 from training.benchmark.protocols.files import Numbering, read_baskets
 from training.benchmark.spaces import Size
-from training.benchmark.task_data import AS_OF, Acts, Exam, Questions, no_hidden, training_data
+from training.benchmark.task_data import (
+    AS_OF,
+    BenchmarkTask,
+    EvalQueries,
+    InteractionTable,
+    no_hidden,
+    training_data,
+)
 
 TUNED_SHARE: Final = 0.5
 LEAST_USERS: Final = 4
@@ -53,9 +60,9 @@ def prepare(history: Path, future: Path, *, rng: Generator) -> Prepared:
     items = numbering.vocabulary()
     data = training_data(acts, n_users=len(past), items=items, kind="purchase", baskets=True)
     starts = data.timeline.starts
-    whole = Exam(
+    whole = BenchmarkTask(
         data,
-        Questions(
+        EvalQueries(
             acts.items,
             acts.times,
             PURCHASE,
@@ -81,7 +88,7 @@ def prepare(history: Path, future: Path, *, rng: Generator) -> Prepared:
     )
 
 
-def _acts(customers: list[list[list[str]]], numbering: Numbering) -> Acts:
+def _acts(customers: list[list[list[str]]], numbering: Numbering) -> InteractionTable:
     """Every customer's newest basket is one day old, the one before it two days, and so on."""
     users: list[int] = []
     items: list[int] = []
@@ -98,7 +105,9 @@ def _acts(customers: list[list[list[str]]], numbering: Numbering) -> Acts:
             event += 1
     times = AS_OF.timestamp() - SECONDS_PER_DAY * np.array(ages, np.float64)
     numbered = np.array(events, np.int64)
-    return Acts(np.array(users, np.int32), np.array(items, np.int32), times, numbered, numbered)
+    return InteractionTable(
+        np.array(users, np.int32), np.array(items, np.int32), times, numbered, numbered
+    )
 
 
 def _last_baskets(

@@ -20,7 +20,7 @@ from training.benchmark.measures import SESSION
 from training.benchmark.prepared import Prepared
 from training.benchmark.protocols.files import Clicks, Numbering, read_clicks
 from training.benchmark.spaces import Size
-from training.benchmark.task_data import Acts, Exam, Questions, training_data
+from training.benchmark.task_data import BenchmarkTask, EvalQueries, InteractionTable, training_data
 
 
 def prepare(train: Path, valid: Path | None, test: Path) -> Prepared:
@@ -58,8 +58,8 @@ def _exam(
     asked: Clicks,
     items: Vocabulary,
     n_trained: int,
-    data_of: Exam | None = None,
-) -> Exam:
+    data_of: BenchmarkTask | None = None,
+) -> BenchmarkTask:
     """Questions of `asked` on the data of `learnt`, or on those of another exam."""
     kind = KIND_NUMBER["view_item"]
     data = _training(learnt, items) if data_of is None else data_of.data
@@ -72,9 +72,9 @@ def _exam(
     known = asked.items < n_trained
     before = np.concatenate([[0], np.cumsum(known)])
     span = before[begins[asks]], before[places[asks]]
-    return Exam(
+    return BenchmarkTask(
         data,
-        Questions(
+        EvalQueries(
             asked.items[known],
             asked.times[known],
             kind,
@@ -92,7 +92,7 @@ def _exam(
 def _training(clicks: Clicks, items: Vocabulary) -> TrainingData:
     _, visitors = np.unique(clicks.sessions, return_inverse=True)
     each = np.arange(len(clicks.items), dtype=np.int64)
-    acts = Acts(
+    acts = InteractionTable(
         visitors.astype(np.int32),
         clicks.items,
         clicks.times,

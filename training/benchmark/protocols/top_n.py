@@ -19,7 +19,13 @@ from training.benchmark.measures import TOP_N
 from training.benchmark.prepared import Prepared
 from training.benchmark.protocols.files import ItemLists, Numbering, read_item_lists
 from training.benchmark.spaces import Size
-from training.benchmark.task_data import AS_OF, Acts, Exam, Questions, training_data
+from training.benchmark.task_data import (
+    AS_OF,
+    BenchmarkTask,
+    EvalQueries,
+    InteractionTable,
+    training_data,
+)
 
 VALIDATION_SHARE: Final = 0.1
 """Of each user's train items, at least one of two, at random as the published splits hold theirs.
@@ -84,7 +90,7 @@ def _exam(
     items: Vocabulary,
     rows: list[int],
     truth: list[Numbers],
-) -> Exam:
+) -> BenchmarkTask:
     """The kept interactions as data; a question for every row (user or −1) with a truth."""
     n_users = len(known.users)
     users = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(known.starts))[kept]
@@ -93,14 +99,14 @@ def _exam(
     # The order within a line says nothing: all lies a day back, each by itself.
     times = np.full(len(users), AS_OF.timestamp() - 86_400.0)
     each = np.arange(len(users), dtype=np.int64)
-    acts = Acts(users, numbers, times, each, users.astype(np.int64))
+    acts = InteractionTable(users, numbers, times, each, users.astype(np.int64))
     asking = [place for place in range(len(rows)) if len(truth[place])]
     who = np.array([rows[place] for place in asking], np.int64)
     begins = np.where(who >= 0, starts[who], 0)
     ends = np.where(who >= 0, starts[who + 1], 0)
-    return Exam(
+    return BenchmarkTask(
         training_data(acts, n_users=n_users, items=items, kind="purchase"),
-        Questions(
+        EvalQueries(
             numbers,
             times,
             PURCHASE,

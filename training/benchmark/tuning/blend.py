@@ -20,7 +20,7 @@ from recsys.models.protocol import Model
 from recsys.models.scoring.top_n import top_n_of
 from recsys.recommend.candidates import Candidates, gather
 from training.benchmark.measures import Rules
-from training.benchmark.task_data import Exam
+from training.benchmark.task_data import BenchmarkTask
 
 CANDIDATES: Final = 150
 """How many items each model puts forward."""
@@ -39,7 +39,7 @@ class Fitted:
     data: TrainingData
 
 
-def lists_of(fitted: Fitted, exam: Exam, n: int) -> list[Numbers]:
+def lists_of(fitted: Fitted, exam: BenchmarkTask, n: int) -> list[Numbers]:
     """One model's lists, best first, without what is hidden."""
     found = [NONE] * len(exam)
     eligible = _everything(exam)
@@ -55,7 +55,7 @@ def lists_of(fitted: Fitted, exam: Exam, n: int) -> list[Numbers]:
 
 
 def blended_lists(
-    fitted: Mapping[str, Fitted], weights: Mapping[str, float], exam: Exam, n: int
+    fitted: Mapping[str, Fitted], weights: Mapping[str, float], exam: BenchmarkTask, n: int
 ) -> Iterator[tuple[int, Numbers]]:
     """Question number and list of the weighted sum, batch by batch."""
     names = [name for name, weight in weights.items() if weight > 0]
@@ -66,7 +66,7 @@ def blended_lists(
             yield row, top_n_of(found.numbers, vector @ found.parts, n).numbers
 
 
-def batches(exam: Exam) -> Iterator[NDArray[np.intp]]:
+def batches(exam: BenchmarkTask) -> Iterator[NDArray[np.intp]]:
     """Rows in batches of alike numbers of hidden items, so that few lists are fetched long."""
     order = np.argsort([len(hidden) for hidden in exam.hidden], kind="stable")
     for first in range(0, len(order), QUESTIONS_AT_ONCE):
@@ -74,7 +74,7 @@ def batches(exam: Exam) -> Iterator[NDArray[np.intp]]:
 
 
 def choose_weights(
-    fitted: Mapping[str, Fitted], values: Mapping[str, float], exam: Exam, rules: Rules
+    fitted: Mapping[str, Fitted], values: Mapping[str, float], exam: BenchmarkTask, rules: Rules
 ) -> dict[str, float]:
     """Weights that sum to 1: the better of two climbs, one from the best single model of `values`
     (name → objective), one from equal weights.
@@ -114,7 +114,7 @@ class _Table:
 
     @classmethod
     def of(
-        cls, fitted: Mapping[str, Fitted], names: Sequence[str], exam: Exam, rules: Rules
+        cls, fitted: Mapping[str, Fitted], names: Sequence[str], exam: BenchmarkTask, rules: Rules
     ) -> _Table:
         found: list[Candidates] = []
         truth: list[Numbers] = []
@@ -206,7 +206,9 @@ def _surely_better(ours: PerQuery, theirs: PerQuery) -> bool:
     return bool(gains.mean() > gains.std() / np.sqrt(max(len(gains), 1)))
 
 
-def gathered(fitted: Mapping[str, Fitted], names: Sequence[str], part: Exam) -> list[Candidates]:
+def gathered(
+    fitted: Mapping[str, Fitted], names: Sequence[str], part: BenchmarkTask
+) -> list[Candidates]:
     """The union of what the named models put forward, scored by all of them."""
     # Queries differ between models only in how their histories are weighed.
     asked = {name: part.questions.queries(fitted[name].data.weighting) for name in names}
@@ -214,5 +216,5 @@ def gathered(fitted: Mapping[str, Fitted], names: Sequence[str], part: Exam) -> 
     return gather(scorers, CANDIDATES, _everything(part), part.hidden)
 
 
-def _everything(exam: Exam) -> Mask:
+def _everything(exam: BenchmarkTask) -> Mask:
     return np.ones(len(exam.data.items), np.bool_)

@@ -22,8 +22,8 @@ from recsys.ids import NONE, Numbers
 from recsys.models.registry import MODELS
 from recsys.ranking.ranker import Ranker
 from training.benchmark.measures import Rules, means
-from training.benchmark.spaces import Contender, Space
-from training.benchmark.task_data import Exam, Weighings
+from training.benchmark.spaces import Candidate, Space
+from training.benchmark.task_data import BenchmarkTask, Weighings
 from training.benchmark.tuning.blend import Fitted, blended_lists, choose_weights, lists_of
 from training.benchmark.tuning.second_stage import ranked_lists, second_stage
 from training.progress import Bar, Steps
@@ -100,7 +100,7 @@ class _Walk:
     """The walk through one space: the best so far, what it cost, and what comes next."""
 
     space: Space
-    best: Contender
+    best: Candidate
     value: float = float("-inf")
     fitted: Fitted | None = None
     seconds: float = 0.0
@@ -112,9 +112,9 @@ class _Walk:
     @classmethod
     def of(cls, space: Space) -> _Walk:
         steps = [(name, value) for name, values in space.steps.items() for value in values]
-        return cls(space, Contender(space.family, space.start), pending=iter(steps))
+        return cls(space, Candidate(space.family, space.start), pending=iter(steps))
 
-    def next(self) -> Contender | None:
+    def next(self) -> Candidate | None:
         """What to try now; None at the end of the walk."""
         if self.fitted is None:
             return self.best
@@ -125,8 +125,8 @@ class _Walk:
 
 
 def measure(
-    validation: Exam,
-    test: Exam,
+    validation: BenchmarkTask,
+    test: BenchmarkTask,
     spaces: Sequence[Space],
     rules: Rules,
     *,
@@ -190,7 +190,7 @@ def _settle(
     fitted: dict[str, Fitted],
     blend: Mapping[str, float],
     ranker: Ranker | None,
-    test: Exam,
+    test: BenchmarkTask,
     rules: Rules,
     *,
     seed: int,
@@ -239,7 +239,7 @@ def _settle(
 
 
 def explore(
-    sample: Exam,
+    sample: BenchmarkTask,
     spaces: Sequence[Space],
     rules: Rules,
     *,
@@ -293,7 +293,7 @@ def _turn(walk: _Walk, cheap: float) -> tuple[int, float]:
     return 0 if walk.seconds + walk.last_seconds <= cheap else 2, walk.seconds
 
 
-def fit(contender: Contender, weighings: Weighings, *, seed: int) -> Fitted:
+def fit(contender: Candidate, weighings: Weighings, *, seed: int) -> Fitted:
     """The contender fitted on the data under its half-life; the same for the same seed."""
     family = MODELS[contender.family]
     data = weighings.at(contender.half_life)

@@ -21,7 +21,7 @@ from recsys.ranking.features import item_facts
 from recsys.ranking.ranker import Ranker, column_names, ranking_matrix
 from recsys.recommend.candidates import BlendedCandidates, best_of
 from training.benchmark.measures import Rules
-from training.benchmark.task_data import Exam
+from training.benchmark.task_data import BenchmarkTask
 from training.benchmark.tuning.blend import Fitted, batches, gathered
 from training.config import RankerConfig
 from training.fitting.fit_ranker import fit_ranker
@@ -45,7 +45,7 @@ class SecondStage:
 def second_stage(
     fitted: Mapping[str, Fitted],
     weights: Mapping[str, float],
-    exam: Exam,
+    exam: BenchmarkTask,
     rules: Rules,
     *,
     seed: int,
@@ -85,7 +85,7 @@ def ranked_lists(
     ranker: Ranker,
     fitted: Mapping[str, Fitted],
     weights: Mapping[str, float],
-    exam: Exam,
+    exam: BenchmarkTask,
     rules: Rules,
 ) -> Iterator[tuple[int, Numbers]]:
     """Question number and list in the ranker's order, with what the exam's data say of items."""
@@ -101,7 +101,7 @@ def ranked_lists(
 
 
 def candidates_of(
-    fitted: Mapping[str, Fitted], weights: Mapping[str, float], exam: Exam
+    fitted: Mapping[str, Fitted], weights: Mapping[str, float], exam: BenchmarkTask
 ) -> Iterator[tuple[int, BlendedCandidates]]:
     """Question number and the blend's best candidates."""
     vector = np.array(list(weights.values()), np.float32)
@@ -116,7 +116,7 @@ def _taught(
     found: Mapping[int, BlendedCandidates],
     queries: list[Query],
     weights: Mapping[str, float],
-    exam: Exam,
+    exam: BenchmarkTask,
     rows: NDArray[np.integer],
     *,
     seed: int,
@@ -163,11 +163,11 @@ def _ordered(
     rules: Rules,
 ) -> list[Numbers]:
     """The candidates in the ranker's order, cut to the task's length."""
-    heard = [place for place, name in enumerate(weights) if name in ranker.models]
+    feedback_state = [place for place, name in enumerate(weights) if name in ranker.models]
     orders = ranker.scores(
         queries,
         [row.candidates.numbers for row in found],
-        [row.candidates.parts[heard] for row in found],
+        [row.candidates.parts[feedback_state] for row in found],
         [row.scores for row in found],
     )
     return [

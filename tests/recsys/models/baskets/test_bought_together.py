@@ -12,7 +12,7 @@ from recsys.catalog.items import Item
 from recsys.dataset.training_data import TrainingData
 from recsys.models.baskets.association_rules import association_rules
 from recsys.models.baskets.bought_together import BoughtTogetherConfig, fit_bought_together
-from recsys.models.baskets.cold_item_rules import BorrowingConfig
+from recsys.models.baskets.cold_item_rules import ColdItemRulesConfig
 from recsys.models.baskets.substitutes import category_factors
 from recsys.models.scoring import neighbours as neighbours_module
 from recsys.query.query import Query
@@ -212,7 +212,7 @@ def test_an_item_without_baskets_borrows_from_those_described_like_it(read: Read
     found = model.condition([cart]).retrieve(5, everything)[0]
     assert shop.items.ids(found.numbers) == ["lens"]
     assert model.evidence(*shop.items.numbers(["new", "lens"]).tolist()) is None
-    alone = BoughtTogetherConfig(lift_above=0.0, borrowing=BorrowingConfig(lenders=0))
+    alone = BoughtTogetherConfig(lift_above=0.0, borrowing=ColdItemRulesConfig(lenders=0))
     without = fit_bought_together(shop, alone, rng=RNG)
     assert not len(without.condition([cart]).retrieve(5, everything)[0])
 

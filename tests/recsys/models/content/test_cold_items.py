@@ -9,7 +9,7 @@ import pytest
 
 from recsys.catalog.items import Item
 from recsys.dataset.training_data import TrainingData
-from recsys.models.content.cold_items import NewcomersConfig, fit_newcomers
+from recsys.models.content.cold_items import ColdItemsConfig, fit_cold_items
 from recsys.models.item_to_item.random_walk import fit_random_walk
 
 RNG = np.random.default_rng(0)
@@ -38,15 +38,15 @@ def shop(read: Reader) -> TrainingData:
 def test_a_new_item_reaches_who_would_be_shown_its_likes(
     shop: TrainingData, person: str, newcomer: str
 ) -> None:
-    model = fit_newcomers(shop, NewcomersConfig(), rng=RNG)
+    model = fit_cold_items(shop, ColdItemsConfig(), rng=RNG)
     query = shop.queries([person], now=shop.as_of)
     found = model.condition(query).retrieve(5, np.ones(len(shop.items), np.bool_))[0]
     assert shop.items.ids(found.numbers) == [newcomer]
 
 
 def test_a_score_is_the_walk_carried_on_by_the_description(shop: TrainingData) -> None:
-    config = NewcomersConfig(nearest=1, sharpness=1.0, itself=0.5)
-    weights = fit_newcomers(shop, config, rng=RNG).weights.toarray()
+    config = ColdItemsConfig(nearest=1, sharpness=1.0, itself=0.5)
+    weights = fit_cold_items(shop, config, rng=RNG).weights.toarray()
     walk = fit_random_walk(shop, config.walk, rng=RNG).weights.toarray()
     t1, t2, new = shop.items.numbers(["t1", "t2", "new-t"]).tolist()
     assert weights[t1, new] / weights[t2, new] == pytest.approx(0.5 / walk[t2, t1])
@@ -54,5 +54,5 @@ def test_a_score_is_the_walk_carried_on_by_the_description(shop: TrainingData) -
 
 
 def test_an_item_that_enough_people_know_is_left_to_other_models(shop: TrainingData) -> None:
-    everything = fit_newcomers(shop, NewcomersConfig(max_users=100), rng=RNG)
+    everything = fit_cold_items(shop, ColdItemsConfig(max_users=100), rng=RNG)
     assert not everything.weights.nnz

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.sparse import csr_array
 
-from recsys.models.content.description_neighbours import nearest_described
+from recsys.models.content.description_neighbours import description_neighbours
 
 
 def made_vectors(n_items: int, n_features: int, seed: int) -> csr_array:
@@ -38,7 +38,7 @@ def test_the_nearest_are_those_of_all_cosines_sorted(least: float) -> None:
     vectors = made_vectors(120, 40, seed=3)
     rng = np.random.default_rng(4)
     wanted, allowed = rng.random(120) < 0.5, rng.random(120) < 0.7
-    near = nearest_described(vectors, wanted=wanted, allowed=allowed, n=6, least=least)
+    near = description_neighbours(vectors, wanted=wanted, allowed=allowed, n=6, least=least)
     for item, expected in slow_nearest(vectors, wanted, allowed, 6, least).items():
         span = slice(near.indptr[item], near.indptr[item + 1])
         assert near.indices[span].tolist() == expected
@@ -49,7 +49,7 @@ def test_the_nearest_are_those_of_all_cosines_sorted(least: float) -> None:
 def test_only_wanted_items_have_neighbours_and_only_allowed_items_are_any() -> None:
     vectors = made_vectors(60, 20, seed=5)
     wanted, allowed = np.arange(60) % 2 == 0, np.arange(60) % 3 == 0
-    near = nearest_described(vectors, wanted=wanted, allowed=allowed, n=5)
+    near = description_neighbours(vectors, wanted=wanted, allowed=allowed, n=5)
     assert not np.diff(near.indptr)[~wanted].any()
     assert allowed[near.indices].all()
 
@@ -61,8 +61,10 @@ def test_a_widespread_feature_is_passed_over_where_the_rare_ones_suffice() -> No
     dense[:2] = np.sqrt(0.5)
     vectors = csr_array(dense)
     everybody = np.ones(50, np.bool_)
-    whole = nearest_described(vectors, wanted=everybody, allowed=everybody, n=3)
-    bounded = nearest_described(vectors, wanted=everybody, allowed=everybody, n=3, most_postings=10)
+    whole = description_neighbours(vectors, wanted=everybody, allowed=everybody, n=3)
+    bounded = description_neighbours(
+        vectors, wanted=everybody, allowed=everybody, n=3, most_postings=10
+    )
     assert whole.indptr[1] == 3
     assert bounded[[0]].indices.tolist() == [1]
     assert bounded[[0]].data[0] == pytest.approx(1.0)

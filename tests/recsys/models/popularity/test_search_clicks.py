@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from recsys.dataset.impressions import BOUGHT, Lists
+from recsys.dataset.impressions import BOUGHT, Impressions
 from recsys.dataset.training_data import TrainingData
 from recsys.ids import Vocabulary
 from recsys.models.popularity.position_bias import examination
@@ -31,12 +31,12 @@ def lists(
     shown: Sequence[tuple[str, Sequence[int], Sequence[int]]],
     *,
     visits: Sequence[int] | None = None,
-) -> Lists:
+) -> Impressions:
     """(term, items, outcomes) per list; every list is a visit of its own unless told."""
     names = Vocabulary.of(term for term, _, _ in shown)
     sizes = [len(items) for _, items, _ in shown]
     n = len(shown)
-    return Lists(
+    return Impressions(
         starts=np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64),
         terms=names.numbers([term for term, _, _ in shown]),
         users=np.full(n, -1, np.int32),

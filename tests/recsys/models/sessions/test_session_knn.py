@@ -12,7 +12,7 @@ import pytest
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError, InsufficientData
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.weighting import Weighting
 from recsys.models.sessions.session_index import SessionIndex, index_sessions
 from recsys.models.sessions.session_knn import (
@@ -212,7 +212,7 @@ def test_the_index_keeps_the_newest_and_is_capped(browsing: TrainingData) -> Non
 
 def test_one_visit_per_person_stays_out_after_erasure(browsing: TrainingData) -> None:
     model = fit_session_knn(browsing, SessionKnnConfig(), rng=RNG)
-    erased = owner_codes(["u:p03"])
+    erased = pseudonyms_of(["u:p03"])
     left = model.without(erased)
     kept = model.index.owners != erased[0]
     assert 0 < (~kept).sum() < len(kept)

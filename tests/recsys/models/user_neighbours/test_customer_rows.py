@@ -11,7 +11,7 @@ from scipy.sparse import csr_array
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
-from recsys.events.pseudonyms import owner_codes
+from recsys.events.pseudonyms import pseudonyms_of
 from recsys.models.user_neighbours.customer_rows import CustomerRows, Purchases, newest_customers
 from recsys.models.user_neighbours.tifu_knn import TifuKnnConfig, TifuKnnModel, fit_tifu_knn
 from recsys.models.user_neighbours.up_cf import UpCfConfig, UpCfModel, fit_up_cf
@@ -133,13 +133,13 @@ def test_only_the_customers_who_bought_last_are_stored(random_shop: TrainingData
     _, owners = newest_customers(random_shop, 7)
     ages = {person: baskets_of(random_shop, u)[0][0] for u, person in enumerate(random_shop.users)}
     newest = sorted(ages, key=lambda person: ages[person])[:7]
-    assert set(owners.tolist()) == set(owner_codes(newest).tolist())
+    assert set(owners.tolist()) == set(pseudonyms_of(newest).tolist())
 
 
 def test_an_erased_customer_no_longer_speaks(random_shop: TrainingData) -> None:
     model = fit_up_cf(random_shop, UpCfConfig(), rng=RNG)
     queries = everybody(random_shop)
-    left = model.without(owner_codes(["u:p04", "u:p05"]))
+    left = model.without(pseudonyms_of(["u:p04", "u:p05"]))
     assert left.rows.values.shape == (28, 25)
     assert not np.allclose(scores_of(left, queries), scores_of(model, queries))
 
@@ -155,7 +155,7 @@ def test_where_everybody_is_a_buyer_the_rarest_items_tell_who_is_near() -> None:
     bought = csr_array(
         np.array([[1, 0, 1], [1, 0, 1], [1, 0, 1], [1, 1, 0], [1, 1, 0]], np.float32)
     )
-    rows = CustomerRows.of(bought, bought, owner_codes([f"u:{number}" for number in range(5)]))
+    rows = CustomerRows.of(bought, bought, pseudonyms_of([f"u:{number}" for number in range(5)]))
     asking = csr_array(np.array([[1, 1, 0]], np.float32))
     (everybody,) = rows.nearest(asking, 5)
     assert everybody.numbers.tolist() == [3, 4, 0, 1, 2]

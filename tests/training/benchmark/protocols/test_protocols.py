@@ -12,7 +12,7 @@ from recsys.errors import InsufficientData
 from recsys.ids import Numbers
 from training.benchmark.measures import NEXT_BASKET, TOP_N, means, ndcg_over_all_at_k
 from training.benchmark.protocols import leave_one_out, next_basket, session, top_n
-from training.benchmark.task_data import Exam, Weighings
+from training.benchmark.task_data import BenchmarkTask, Weighings
 
 
 def test_top_n_asks_the_test_items_and_hides_the_train_items(tmp_path: Path) -> None:
@@ -216,11 +216,11 @@ def _leave_one_out(folder: Path, text: str):  # type: ignore[no-untyped-def]
     return leave_one_out.prepare(folder / "s.txt", None)
 
 
-def _words(exam: Exam, lists: list[Numbers]) -> list[set[str]]:
+def _words(exam: BenchmarkTask, lists: list[Numbers]) -> list[set[str]]:
     return [set(exam.data.items.ids(numbers)) for numbers in lists]
 
 
-def _histories(exam: Exam) -> list[set[str]]:
+def _histories(exam: BenchmarkTask) -> list[set[str]]:
     queries = exam.questions.queries(exam.data.weighting)
     return [set(exam.data.items.ids(query.history.items)) for query in queries]
 

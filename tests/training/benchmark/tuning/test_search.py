@@ -15,8 +15,8 @@ from recsys.ids import Numbers
 from training.benchmark.measures import TOP_N
 from training.benchmark.prepared import Prepared
 from training.benchmark.protocols import top_n
-from training.benchmark.spaces import Contender, Space
-from training.benchmark.task_data import Exam, Weighings
+from training.benchmark.spaces import Candidate, Space
+from training.benchmark.task_data import BenchmarkTask, Weighings
 from training.benchmark.tuning.blend import (
     Fitted,
     best_places,
@@ -47,7 +47,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Prepared:
     return top_n.prepare(folder / "train.txt", folder / "test.txt", rng=rng)
 
 
-def _measured(prepared: Prepared, *, seconds: float = 60.0, **changes: Exam):  # type: ignore[no-untyped-def]
+def _measured(prepared: Prepared, *, seconds: float = 60.0, **changes: BenchmarkTask):  # type: ignore[no-untyped-def]
     ticks = iter(range(10_000))
     changed = replace(prepared, **changes)
     return measure(
@@ -153,10 +153,12 @@ def test_the_best_places_are_those_of_a_stable_sort() -> None:
 def _fitted(prepared: Prepared) -> dict[str, Fitted]:
     weighings = Weighings(prepared.test.data)
     return {
-        space.name: fit(Contender(space.family, space.start), weighings, seed=1) for space in SPACES
+        space.name: fit(Candidate(space.family, space.start), weighings, seed=1) for space in SPACES
     }
 
 
-def _blend(fitted: dict[str, Fitted], weights: dict[str, float], exam: Exam) -> list[Numbers]:
+def _blend(
+    fitted: dict[str, Fitted], weights: dict[str, float], exam: BenchmarkTask
+) -> list[Numbers]:
     found = dict(blended_lists(fitted, weights, exam, 20))
     return [found[row] for row in range(len(exam))]

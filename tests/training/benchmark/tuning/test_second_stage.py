@@ -10,8 +10,8 @@ import pytest
 from training.benchmark.measures import LEAVE_ONE_OUT
 from training.benchmark.prepared import Prepared
 from training.benchmark.protocols import leave_one_out
-from training.benchmark.spaces import Contender
-from training.benchmark.task_data import Exam, Weighings
+from training.benchmark.spaces import Candidate
+from training.benchmark.task_data import BenchmarkTask, Weighings
 from training.benchmark.tuning.blend import Fitted, lists_of
 from training.benchmark.tuning.search import fit
 from training.benchmark.tuning.second_stage import ranked_lists, second_stage
@@ -31,9 +31,9 @@ def _prepared(folder: Path, *, again: bool) -> Prepared:
     return leave_one_out.prepare(folder / "s.txt", None)
 
 
-def _fitted(exam: Exam) -> dict[str, Fitted]:
+def _fitted(exam: BenchmarkTask) -> dict[str, Fitted]:
     weighings = Weighings(exam.data)
-    return {name: fit(Contender(name, {}), weighings, seed=1) for name in WEIGHTS}
+    return {name: fit(Candidate(name, {}), weighings, seed=1) for name in WEIGHTS}
 
 
 @pytest.fixture(scope="module")
