@@ -41,7 +41,7 @@ contracts: $(READY)
 	$(BIN)/lint-imports
 
 lock:  ## writes requirements.lock anew from pyproject.toml
-	$(BIN)/uv pip compile --universal --group dev pyproject.toml --no-header --quiet -o requirements.lock
+	$(BIN)/uv pip compile --universal --all-extras --group dev pyproject.toml --no-header --quiet -o requirements.lock
 
 clean:
 	rm -rf build .mypy_cache .ruff_cache .pytest_cache

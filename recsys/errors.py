@@ -8,6 +8,7 @@ RecsysError
 ├── InsufficientData    too little to train, split or compare
 │   └── LeakFromFuture  training data reaches into the held-out period
 ├── BundleError         a bundle that is missing, damaged or of another schema
+├── MissingExtra         a part of the product that a plain installation leaves out
 └── StoreError
     └── StoreUnavailable  the store is locked, full or gone: try again later
 """
@@ -58,6 +59,21 @@ class LeakFromFuture(InsufficientData):
 
 class BundleError(RecsysError):
     """A bundle is missing, damaged or of another schema version."""
+
+
+class MissingExtra(RecsysError, ImportError):
+    """A package that a plain installation leaves out is needed.
+
+    `package` is the import name, `extra` the extra that brings it: `pip install 'recsys[train]'`.
+    """
+
+    def __init__(self, purpose: str, package: str, extra: str) -> None:
+        self.package = package
+        self.extra = extra
+        super().__init__(
+            f"{purpose} needs the package {package}, which is not installed; "
+            f"install it with: pip install 'recsys[{extra}]'"
+        )
 
 
 class StoreError(RecsysError):

@@ -11,14 +11,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, NoReturn
 
-from recsys.errors import InvalidConfig
-from serving.config import (
-    API_KEY_VARIABLE,
-    CONFIG_PATH_VARIABLE,
-    OVERRIDES_VARIABLE,
-    ServingConfig,
-    load_config,
-)
+from recsys.errors import InvalidConfig, MissingExtra
+from recsys.extras import optional_packages, require
+
+with optional_packages("The service"):
+    from serving.config import (
+        API_KEY_VARIABLE,
+        CONFIG_PATH_VARIABLE,
+        OVERRIDES_VARIABLE,
+        ServingConfig,
+        load_config,
+    )
 
 EXIT_CONFIG: Final = 2
 """The configuration is wrong or the address is taken; nothing was started."""
@@ -44,13 +47,14 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         if (value := getattr(options, name)) is not None
     }
     try:
+        require("bentoml", purpose="The service")
         config = load_config(
             options.config, overrides=overrides, api_key=os.environ.get(API_KEY_VARIABLE)
         )
         config.check_exposure()
         _check_address(config)
         environment = _environment(config, options.config, overrides, os.environ)
-    except InvalidConfig as error:
+    except (InvalidConfig, MissingExtra) as error:
         sys.stderr.write(f"recsys serve: {error}\n")
         sys.exit(EXIT_CONFIG)
     _say(config)

@@ -1,5 +1,5 @@
 """`python -m training` is `recsys`."""
 
-from training.cli.app import main
+from training.cli import main
 
 main()

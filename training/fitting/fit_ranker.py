@@ -13,6 +13,7 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import check_no_leak
 from recsys.evaluation.evaluate import EvaluationRules, HeldOutQuestions
 from recsys.evaluation.intervals import Estimate, estimates, paired_differences
+from recsys.extras import optional_packages
 from recsys.ranking.features import ItemFacts, item_facts
 from recsys.ranking.ranker import Ranker, Trees, column_names
 from training.config import RankerConfig
@@ -49,7 +50,8 @@ def fit_ranker(
     until `build` gives those of its moment. The same tables and seed give the same trees.
     """
     # Imported here, so that what only answers does not load it.
-    import lightgbm
+    with optional_packages("fit_ranker"):
+        import lightgbm
 
     if sum(len(table.sizes) for table in tables) < LEAST_CUSTOMERS:
         return None

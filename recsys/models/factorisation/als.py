@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
+from recsys.extras import optional_packages
 from recsys.ids import Array, Mask, Numbers
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
@@ -127,7 +128,8 @@ class ALSModel:
 def fit_als(data: TrainingData, config: ALSConfig, *, rng: np.random.Generator) -> ALSModel:
     """The item factors that `implicit` finds; the same for the same seed."""
     # Imported here, so that a service which only answers does not load the solver.
-    from implicit.cpu.als import AlternatingLeastSquares
+    with optional_packages("fit_als"):
+        from implicit.cpu.als import AlternatingLeastSquares
 
     with threadpool_limits(1, "blas"):
         solver = AlternatingLeastSquares(

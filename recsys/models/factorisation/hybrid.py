@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
+from recsys.extras import optional_packages
 from recsys.ids import Array, Numbers, Vocabulary
 from recsys.models.factorisation.hybrid_features import (
     item_features,
@@ -174,7 +175,8 @@ def fit_hybrid(
 ) -> HybridModel:
     """The representations that LightFM learns; the same for the same seed and one thread."""
     # Imported here, so that a service which only answers does not load the solver.
-    from lightfm import LightFM
+    with optional_packages("fit_hybrid"):
+        from lightfm import LightFM
 
     as_candidate, as_history = item_features(data)
     traits = trait_vocabulary(data.profiles, min_people=config.min_trait_people)
