@@ -63,7 +63,7 @@ class Worker:
                 store,
                 monitoring=monitoring,
                 history_limit=config.history_limit,
-                session=timedelta(minutes=config.session_minutes),
+                session_gap=timedelta(minutes=config.session_minutes),
                 voice=config.reasons.voice,
                 # What waits for a lock within the store is let finish; both stay below 50 ms.
                 store_patience_seconds=1.5 * config.store_read_ms / 1000,

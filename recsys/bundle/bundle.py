@@ -18,9 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,18 +29,17 @@ from recsys.bundle.placements import Placement
 from recsys.bundle.social_proof import SocialProof
 from recsys.catalog.items import Catalog
 from recsys.events.pseudonyms import Pseudonyms
-from recsys.events.schema import KIND_NUMBER
 from recsys.events.weighting import Weighting
-from recsys.ids import Mask, Numbers, Vocabulary
+from recsys.ids import Vocabulary
 from recsys.models.popularity.segment_popularity import SegmentPopularityModel
 from recsys.models.protocol import Model
 from recsys.models.scoring.personal_rows import StoresPeople
+from recsys.query.builder import QuerySettings, history_of
+from recsys.query.facts import SESSION_GAP
 from recsys.query.feedback import feedback_state
-from recsys.query.history import History, StoredEvent
+from recsys.query.history import History, StoredEvent, event_rows
 from recsys.query.segments import Segment
 from recsys.ranking.ranker import Ranker
-
-FEEDBACK: Final = KIND_NUMBER["feedback"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,42 +80,27 @@ class Bundle:
         """The placement of that name, or None."""
         return self.placements.get(name)
 
+    def query_settings(self, *, session_gap: timedelta = SESSION_GAP) -> QuerySettings:
+        """What every query of this bundle is built with."""
+        return QuerySettings(
+            items=self.items,
+            weighting=self.weighting,
+            weighed_at=self.manifest.as_of,
+            segments=self.segments,
+            counts_impressions=any(
+                placement.fatigue is not None for placement in self.placements.values()
+            ),
+            session_gap=session_gap,
+        )
+
     def history(self, events: Sequence[StoredEvent], *, now: datetime) -> History:
-        """Stored events (oldest first) as a History; items that the bundle does not know left out.
-
-        A like that still holds (`recsys.query.feedback`) is an event; a refused item leaves
-        nothing in the history, as in training.
-
-        The weights are those that training gave the same events (`Weighting`), seen from the
-        bundle's `as_of` or from the newest event, whichever is later: a bundle that has waited
-        weighs a history as on the day it was made.
-        """
-        numbers = self.items.numbers([event.item_id for event in events])
-        kinds = np.array([KIND_NUMBER[event.kind] for event in events], np.int8)
-        times = np.array([event.time for event in events], np.float64)
-        known = numbers >= 0
-        spoken = kinds == FEEDBACK
-        if spoken.any():
-            known &= self._taken_seriously(events, numbers, spoken, now)
-        if not known.all():
-            numbers, kinds, times = numbers[known], kinds[known], times[known]
-        seen_from = max(self.manifest.as_of.timestamp(), times.max(initial=-np.inf))
-        weights = self.weighting.weights(kinds, times, now=min(seen_from, now.timestamp()))
-        return History(numbers, kinds, times, weights)
-
-    def _taken_seriously(
-        self, events: Sequence[StoredEvent], numbers: Numbers, spoken: Mask, now: datetime
-    ) -> Mask:
-        """Rows that are neither of a disliked item nor feedback, but for the newest like of an
-        item that is liked."""
-        said = feedback_state(events, now=now)
-        liked = spoken & np.isin(numbers, self.items.known(sorted(said.liked)))
-        newest = {int(numbers[place]): place for place in np.flatnonzero(liked).tolist()}
-        kept = ~spoken
-        kept[list(newest.values())] = True
-        if said.disliked:
-            kept &= ~np.isin(numbers, self.items.known(sorted(said.disliked)))
-        return kept
+        """Stored events (oldest first) as a History (`recsys.query.builder.history_of`)."""
+        return history_of(
+            event_rows(events, self.items),
+            self.query_settings(),
+            now=now,
+            feedback=feedback_state(events, now=now),
+        )
 
     def without(self, owners: Pseudonyms) -> Bundle:
         """The bundle without any stored row of these owners; itself where it has none."""

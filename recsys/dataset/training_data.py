@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
 
 import duckdb
 import numpy as np
@@ -24,12 +23,10 @@ from recsys.events.log import EventLog
 from recsys.events.views import literal, open_log
 from recsys.events.weighting import Weighting
 from recsys.ids import Numbers, Vocabulary
+from recsys.query.facts import SESSION_GAP
 from recsys.query.history import NO_HISTORY, History
 from recsys.query.profile import UNKNOWN, Profile
 from recsys.query.query import Context, Query
-
-SESSION_GAP: Final = timedelta(minutes=30)
-"""Where an event tells no session, so long a silence ends one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What a person has said: a "no" is taken seriously until it is taken back, a "yes" is a favour."""
+"""Explicit feedback: refusals and likes of items, brands and categories, and the rules of them."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from recsys.query.preferences import NO_PREFERENCES, Preferences
 
 REFUSALS: Final = frozenset({"not_interested", "never_again", "wrong"})
 SNOOZE: Final = timedelta(days=30)
-"""How long a snooze lasts that says nothing of it."""
+"""How long a snooze lasts without `days`."""
 INTEREST_FACTOR: Final = 2.0
-"""What a score is multiplied with where a person follows the brand, category or attribute."""
+"""Factor on the score of an item of a brand, category or attribute that the person likes."""
 INTEREST_SHARE: Final = 3
-"""One of so many places of a list is meant for a person's interests."""
+"""One in this many positions of a list is reserved for the person's interests."""
 PERSON: Final = "person"
 """The name of a person's own rules in diagnostics."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackState:
-    """The last word about each item, brand and category.
+    """The latest feedback on each item, brand and category.
 
     `refused…` must not be shown now; `disliked` are the items among them that are not only snoozed.
     """
@@ -39,47 +39,48 @@ class FeedbackState:
     liked_categories: frozenset[str] = frozenset()
 
 
-NOTHING_SAID: Final = FeedbackState()
+NO_FEEDBACK: Final = FeedbackState()
 
 
 def feedback_state(events: Sequence[StoredEvent], *, now: datetime) -> FeedbackState:
-    """The last words in a history; events are oldest first.
+    """The state at `now` after these events (oldest first); those of other kinds are ignored.
 
     `not_interested`, `never_again` and `wrong` hold until `undo` or `like`; `snooze` holds for its
     days, else SNOOZE; `like` holds until `undo` or a refusal.
     """
-    last = {_target(event): event for event in events if event.kind == "feedback"}
-    if not last:
-        return NOTHING_SAID
-    found: dict[str, set[str]] = {}
-    for (about, name), event in last.items():
+    latest = {_target(event): event for event in events if event.kind == "feedback"}
+    if not latest:
+        return NO_FEEDBACK
+    names: dict[str, set[str]] = {}
+    for (target, name), event in latest.items():
         if event.action == "like":
-            found.setdefault(f"liked{about}", set()).add(name)
+            names.setdefault(f"liked{target}", set()).add(name)
         elif event.action in REFUSALS:
-            found.setdefault(f"refused{about}", set()).add(name)
-            if not about:
-                found.setdefault("disliked", set()).add(name)
-        elif event.action == "snooze" and _rests(event, now):
-            found.setdefault(f"refused{about}", set()).add(name)
-    return FeedbackState(**{name: frozenset(names) for name, names in found.items()})
+            names.setdefault(f"refused{target}", set()).add(name)
+            if not target:
+                names.setdefault("disliked", set()).add(name)
+        elif event.action == "snooze" and _is_snoozed(event, now):
+            names.setdefault(f"refused{target}", set()).add(name)
+    return FeedbackState(**{field: frozenset(values) for field, values in names.items()})
 
 
 def personal_rules(
-    said: FeedbackState, preferences: Preferences = NO_PREFERENCES, *, places: int | None = None
+    feedback: FeedbackState, preferences: Preferences = NO_PREFERENCES, *, n: int | None = None
 ) -> tuple[Rule, ...]:
-    """A person's own words as rules: what is excluded is never shown, interests weigh more.
+    """Refused brands and categories as an exclusion, interests as a boost; none where there are
+    neither.
 
-    With `places`, the length of the list, some of it is kept for interests, as far as there is
-    anything to show. Singly refused items are not among the rules (`FeedbackState.refused`).
+    In a list of `n` items a share of the positions is reserved for interests (a quota). Refused
+    items are not among the rules: they are in `FeedbackState.refused`.
     """
-    excluded = _excluded(said, preferences)
-    interest = _interest(said, preferences)
+    excluded = _excluded(feedback, preferences)
+    interest = _interest(feedback, preferences)
     if excluded is None and interest is None:
         return ()
     boost = [] if interest is None else [Boost(where=interest, factor=INTEREST_FACTOR)]
     quota = []
-    if interest is not None and places is not None and places >= INTEREST_SHARE:
-        quota = [Quota(where=interest, at_least=places // INTEREST_SHARE)]
+    if interest is not None and n is not None and n >= INTEREST_SHARE:
+        quota = [Quota(where=interest, at_least=n // INTEREST_SHARE)]
     return (
         Rule(name=PERSON, exclude=[] if excluded is None else excluded, boost=boost, quota=quota),
     )
@@ -93,29 +94,29 @@ def _target(event: StoredEvent) -> tuple[str, str]:
     return "", event.item_id
 
 
-def _rests(event: StoredEvent, now: datetime) -> bool:
+def _is_snoozed(event: StoredEvent, now: datetime) -> bool:
     days = SNOOZE if event.days is None else timedelta(days=event.days)
     return event.time + days.total_seconds() > now.timestamp()
 
 
-def _excluded(said: FeedbackState, preferences: Preferences) -> Where | None:
-    brands, categories = set(said.refused_brands), set(said.refused_categories)
+def _excluded(feedback: FeedbackState, preferences: Preferences) -> Where | None:
+    brands, categories = set(feedback.refused_brands), set(feedback.refused_categories)
     if preferences.exclusions is not None:
         brands.update(preferences.exclusions.brands)
         categories.update(map(CATEGORY_SEPARATOR.join, preferences.exclusions.categories))
-    return _one_of(brands, categories, {})
+    return _any_of(brands, categories, {})
 
 
-def _interest(said: FeedbackState, preferences: Preferences) -> Where | None:
-    brands, categories = set(said.liked_brands), set(said.liked_categories)
+def _interest(feedback: FeedbackState, preferences: Preferences) -> Where | None:
+    brands, categories = set(feedback.liked_brands), set(feedback.liked_categories)
     if preferences.interests is None:
-        return _one_of(brands, categories, {})
+        return _any_of(brands, categories, {})
     brands.update(preferences.interests.brands)
     categories.update(map(CATEGORY_SEPARATOR.join, preferences.interests.categories))
-    return _one_of(brands, categories, preferences.interests.attributes)
+    return _any_of(brands, categories, preferences.interests.attributes)
 
 
-def _one_of(
+def _any_of(
     brands: set[str], categories: set[str], attributes: dict[str, list[str]]
 ) -> Where | None:
     parts: list[Condition] = []

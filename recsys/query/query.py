@@ -1,4 +1,4 @@
-"""`Query`: what is known when an answer is asked; `Model` and `Scorer`, which every model is."""
+"""`Query`: all that a model may know of one request, and nothing from after it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.ids import NONE, Numbers
-from recsys.query.history import NO_HISTORY, NO_SHOWN, History, UnclickedImpressions
+from recsys.query.history import NO_HISTORY, NO_IMPRESSIONS, History, UnclickedImpressions
 from recsys.query.preferences import NO_PREFERENCES, Preferences
 from recsys.query.profile import UNKNOWN, Profile
 
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A list to order, as the search engine or listing page gave it: position 0 first.
+    """A list to rerank in the order of the search engine or listing page: position 0 first.
 
-    `scores` are the engine's, NaN where it gave none.
+    `scores` are the search engine's, NaN where it gave none.
     """
 
     items: Numbers
@@ -28,7 +28,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The moment and the place; None where the shop did not say. `weekday` 0 is Monday."""
+    """The circumstances of a request; None where the shop sent none. `weekday` 0 is Monday."""
 
     channel: str | None = None
     device: str | None = None
@@ -42,7 +42,11 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is known at the moment of asking, never more."""
+    """What is known at `now` (`recsys.query.builder` makes it).
+
+    `session` is the part of `history` in the current visit; `account` what the other members of
+    the person's account did; `seeds` the items of the page or cart; `listed` a list to rerank.
+    """
 
     now: datetime
     history: History = NO_HISTORY
@@ -50,11 +54,11 @@ class Query:
     account: History | None = None
     seeds: Numbers = field(default_factory=lambda: NONE)
     listed: Listed | None = None
-    shown: UnclickedImpressions = NO_SHOWN
+    unclicked_impressions: UnclickedImpressions = NO_IMPRESSIONS
     refused: Numbers = field(default_factory=lambda: NONE)
-    """Items that the person does not want to see (`recsys.query.feedback`)."""
+    """Items that must not be shown (`recsys.query.feedback`)."""
     disliked: Numbers = field(default_factory=lambda: NONE)
-    """Those of them that the person disliked: what is like them weighs less."""
+    """Those of them that the person disliked: similar items are demoted."""
     profile: Profile = UNKNOWN
     preferences: Preferences = NO_PREFERENCES
     context: Context = field(default_factory=Context)

@@ -1,4 +1,4 @@
-"""Rule-made segments: who belongs where, told by what is declared, done and known of the moment.
+"""Rule-made segments over what is declared, what was done and the context of the request.
 
     - name: fans
       points: {at_least: 50, days: 90, events: [{event: custom, name: video watched, points: 5}]}
@@ -6,42 +6,24 @@
       customer_group: [trade]
       events: [{event: purchase, at_least: 3, days: 90}]
 
-Everything that a segment says must hold; what it does not say may be anything.
+All conditions of a segment must hold; what it does not name is unconstrained.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import datetime
-from typing import Protocol
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from recsys.events.schema import EventKind
+from recsys.events.schema import KIND_NUMBER, EventKind
 from recsys.events.weighting import SECONDS_PER_DAY
+from recsys.query.history import EventRows
 from recsys.query.profile import Profile
 from recsys.query.query import Context
 
 Value = str | float | bool
-
-
-class Happened(Protocol):
-    """One row of a person's events, as the store keeps them."""
-
-    @property
-    def kind(self) -> str:
-        """The kind of event."""
-        ...
-
-    @property
-    def time(self) -> float:
-        """Epoch seconds."""
-        ...
-
-    @property
-    def name(self) -> str | None:
-        """The shop's name of a custom event."""
-        ...
 
 
 class _Rule(BaseModel):
@@ -122,7 +104,7 @@ class Segment(_Rule):
             and _all_among(context.values, self.values)
         )
 
-    def earned(self, events: Sequence[Happened], *, now: float) -> bool:
+    def earned(self, events: EventRows, *, now: float) -> bool:
         """Whether the part about what was done holds."""
         if not all(
             count.at_least <= (done := _times(events, count.event, count.name, count.days, now))
@@ -143,7 +125,7 @@ class Segment(_Rule):
 def segments_of(
     segments: Iterable[Segment],
     *,
-    events: Sequence[Happened],
+    events: EventRows,
     profile: Profile,
     context: Context,
     known: bool,
@@ -162,15 +144,19 @@ def segments_of(
 
 
 def _times(
-    events: Sequence[Happened], kind: str, name: str | None, days: float | None, now: float
+    events: EventRows, kind: EventKind, name: str | None, days: float | None, now: float
 ) -> int:
-    """Events of one moment are one: a basket of ten items is one purchase."""
-    since = float("-inf") if days is None else now - days * SECONDS_PER_DAY
+    """How many events of a kind there are since `days`; those of one moment are one: a basket of
+    ten items is one purchase."""
+    since = -np.inf if days is None else now - days * SECONDS_PER_DAY
+    if name is None:
+        times = events.times[(events.kinds == KIND_NUMBER[kind]) & (events.times >= since)]
+        return len(np.unique(times))
     return len(
         {
             event.time
-            for event in events
-            if event.kind == kind and event.time >= since and (name is None or event.name == name)
+            for event in events.details
+            if event.kind == kind and event.time >= since and event.name == name
         }
     )
 
@@ -180,11 +166,11 @@ def _among(value: str | None, admitted: tuple[str, ...]) -> bool:
 
 
 def _all_among(
-    told: Mapping[str, Value], admitted: Mapping[str, tuple[Value, ...] | Value]
+    values: Mapping[str, Value], admitted: Mapping[str, tuple[Value, ...] | Value]
 ) -> bool:
     return all(
-        name in told and told[name] in (values if isinstance(values, tuple) else (values,))
-        for name, values in admitted.items()
+        name in values and values[name] in (allowed if isinstance(allowed, tuple) else (allowed,))
+        for name, allowed in admitted.items()
     )
 
 

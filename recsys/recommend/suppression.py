@@ -20,10 +20,9 @@ from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.models.protocol import Model
 from recsys.models.repurchase.refill import RefillModel, due_again
-from recsys.query.history import NO_SHOWN, History, UnclickedImpressions
+from recsys.query.history import History, UnclickedImpressions
 from recsys.query.query import Query
 
-LISTED: Final = KIND_NUMBER["view_item_list"]
 REFUND: Final = KIND_NUMBER["refund"]
 PURCHASES_LIKE_AVERAGE: Final = 3.0
 """Purchases of an average buyer that are mixed into a person's price sensitivity."""
@@ -89,8 +88,10 @@ def suppression(
     resting: list[Numbers] = []
     repeated = resting if placement.repeats == "when_due" else hidden
     repeated.append(no_repeats(query, placement, models))
-    if placement.fatigue is not None and len(query.shown.items):
-        resting.append(tired(query.shown, placement.fatigue, now=query.now.timestamp()))
+    if placement.fatigue is not None and len(query.unclicked_impressions.items):
+        resting.append(
+            tired(query.unclicked_impressions, placement.fatigue, now=query.now.timestamp())
+        )
     returned = NONE if placement.returned_like is None else given_back(query.history)
     resting.append(returned)
     return Suppression(
@@ -166,24 +167,6 @@ def given_back(history: History) -> Numbers:
     newest = np.append(items[1:] != items[:-1], True)
     found: Numbers = items[newest & sent_back]
     return found
-
-
-def shown_without_click(history: History) -> UnclickedImpressions:
-    """How often each item stood in a list since the person last did something with it."""
-    listed = history.kinds == LISTED
-    if not listed.any():
-        return NO_SHOWN
-    items, place = np.unique(history.items[listed], return_inverse=True)
-    times = history.times[listed]
-    touched = np.full(len(items), -np.inf)
-    done = ~listed & np.isin(history.items, items)
-    np.maximum.at(touched, np.searchsorted(items, history.items[done]), history.times[done])
-    since = times > touched[place]
-    newest = np.full(len(items), -np.inf)
-    np.maximum.at(newest, place, times)
-    counts = np.bincount(place[since], minlength=len(items)).astype(np.int32)
-    kept = counts > 0
-    return UnclickedImpressions(items[kept], counts[kept], newest[kept])
 
 
 def price_sensitivity(history: History, live_catalog: LiveCatalog) -> float:

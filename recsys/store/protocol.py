@@ -17,18 +17,10 @@ from recsys.catalog.items import Item, ItemChange
 from recsys.events.log import EventLog
 from recsys.events.pseudonyms import Pseudonyms
 from recsys.events.schema import Consent, Event, Person
+from recsys.query.facts import HISTORY_LIMIT
 from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences
 from recsys.query.profile import UNKNOWN, Profile
-
-LISTED_LIMIT: Final = 300
-"""How many items of lists that were merely seen a history holds at most."""
-FEEDBACK_LIMIT: Final = 1000
-"""How many things said of items (`feedback`) a history holds at most."""
-CUSTOM_LIMIT: Final = 200
-"""How many of the shop's own events (`custom`) a history holds at most."""
-ACCOUNT_LIMIT: Final = 300
-"""How many events an account's history holds at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +28,10 @@ class KnownPerson:
     """What the store knows about a person: empty for a stranger and after a refusal.
 
     `key` is that of the customer where a visitor has logged in. `history` is oldest first and
-    holds the newest `limit` rows; lists that were merely seen (`view_item_list`), what was said
-    (`feedback`) and the shop's own events (`custom`) are counted apart, the newest LISTED_LIMIT,
-    FEEDBACK_LIMIT and CUSTOM_LIMIT of them, so that a list never pushes out what the person did,
-    nor that a "no". `account` is what the other members of the person's account did.
+    holds the newest `limit` rows; impressions (`view_item_list`), `feedback` and `custom` events
+    have limits of their own (`recsys.query.facts`), so that an impression never displaces an
+    action, nor an action a refusal. `account` is what the other members of the person's account
+    did.
     """
 
     key: str | None = None
@@ -139,7 +131,7 @@ class Store(Protocol):
         ...
 
     def person(
-        self, person: Person, *, limit: int = 500, account_id: str | None = None
+        self, person: Person, *, limit: int = HISTORY_LIMIT, account_id: str | None = None
     ) -> KnownPerson:
         """One read of all that an answer needs about a person; `account_id` names the account,
         None means that of the profile.

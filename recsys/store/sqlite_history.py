@@ -11,15 +11,10 @@ import apsw
 import msgspec
 
 from recsys.events.schema import CATEGORY_SEPARATOR, Consent, Event, Person, anonymised
+from recsys.query.facts import ACCOUNT_LIMIT, CUSTOM_LIMIT, FEEDBACK_LIMIT, LISTED_LIMIT
 from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences, preferred_over
-from recsys.store.protocol import (
-    ACCOUNT_LIMIT,
-    CUSTOM_LIMIT,
-    FEEDBACK_LIMIT,
-    LISTED_LIMIT,
-    KnownPerson,
-)
+from recsys.store.protocol import KnownPerson
 from recsys.store.sqlite_people import (
     PersonRecords,
     Record,

@@ -20,9 +20,9 @@ from serving.api.customer_schemas import (
     PreferencesRequest,
 )
 from serving.api.problems import invalid, invalid_input
-from serving.api.schemas import RequestConsent, User
+from serving.api.schemas import User
 from serving.metrics import Metrics
-from serving.use_cases.consent import may_personalise
+from serving.use_cases.consent import is_permitted
 from serving.use_cases.group_commit import EventWriter
 
 NO_CONSENT = (
@@ -48,7 +48,7 @@ async def give_feedback(
     person = person_of(request.user)
     if request.item_id is None and request.brand is None and request.category is None:
         raise invalid("item_id", None, "name an item_id, a brand or a category")
-    permitted = await asyncio.to_thread(_permitted, store, person, request.consent)
+    permitted = await asyncio.to_thread(is_permitted, store, person, request.consent)
     event_id = request.event_id or f"f-{rng.bytes(12).hex()}"
     (stored,) = await writer.append([_event(request, permitted, now, tolerance, event_id)])
     status: Literal["accepted", "duplicate"] = "accepted" if stored else "duplicate"
@@ -118,13 +118,6 @@ def person_of(user: User) -> Person:
     if person.key is None:
         raise invalid("user.user_id", None, "name a user_id or an anonymous_id")
     return person
-
-
-def _permitted(store: Store, person: Person, consent: RequestConsent | None) -> bool:
-    if consent is not None and not consent.personalization:
-        return False
-    known = store.person(person, limit=1)
-    return may_personalise(None if consent is None else consent.personalization, known.consent)
 
 
 def _event(

@@ -17,7 +17,8 @@ from numpy.random import Generator
 
 from recsys.bundle.placements import RERANK, Placement
 from recsys.catalog.rules import Rule
-from recsys.query.feedback import FeedbackState, feedback_state
+from recsys.query.builder import build_query, personal_rules_of
+from recsys.query.facts import PersonFacts
 from recsys.query.query import Listed, Query
 from recsys.recommend.operations import recommend, rerank
 from recsys.recommend.phrases import Language
@@ -38,9 +39,10 @@ from serving.api.schemas import (
 )
 from serving.live.variants import LiveVersions, ServedVariant
 from serving.metrics import Metrics
-from serving.use_cases.consent import PermittedPerson, ask_store, query_of, rules_of
+from serving.use_cases.consent import PermittedPerson, permitted_person
 from serving.use_cases.impression_record import ranking_level, record_of_list, record_of_ranking
 from serving.use_cases.pagination import Pagination, new_id
+from serving.use_cases.person_facts import context_of, facts_of
 from serving.use_cases.person_reader import PersonReader
 from serving.use_cases.rendering import RenderContext, list_body, promoted, ranked_items
 
@@ -56,7 +58,7 @@ class Recommender:
         *,
         monitoring: Metrics,
         history_limit: int,
-        session: timedelta,
+        session_gap: timedelta,
         voice: ReasonStyle | None = None,
         store_patience_seconds: float = 0.04,
         store_rest_seconds: float = 0.5,
@@ -70,7 +72,7 @@ class Recommender:
         )
         self._monitoring = monitoring
         self._history_limit = history_limit
-        self._session = session
+        self._session_gap = session_gap
         self._voice = voice or ReasonStyle()
 
     def recommend(
@@ -89,12 +91,12 @@ class Recommender:
 
         ProblemError where a placement is not one of the bundle's.
         """
-        permitted, said, variant, query = self._asking(
+        permitted, facts, variant, query = self._query(
             request.user, request.consent, request.context, serving, now, rng
         )
         placements = [
-            _placement(variant, asked.placement, field=f"placements[{place}].placement")
-            for place, asked in enumerate(request.placements)
+            _placement(variant, asked.placement, field=f"placements[{index}].placement")
+            for index, asked in enumerate(request.placements)
         ]
         recommendation_id = new_id(now, rng)
         lists: list[PlacementAnswer] = []
@@ -111,7 +113,7 @@ class Recommender:
                 asked.k,
                 exclude=[taken],
                 rules=asked,
-                personal=rules_of(permitted, said, places=None if asked.items else asked.k),
+                personal=personal_rules_of(facts, n=None if asked.items else asked.k),
                 explain=request.explain,
                 diagnose=request.diagnostics,
                 rng=rng if may_explore else None,
@@ -160,7 +162,7 @@ class Recommender:
         ProblemError where an id is sent twice.
         """
         _refuse_repeats(request.items)
-        permitted, said, variant, query = self._asking(
+        permitted, facts, variant, query = self._query(
             request.user, request.consent, request.context, serving, now, rng
         )
         if request.query is not None:
@@ -172,9 +174,7 @@ class Recommender:
         rules = [rule for rule in placement.rules if rule.in_force(now, query.segments)]
         if request.boost:
             rules.append(Rule(boost=request.boost))
-        words = words_about(
-            [*rules, *rules_of(permitted, said)], listed.items, variant.live_catalog
-        )
+        words = words_about([*rules, *personal_rules_of(facts)], listed.items, variant.live_catalog)
         refused = np.concatenate([query.refused, words.refused])
         query = replace(query, listed=listed, refused=refused)
         if permitted.known.preferences.order == "shop":
@@ -201,7 +201,7 @@ class Recommender:
             [record_of_ranking(recommendation_id, RERANK, ranked, permitted, query, variant)],
         )
 
-    def _asking(
+    def _query(
         self,
         user: User,
         consent: RequestConsent | None,
@@ -209,16 +209,22 @@ class Recommender:
         serving: LiveVersions,
         now: datetime,
         rng: Generator,
-    ) -> tuple[PermittedPerson, FeedbackState, ServedVariant, Query]:
-        permitted = ask_store(self._persons, user, consent, history_limit=self._history_limit)
+    ) -> tuple[PermittedPerson, PersonFacts, ServedVariant, Query]:
+        permitted = permitted_person(
+            self._persons, user, consent, history_limit=self._history_limit
+        )
         if permitted.degraded:
             self._monitoring.degraded.inc()
         variant = serving.variant_of(permitted.assigned, rng=rng)
-        said = feedback_state(permitted.known.history, now=now)
-        query = query_of(
-            permitted, user, context, variant.bundle, now=now, session=self._session, said=said
+        bundle = variant.bundle
+        facts = facts_of(permitted, bundle.items, now=now, session_id=user.session_id)
+        query = build_query(
+            facts,
+            bundle.query_settings(session_gap=self._session_gap),
+            now=now,
+            context=context_of(context),
         )
-        return permitted, said, variant, query
+        return permitted, facts, variant, query
 
     def _voice_of(self, language: Language | None, placement: Placement) -> ReasonStyle:
         """The shop's voice, in the language and the tone that are asked for here."""

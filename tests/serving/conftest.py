@@ -167,7 +167,7 @@ class Asker:
 def engine(store: SQLiteStore) -> Recommender:
     """The engine over the store."""
     return Recommender(
-        store, monitoring=Metrics(), history_limit=500, session=timedelta(minutes=30)
+        store, monitoring=Metrics(), history_limit=500, session_gap=timedelta(minutes=30)
     )
 
 

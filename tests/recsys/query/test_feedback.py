@@ -96,7 +96,7 @@ def test_words_and_preferences_become_rules_of_ones_own() -> None:
         exclusions=Exclusions(categories=[["Home", "Bowls"]]),
         interests=Interests(categories=[["Home"]], attributes={"colour": ["blue"]}),
     )
-    (rule,) = personal_rules(said_of, wishes, places=9)
+    (rule,) = personal_rules(said_of, wishes, n=9)
     assert isinstance(rule.exclude, Where)
     assert found(rule.exclude) == ["mug", "bowl", "hat"]
     assert found(rule.boost[0].where) == ["mug", "bowl"]

@@ -19,9 +19,10 @@ from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event, EventContext, EventItem
 from recsys.events.weighting import Weighting
+from recsys.ids import Vocabulary
 from recsys.models.popularity.segment_popularity import SegmentPopularityModel, members
 from recsys.models.registry import MODELS
-from recsys.query.history import StoredEvent
+from recsys.query.history import StoredEvent, event_rows
 from recsys.query.profile import UNKNOWN, Profile
 from recsys.query.query import Context, Query
 from recsys.query.segments import Segment, segments_of
@@ -49,7 +50,7 @@ def holds(
     segment = Segment.model_validate({"name": "s", **rule})
     found = segments_of(
         [segment],
-        events=events,
+        events=event_rows(events, Vocabulary(["a", "b", "c"])),
         profile=profile,
         context=context or Context(),
         known=known,

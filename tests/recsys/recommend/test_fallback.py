@@ -214,7 +214,7 @@ def test_what_rests_comes_back_after_soft_rules_gave_way(
     now = customers[0].now.timestamp()
     often = UnclickedImpressions(there[:2], np.full(2, 9, np.int32), np.full(2, now - 60.0))
     tiring = placement.model_copy(update={"fatigue": Fatigue(times=3)})
-    tired = replace(customers[0], shown=often)
+    tired = replace(customers[0], unclicked_impressions=often)
     (short,) = recommend(bundle, [tired], tiring, live_catalog, len(there) - 2, rules=puzzles)
     assert not set(there[:2].tolist()) & set(short.numbers.tolist())
     (whole,) = recommend(bundle, [tired], tiring, live_catalog, len(there), rules=puzzles)

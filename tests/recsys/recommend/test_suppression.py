@@ -19,7 +19,7 @@ from recsys.events.weighting import Weighting
 from recsys.ids import NONE, Vocabulary
 from recsys.models.popularity.popularity import PopularityModel
 from recsys.models.repurchase.refill import COUNTS, RefillModel
-from recsys.query.history import NO_HISTORY, History
+from recsys.query.history import NO_HISTORY, History, unclicked_impressions
 from recsys.query.query import Query
 from recsys.recommend.operations import recommend
 from recsys.recommend.suppression import (
@@ -27,7 +27,6 @@ from recsys.recommend.suppression import (
     not_due,
     price_sensitivity,
     seeded,
-    shown_without_click,
     suppression,
     tired,
 )
@@ -91,7 +90,9 @@ def shown(query: Query, n: int = 6, **placement: object) -> list[int]:
 
 def of(*acts: tuple[str, int, float], **known: object) -> Query:
     history = happened(*acts)
-    return Query(now=NOW, history=history, shown=shown_without_click(history), **known)
+    return Query(
+        now=NOW, history=history, unclicked_impressions=unclicked_impressions(history), **known
+    )
 
 
 def test_a_kettle_bought_yesterday_does_not_come_back_and_neither_does_fresh_coffee() -> None:
@@ -136,11 +137,11 @@ def test_what_was_shown_five_times_without_a_click_rests_for_a_week() -> None:
 
 def test_a_click_starts_the_count_anew() -> None:
     seen = [("view_item_list", KETTLE, days) for days in (3.0, 2.5, 2.0, 1.5, 1.0)]
-    found = shown_without_click(happened(*seen, ("select_item", KETTLE, 1.7)))
+    found = unclicked_impressions(happened(*seen, ("select_item", KETTLE, 1.7)))
     assert found.items.tolist() == [KETTLE]
     assert found.times.tolist() == [2]
     assert found.newest.tolist() == [NOW.timestamp() - DAY]
-    assert len(shown_without_click(happened(*seen, ("view_item", KETTLE, 0.5))).items) == 0
+    assert len(unclicked_impressions(happened(*seen, ("view_item", KETTLE, 0.5))).items) == 0
     assert tired(found, Fatigue(times=2), now=NOW.timestamp()).tolist() == [KETTLE]
 
 

@@ -8,9 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from recsys.events.schema import Consent, Event, Person
+from recsys.query.facts import CUSTOM_LIMIT
 from recsys.query.preferences import NO_PREFERENCES, Exclusions, Interests, Preferences
 from recsys.query.profile import Profile
-from recsys.store.protocol import CUSTOM_LIMIT, KnownPerson, Store
+from recsys.store.protocol import KnownPerson, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 YES = Consent(personalization=True, analytics=True)

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from recsys.events.log import SCHEMA, EventLog
 from recsys.events.schema import Event, Person
 from recsys.events.views import open_log
+from recsys.query.facts import LISTED_LIMIT
 from recsys.query.history import StoredEvent
-from recsys.store.protocol import LISTED_LIMIT, KnownPerson, Store
+from recsys.store.protocol import KnownPerson, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 Make = Callable[..., Event]

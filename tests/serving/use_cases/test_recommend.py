@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from recsys.errors import StoreUnavailable
+from recsys.query.builder import build_query
 from recsys.store.sqlite import SQLiteStore
 from serving.api.problems import ProblemError
-from serving.api.schemas import RequestContext, User
-from serving.use_cases.consent import ask_store, query_of
+from serving.api.schemas import User
+from serving.use_cases.consent import permitted_person
+from serving.use_cases.person_facts import facts_of
 from serving.use_cases.recommend import Recommender
 
 YES = {"personalization": True}
@@ -221,15 +222,9 @@ def test_the_named_session_or_the_last_half_hour_is_the_current_visit(ask: Any) 
     bundle = ask.serving.variants[0].bundle
 
     def session(user: User) -> list[str]:
-        permitted = ask_store(ask.store, user, None, history_limit=500)
-        query = query_of(
-            permitted,
-            user,
-            RequestContext(),
-            bundle,
-            now=ask.now,
-            session=timedelta(minutes=30),
-        )
+        permitted = permitted_person(ask.store, user, None, history_limit=500)
+        facts = facts_of(permitted, bundle.items, now=ask.now, session_id=user.session_id)
+        query = build_query(facts, bundle.query_settings(), now=ask.now)
         return bundle.items.ids(query.session.items)
 
     assert session(User(user_id="u")) == ["tea-05", "tea-06"]
