@@ -90,7 +90,7 @@ def implicit_als(interactions: csr_array) -> None:
 
 def apart(work: Callable[[], dict[str, float]]) -> dict[str, float]:
     """The work's figures, from a process that does nothing else."""
-    with multiprocessing.get_context("spawn").CandidatePool(1) as pool:
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work)
 
 

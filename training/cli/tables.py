@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
-from rich.box import SIMPLE
-from rich.table import Table
+from training.tables import figure, terminal_table
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from recsys.experiments.ab_test import ExperimentReport
     from recsys.experiments.summary import ShopFigures
     from training.pipeline.compare import Comparison
@@ -23,22 +24,18 @@ MEASURES: Final = {
 """The measures in the table of versions, and their headings."""
 
 
-def versions_table(found: Sequence[ModelVersion], *, served: str | None) -> Table:
+def versions_table(versions: Sequence[ModelVersion], *, served: str | None) -> Table:
     """One row per version: its bundle, what it is now, and what it measured."""
-    table = Table(box=SIMPLE, padding=(0, 1, 0, 0))
-    for heading in ("no.", "model version", "is"):
-        table.add_column(heading, no_wrap=True)
-    for heading in MEASURES.values():
-        table.add_column(heading, justify="right", no_wrap=True)
-    for one in found:
-        marks = [*one.aliases, *(["served"] if one.model_version == served else [])]
-        table.add_row(
-            one.version,
-            one.model_version,
-            ", ".join(marks),
-            *(_figure(one.metrics, name) for name in MEASURES),
-        )
-    return table
+    rows = [
+        [
+            version.version,
+            version.model_version,
+            ", ".join([*version.aliases, *(["served"] if version.model_version == served else [])]),
+            *(figure(version.metrics.get(name)) for name in MEASURES),
+        ]
+        for version in versions
+    ]
+    return terminal_table(["no.", "model version", "is", *MEASURES.values()], rows, text_columns=3)
 
 
 def comparison_table(found: Comparison, *, names: Collection[str] | None = None) -> Table:
@@ -46,98 +43,98 @@ def comparison_table(found: Comparison, *, names: Collection[str] | None = None)
 
     A difference is coloured where its interval leaves zero out.
     """
-    table = Table(
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}",
-    )
-    table.add_column("measure", overflow="fold")
-    for heading in (
-        f"no. {found.first.version}",
-        f"no. {found.second.version}",
-        "difference",
-        "95% interval",
-        "n",
-    ):
-        table.add_column(heading, justify="right")
+    rows = []
     for name, difference in found.differences.items():
         if not difference.customers or (names is not None and name not in names):
             continue
         color = "green" if difference.low > 0 else "red" if difference.high < 0 else "default"
-        table.add_row(
-            name,
-            *(f"{estimates[name].value:.4f}" for estimates in found.values),
-            f"[{color}]{difference.value:+.4f}[/]",
-            f"{difference.low:+.4f} to {difference.high:+.4f}",
-            str(difference.customers),
+        rows.append(
+            [
+                name,
+                *(figure(estimates[name].value) for estimates in found.values),
+                f"[{color}]{difference.value:+.4f}[/]",
+                f"{difference.low:+.4f} to {difference.high:+.4f}",
+                str(difference.customers),
+            ]
         )
-    return table
+    versions = (f"no. {found.first.version}", f"no. {found.second.version}")
+    return terminal_table(
+        ["measure", *versions, "difference", "95% interval", "n"],
+        rows,
+        title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}",
+        folded=("measure",),
+    )
 
 
 def experiment_table(report: ExperimentReport, record: Record) -> Table:
     """One row per variant and measure: its value, interval, and lift over the control, coloured
     where the interval of the difference leaves zero out."""
-    table = Table(
-        box=SIMPLE,
-        padding=(0, 1, 0, 0),
-        title=f"{record.id}: {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
-    )
-    for heading in ("measure", "variant"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("persons", "lists", "value", "95% interval", "lift", "its interval"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    compared = {(one.measure, one.challenger): one for one in report.comparisons}
+    rows = []
+    comparisons = {(entry.measure, entry.challenger): entry for entry in report.comparisons}
     for measure in report.variants[0].measures:
         for variant in report.variants:
-            found = variant.measures[measure]
-            low, high = found.interval(confidence=report.rules.confidence)
-            one = compared.get((measure, variant.name))
-            color = {1: "green", -1: "red"}.get(0 if one is None else one.direction, "default")
-            value, *bounds = (None, None, None) if one is None else one.lift
-            table.add_row(
-                measure.replace("_", " "),
-                variant.name,
-                str(variant.persons),
-                str(variant.answers),
-                f"{found.value:.4f}",
-                f"{low:.4f} to {high:.4f}",
-                "" if value is None else f"[{color}]{value:+.1%}[/]",
-                "" if one is None else f"{bounds[0]:+.1%} to {bounds[1]:+.1%}",
+            measured = variant.measures[measure]
+            low, high = measured.interval(confidence=report.rules.confidence)
+            compared = comparisons.get((measure, variant.name))
+            direction = 0 if compared is None else compared.direction
+            color = {1: "green", -1: "red"}.get(direction, "default")
+            value, *bounds = (None, None, None) if compared is None else compared.lift
+            rows.append(
+                [
+                    measure.replace("_", " "),
+                    variant.name,
+                    str(variant.persons),
+                    str(variant.answers),
+                    f"{measured.value:.4f}",
+                    f"{low:.4f} to {high:.4f}",
+                    "" if value is None else f"[{color}]{value:+.1%}[/]",
+                    "" if compared is None else f"{bounds[0]:+.1%} to {bounds[1]:+.1%}",
+                ]
             )
-    return table
+    figures = ("persons", "lists", "value", "95% interval", "lift", "its interval")
+    return terminal_table(
+        ["measure", "variant", *figures],
+        rows,
+        title=f"{record.id}: {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
+        text_columns=2,
+    )
 
 
 def kpi_table(found: ShopFigures) -> tuple[Table, Table]:
     """The days of every placement, and those of the shop."""
-    placements = Table(box=SIMPLE, padding=(0, 1, 0, 0), title="By placement")
-    for heading in ("date", "placement"):
-        placements.add_column(heading, no_wrap=True)
     counted = ("lists", "persons", "seen", "clicked", "carted", "bought")
-    for heading in (*counted, "click rate", "revenue"):
-        placements.add_column(heading, justify="right")
-    for row in found.placements:
-        placements.add_row(
+    placements = [
+        [
             row.date,
             row.placement,
             *(str(getattr(row, name)) for name in counted),
             f"{row.click_rate:.1%}",
             f"{row.revenue:.2f}",
-        )
-    days = Table(box=SIMPLE, padding=(0, 1, 0, 0), title="Everybody who was answered")
-    days.add_column("date", no_wrap=True)
-    for heading in ("persons", "returning", "orders", "revenue", "order value"):
-        days.add_column(heading, justify="right")
-    for day in found.days:
-        value = "" if day.order_value is None else f"{day.order_value:.2f}"
-        days.add_row(
+        ]
+        for row in found.placements
+    ]
+    days = [
+        [
             day.date,
-            str(day.persons),
-            str(day.returning),
-            str(day.orders),
+            *(str(count) for count in (day.persons, day.returning, day.orders)),
             f"{day.revenue:.2f}",
-            value,
-        )
-    return placements, days
+            figure(day.order_value, ".2f"),
+        ]
+        for day in found.days
+    ]
+    return (
+        terminal_table(
+            ["date", "placement", *counted, "click rate", "revenue"],
+            placements,
+            title="By placement",
+            text_columns=2,
+        ),
+        terminal_table(
+            ["date", "persons", "returning", "orders", "revenue", "order value"],
+            days,
+            title="Everybody who was answered",
+        ),
+    )
 
 
 def remedy(champion: ModelVersion | None, served: str | None) -> str | None:
@@ -152,7 +149,3 @@ def remedy(champion: ModelVersion | None, served: str | None) -> str | None:
         f"The service follows {served or 'nothing'}, not MLflow's champion: a run was stopped on "
         f"its way. The next nightly run mends it, or now: recsys promote {champion.version}"
     )
-
-
-def _figure(metrics: Mapping[str, float], name: str) -> str:
-    return f"{metrics[name]:.4f}" if name in metrics else ""

@@ -20,6 +20,7 @@ from training.fitting.trial import TimeSplits, Trial
 from training.pipeline import plots
 from training.pipeline.gate import Decision
 from training.progress import StepCost
+from training.tables import figure, figure_with_interval, terminal_table
 from training.tracking import Run
 
 SHOWN = (
@@ -47,24 +48,22 @@ COMPARED = (
 def print_metrics(trial: Trial, *, console: Console) -> None:
     """The measures with their intervals, the baselines beside them."""
     report = trial.report
-    table = Table(title=f"Held out {report.cut:%Y-%m-%d} to {report.until:%Y-%m-%d}")
-    table.add_column("measure", no_wrap=True)
-    table.add_column("value", justify="right")
-    table.add_column("95% interval", justify="right")
-    for baseline in report.baseline_estimates:
-        table.add_column(baseline, justify="right")
-    table.add_column("customers", justify="right")
-    for name in SHOWN:
-        estimate = report.estimates.get(name)
-        if estimate is None or not estimate.customers:
-            continue
-        table.add_row(
+    rows = [
+        [
             name,
-            f"{estimate.value:.4f}",
+            figure(estimate.value),
             f"{estimate.low:.4f}–{estimate.high:.4f}",
-            *(f"{measured[name].value:.4f}" for measured in report.baseline_estimates.values()),
+            *(figure(measured[name].value) for measured in report.baseline_estimates.values()),
             str(estimate.customers),
-        )
+        ]
+        for name in SHOWN
+        if (estimate := report.estimates.get(name)) is not None and estimate.customers
+    ]
+    table = terminal_table(
+        ["measure", "value", "95% interval", *report.baseline_estimates, "customers"],
+        rows,
+        title=f"Held out {report.cut:%Y-%m-%d} to {report.until:%Y-%m-%d}",
+    )
     console.print(table)
     for placement in trial.placements:
         if placement.name in trial.recipe.blend_search.placements:
@@ -78,17 +77,12 @@ def print_metrics(trial: Trial, *, console: Console) -> None:
 
 def _above_singles(trial: Trial) -> Table:
     """What the recipe has over each of its models alone, with the paired interval."""
-    table = Table(title="Above each model alone, 95% intervals")
-    table.add_column("model", no_wrap=True)
     compared = _compared(trial)
-    for name in compared:
-        table.add_column(name, justify="right")
-    for model, above in trial.above_singles().items():
-        told = (above[name] for name in compared)
-        table.add_row(
-            model, *(f"{one.value:+.3f} ({one.low:+.3f} to {one.high:+.3f})" for one in told)
-        )
-    return table
+    rows = [
+        [model, *(figure_with_interval(above[name], "+.3f") for name in compared)]
+        for model, above in trial.above_singles().items()
+    ]
+    return terminal_table(["model", *compared], rows, title="Above each model alone, 95% intervals")
 
 
 def log_changes(run: Run, candidate: Trial, rival: Trial) -> None:

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from rich.box import SIMPLE
 from rich.console import Console
-from rich.table import Table
 
 from recsys.models.registry import MODELS
 from training.config import RankerConfig, TrainingConfig
@@ -20,6 +18,7 @@ from training.search import plots
 from training.search.family_trials import Incumbent
 from training.search.space import validated
 from training.search.trials import Tried
+from training.tables import terminal_table
 from training.tracking import Run
 
 NOT_TOLD = 0.0005
@@ -121,21 +120,22 @@ def write_config(config: TrainingConfig, path: Path) -> None:
 
 def explain(found: Found, *, console: Console) -> None:
     """What was chosen and why, then what it measured after the test cut."""
-    table = Table(title="What was chosen, and what each model adds", box=SIMPLE)
-    table.add_column("model", no_wrap=True)
-    table.add_column("weight", justify="right")
-    table.add_column("lost without it", justify="right")
-    table.add_column("settings that differ from the defaults", overflow="fold")
-    placement = _placement(found)
-    for name, weight in placement.items():
-        lost = found.worth.get(name)
-        settings = found.config.recipe.models[name]
-        table.add_row(
+    rows = [
+        [
             name,
             f"{weight:.3f}",
-            "cannot be judged" if lost is None else f"{lost:+.1%}",
-            ", ".join(f"{key} {value}" for key, value in settings.items()),
-        )
+            "cannot be judged" if found.worth.get(name) is None else f"{found.worth[name]:+.1%}",
+            ", ".join(f"{key} {value}" for key, value in found.config.recipe.models[name].items()),
+        ]
+        for name, weight in _placement(found).items()
+    ]
+    settings = "settings that differ from the defaults"
+    table = terminal_table(
+        ["model", "weight", "lost without it", settings],
+        rows,
+        title="What was chosen, and what each model adds",
+        folded=(settings,),
+    )
     console.print(table)
     for line in reasons(found):
         console.print(f"  {line}", highlight=False, soft_wrap=True)

@@ -1,0 +1,58 @@
+"""Tables of figures: the same headings and rows for the terminal (rich) and for Markdown."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from recsys.evaluation.intervals import Estimate
+
+Rows = Sequence[Sequence[str]]
+
+
+def terminal_table(
+    headings: Sequence[str],
+    rows: Rows,
+    *,
+    title: str | None = None,
+    text_columns: int = 1,
+    folded: Collection[str] = (),
+    styles: Sequence[str | None] = (),
+) -> Table:
+    """The first `text_columns` are left-aligned, the others, figures, right-aligned.
+
+    Columns whose heading is in `folded` may break over several lines. `styles` holds a rich style
+    per row; rows beyond its end have none.
+    """
+    table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title)
+    for column, heading in enumerate(headings):
+        table.add_column(
+            heading,
+            justify="left" if column < text_columns else "right",
+            no_wrap=heading not in folded,
+            overflow="fold",
+        )
+    for number, row in enumerate(rows):
+        table.add_row(*row, style=styles[number] if number < len(styles) else None)
+    return table
+
+
+def markdown_table(headings: Sequence[str], rows: Rows, *, text_columns: int = 1) -> str:
+    """The table in Markdown, without a line break at its end."""
+    alignments = ["---"] * text_columns + ["---:"] * (len(headings) - text_columns)
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in (headings, alignments, *rows))
+
+
+def figure(value: float | None, form: str = ".4f") -> str:
+    """The number by its format; blank where it is None, NaN or infinite."""
+    return "" if value is None or not math.isfinite(value) else f"{value:{form}}"
+
+
+def figure_with_interval(estimate: Estimate | None, form: str = ".4f") -> str:
+    """`value [low, high]`; blank for None."""
+    if estimate is None:
+        return ""
+    return f"{estimate.value:{form}} [{estimate.low:{form}}, {estimate.high:{form}}]"
