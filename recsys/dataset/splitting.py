@@ -15,10 +15,10 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.dataset.event_frame import Frame, after_newest, event_table
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InsufficientData, LeakFromFuture
-from recsys.events.log import EventLog
-from recsys.events.views import open_log
+from recsys.events.views import EventSource, name_of, open_log
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,28 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.persons)
 
+    @classmethod
+    def from_events(
+        cls,
+        events: Frame,
+        *,
+        cut: datetime,
+        until: datetime | None = None,
+        kinds: Sequence[str] = ("purchase",),
+        seed: int = 7,
+    ) -> HeldOut:
+        """What persons took in [cut, until) of a frame of events (`TrainingData.from_events`).
+
+        `until` is the moment just after the newest event where it is not given. Raises as
+        `hold_out` and `TrainingData.from_events` do.
+        """
+        table = event_table(events)
+        end = after_newest(table) if until is None else until
+        return hold_out(table, cut=cut, until=end, kinds=kinds, seed=seed)
+
 
 def hold_out(
-    log: EventLog,
+    log: EventSource,
     *,
     cut: datetime,
     until: datetime,
@@ -77,7 +96,7 @@ def hold_out(
         if not persons:
             raise InsufficientData(
                 f"Nobody known has a {' or '.join(kinds)} event between {cut:%Y-%m-%d} and "
-                f"{until:%Y-%m-%d} in {log.root}; hold out a longer period."
+                f"{until:%Y-%m-%d} in {name_of(log)}; hold out a longer period."
             )
         chosen = _sample(persons, sample, seed)
         connection.execute(CHOSEN_SQL, [chosen])

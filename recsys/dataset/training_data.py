@@ -16,11 +16,12 @@ from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
 from recsys.dataset.context_counts import ContextCounts, no_circumstances, read_circumstances
+from recsys.dataset.event_frame import Frame, after_newest, event_table
 from recsys.dataset.impressions import Impressions, no_lists, read_lists
+from recsys.dataset.item_frame import item_list, profiles_by_person
 from recsys.dataset.ratings import Ratings, no_ratings, read_ratings
 from recsys.errors import InsufficientData
-from recsys.events.log import EventLog
-from recsys.events.views import literal, open_log
+from recsys.events.views import EventSource, literal, name_of, open_log
 from recsys.events.weighting import Weighting
 from recsys.ids import Numbers, Vocabulary
 from recsys.query.facts import SESSION_GAP
@@ -99,6 +100,44 @@ class TrainingData:
     circumstances: ContextCounts = field(default_factory=no_circumstances)
     ratings: Ratings = field(default_factory=no_ratings)
 
+    @classmethod
+    def from_events(
+        cls,
+        events: Frame,
+        *,
+        items: Frame | None = None,
+        profiles: Frame | None = None,
+        as_of: datetime | None = None,
+        weighting: Weighting | None = None,
+    ) -> TrainingData:
+        """What a model may learn from frames (pandas or pyarrow) of events, items and profiles.
+
+        Events, one row per item: `event` (view_item, add_to_cart, purchase, …), `timestamp` with a
+        zone, `item_id`, and `user_id` or `anonymous_id`; beside them `event_id`, `transaction_id`,
+        `session_id`, `quantity`, `price`, `country`, … (`event_frame.EVENT_COLUMNS`). Items:
+        `item_id`, `title`, `category`, `brand`, `price`, … (`item_frame.ITEM_COLUMNS`). Profiles:
+        `user_id`, `country`, `customer_group`, … (`item_frame.PROFILE_COLUMNS`).
+
+        `as_of` is the moment just after the newest event where it is not given; later events are
+        left out. InvalidInput names the column, the value and the remedy; InsufficientData where
+        no event has an item.
+        """
+        table = event_table(events)
+        by_person = {} if profiles is None else profiles_by_person(profiles)
+        refusing = [
+            person
+            for person, profile in by_person.items()
+            if profile.consent is not None and not profile.consent.personalization
+        ]
+        return read_training_data(
+            table,
+            as_of=after_newest(table) if as_of is None else as_of,
+            weighting=weighting or Weighting(),
+            catalog=() if items is None else item_list(items),
+            profiles=by_person,
+            denied=refusing,
+        )
+
     def history(self, user: int, *, now: datetime) -> History:
         """One user's history as it is weighed at `now`."""
         timeline = self.timeline
@@ -124,7 +163,7 @@ class TrainingData:
 
 
 def read_training_data(
-    log: EventLog,
+    log: EventSource,
     *,
     as_of: datetime,
     weighting: Weighting,
@@ -149,8 +188,8 @@ def read_training_data(
         items = Vocabulary(_strings(connection, "SELECT item_id FROM items ORDER BY number"))
         if not _count(connection, "SELECT count(*) FROM acts"):
             raise InsufficientData(
-                f"The event log at {log.root} has no event with an item between "
-                f"{as_of - window:%Y-%m-%d} and {as_of:%Y-%m-%d}; import events first."
+                f"There is no event with an item between {as_of - window:%Y-%m-%d} and "
+                f"{as_of:%Y-%m-%d} in {name_of(log)}; import events first."
             )
         age = f"(epoch({literal(as_of)}) - time) / 86400.0"
         interactions = _columns(

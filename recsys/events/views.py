@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -13,9 +13,12 @@ import pyarrow as pa
 from recsys.events.log import SCHEMA, EventLog
 from recsys.events.schema import EVENT_KINDS
 
+EventSource: TypeAlias = EventLog | pa.Table
+"""Where events are read from: the log of a shop, or a table of its SCHEMA in memory."""
+
 
 def open_log(
-    log: EventLog,
+    source: EventSource,
     *,
     since: datetime,
     until: datetime,
@@ -29,8 +32,13 @@ def open_log(
     `person_events` are the rows of the log with two columns more: `person` (NULL where unknown or
     denied), resolved by the logins before `until`, and `basket`; `item_events` are those with an
     item. `waiting` are further rows of its schema, which may be in the log by now. Close it after
-    use. `threads` are how many it may take; None for as many as there are cores.
+    use. `threads` are how many it may take; None for as many as there are cores. A table is read
+    as it is: one row per item of an event.
     """
+    if isinstance(source, pa.Table):
+        log, waiting = None, source
+    else:
+        log = source
     connection = duckdb.connect()
     try:
         if threads is not None:
@@ -48,9 +56,9 @@ def open_log(
         further = waiting is not None
         connection.execute(
             EVENTS_SQL.format(
-                source=_source(log.files(since=since, until=until), further=further),
+                source=_source(log.files(since=since, until=until) if log else (), further=further),
                 # Whoever logged in before the window is known in it.
-                every_source=_source(log.files(until=until), further=further),
+                every_source=_source(log.files(until=until) if log else (), further=further),
                 since=literal(since),
                 until=literal(until),
             )
@@ -110,6 +118,12 @@ CREATE TEMP VIEW item_events AS
     WHERE e.item_id IS NOT NULL AND e.kind <> 'feedback'
     UNION ALL BY NAME SELECT * FROM last_words WHERE action = 'like';
 """
+
+
+def name_of(source: EventSource) -> str:
+    """The source as errors name it."""
+    return "the table of events" if isinstance(source, pa.Table) else f"the log at {source.root}"
+
 
 _KIND_ROWS = ", ".join(f"('{kind}', {number})" for number, kind in enumerate(EVENT_KINDS))
 
