@@ -12,10 +12,10 @@ from starlette.applications import Starlette
 from recsys.events.log import EventLog
 from recsys.store.sqlite import SQLiteStore
 from serving.config import ServingConfig
-from serving.http.admission import Gate
+from serving.http.admission import Admission
 from serving.http.app import build_app, utc_now
+from serving.http.app_state import AppState
 from serving.http.guard import Limits
-from serving.http.parts import AppState
 from serving.live.bundle_source import BundleSource, Polling
 from serving.live.shop_files import ShopFiles
 from serving.metrics import Metrics
@@ -32,12 +32,12 @@ class Worker:
     """One process's application over its own connections and threads."""
 
     app: Starlette
-    parts: AppState
+    state: AppState
 
     @classmethod
     def open(cls, config: ServingConfig) -> Worker:
         """Opens the store, loads what is published (if anything is) and starts to follow it."""
-        monitoring = Metrics()
+        metrics = Metrics()
         store = SQLiteStore(
             config.store_path,
             busy_timeout=config.store_write_seconds,
@@ -47,7 +47,7 @@ class Worker:
         source = BundleSource(
             config.published_root,
             store,
-            monitoring=monitoring,
+            metrics=metrics,
             polling=Polling(
                 bundle=config.bundle_poll_seconds,
                 catalog=config.catalog_poll_seconds,
@@ -55,13 +55,13 @@ class Worker:
             ),
             stopwatch=time.monotonic,
             files=ShopFiles(
-                placements=config.placements, segments=config.segments, monitoring=monitoring
+                placements=config.placements, segments=config.segments, metrics=metrics
             ),
         )
-        parts = AppState(
-            engine=Recommender(
+        state = AppState(
+            recommender=Recommender(
                 store,
-                monitoring=monitoring,
+                metrics=metrics,
                 history_limit=config.history_limit,
                 session_gap=timedelta(minutes=config.session_minutes),
                 voice=config.reasons.voice,
@@ -73,11 +73,11 @@ class Worker:
             store=store,
             writer=EventWriter(
                 store,
-                monitoring=monitoring,
+                metrics=metrics,
                 clock=utc_now,
                 linger_seconds=config.commit_linger_ms / 1000,
             ),
-            answers=ImpressionLog(store, monitoring=monitoring, capacity=config.answer_log_queue),
+            impressions=ImpressionLog(store, metrics=metrics, capacity=config.answer_log_queue),
             privacy=Privacy(
                 store=store,
                 log=EventLog(config.workspace / "event_log"),
@@ -89,32 +89,32 @@ class Worker:
                 EventLog(config.workspace / "event_log"),
                 written=config.workspace / "kpi.json",
             ),
-            monitoring=monitoring,
+            metrics=metrics,
             tolerance=config.tolerance,
             request_seconds=config.request_seconds,
             clock=utc_now,
             rng=np.random.default_rng(),
-            gate=Gate(
+            admission=Admission(
                 wait_seconds=config.queue_ms / 1000,
                 stopwatch=time.monotonic,
-                refused=monitoring.shed.inc,
+                refused=metrics.shed.inc,
                 alone=config.workers == 1,
             ),
-            requests=RequestLog(
-                form=config.log, clock=utc_now, dropped=monitoring.lines_dropped.inc
+            request_log=RequestLog(
+                form=config.log, clock=utc_now, dropped=metrics.lines_dropped.inc
             ),
             segment_consent=config.segment_consent.rule,
         )
         source.start()
-        return cls(build_app(parts, limits=limits_of(config)), parts)
+        return cls(build_app(state, limits=limits_of(config)), state)
 
     async def close(self) -> None:
         """Finishes commits, writes the answer log and releases the store."""
-        await self.parts.writer.close()
-        self.parts.source.close()
-        self.parts.answers.close()
-        self.parts.store.close()
-        self.parts.requests.close()
+        await self.state.writer.close()
+        self.state.source.close()
+        self.state.impressions.close()
+        self.state.store.close()
+        self.state.request_log.close()
 
 
 def limits_of(config: ServingConfig) -> Limits:

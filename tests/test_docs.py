@@ -63,9 +63,9 @@ def app(bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
         published, Publication(variants=[Variant(name="champion", model_version="v1")])
     )
     worker = Worker.open(ServingConfig(workspace=workspace))
-    parts = replace(worker.parts, clock=lambda: NOW)
+    state = replace(worker.state, clock=lambda: NOW)
     limits = Limits(body_bytes=262_144, body_seconds=2.0, api_key=None)
-    yield App(build_app(parts, limits=limits))
+    yield App(build_app(state, limits=limits))
     asyncio.run(worker.close())
 
 

@@ -25,7 +25,7 @@ SENT_ON_SECONDS = 0.05
 """How long after one connection the next may be sent on."""
 
 
-class Gate:
+class Admission:
     """One turn at a time; the line is as long as can be served within `wait_seconds`.
 
     `refused` is called for each request that is sent away; `alone` says that there is no other

@@ -48,6 +48,7 @@ from serving.api.vendor_bodies import (
     read_response,
     rerank_request,
 )
+from serving.http.app_state import AppState
 from serving.http.customer_routes import (
     post_erase,
     post_export,
@@ -56,9 +57,8 @@ from serving.http.customer_routes import (
     read_preferences,
 )
 from serving.http.guard import Guard, Limits
-from serving.http.parts import AppState
 from serving.http.vendor_routes import post_ga4_events, post_segment_events
-from serving.live.variants import LiveVersions
+from serving.live.versions import LiveVersions
 from serving.metrics import CONTENT_TYPE
 from serving.request_log import ListLine, LogFields
 from serving.use_cases.ingest import canonical_entries, take
@@ -80,17 +80,17 @@ Handler = Callable[[AppState, bytes], Awaitable[Response]]
 
 
 def build_app(
-    parts: AppState,
+    state: AppState,
     *,
     limits: Limits,
     lifespan: Callable[[Starlette], AbstractAsyncContextManager[None]] | None = None,
 ) -> Starlette:
     """The application; nothing but the documented paths and methods is let in."""
     methods = {path: _with_head(method) for path, (method, _) in ROUTES.items()}
-    refused = partial(_note_refusal, parts)
+    refused = partial(_note_refusal, state)
     return Starlette(
         routes=[
-            Route(path, _endpoint(parts, path, handler), methods=[method])
+            Route(path, _endpoint(state, path, handler), methods=[method])
             for path, (method, handler) in ROUTES.items()
         ],
         middleware=[Middleware(Guard, routes=methods, limits=limits, refused=refused)],
@@ -103,85 +103,89 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-async def post_recommendations(parts: AppState, body: bytes) -> Response:
+async def post_recommendations(state: AppState, body: bytes) -> Response:
     """Lists for one or several places of a page."""
     request = read_body(_RECOMMENDATIONS, body)
-    now = parts.clock()
+    now = state.clock()
     earlier = Pagination()
     if request.continue_from:
-        earlier = await read_earlier(parts.store, request.continue_from, now=now)
-    answer, logged = parts.engine.recommend(
+        earlier = await read_earlier(state.store, request.continue_from, now=now)
+    answer, logged = state.recommender.recommend(
         request,
-        _serving(parts),
+        _serving(state),
         now=now,
-        rng=parts.rng,
+        rng=state.rng,
         earlier=earlier,
-        may_explore=parts.answers.has_room(len(request.placements)),
+        may_explore=state.impressions.has_room(len(request.placements)),
     )
-    parts.answers.add(logged)
+    state.impressions.add(logged)
     return Answered(answer, _told(answer, logged))
 
 
-async def post_rerank(parts: AppState, body: bytes) -> Response:
+async def post_rerank(state: AppState, body: bytes) -> Response:
     """A search result or listing page in the person's own order."""
     request = read_body(_RERANK, body)
-    answer, logged = parts.engine.rerank(request, _serving(parts), now=parts.clock(), rng=parts.rng)
-    parts.answers.add(logged)
+    answer, logged = state.recommender.rerank(
+        request, _serving(state), now=state.clock(), rng=state.rng
+    )
+    state.impressions.add(logged)
     return Answered(answer, _told(answer, logged))
 
 
-async def post_rerank_elasticsearch(parts: AppState, body: bytes) -> Response:
+async def post_rerank_elasticsearch(state: AppState, body: bytes) -> Response:
     """The body of an Elasticsearch or OpenSearch answer, its hits in the person's own order."""
     request = read_body(_ENGINE, body)
     response = read_response(request.response)
     asked = rerank_request(request, response)
     if asked is None:
         return _body({**response, "_recsys": None})
-    answer, logged = parts.engine.rerank(asked, _serving(parts), now=parts.clock(), rng=parts.rng)
-    parts.answers.add(logged)
+    answer, logged = state.recommender.rerank(
+        asked, _serving(state), now=state.clock(), rng=state.rng
+    )
+    state.impressions.add(logged)
     ids = [item.item_id for item in answer.items]
     ordered = reordered(response, ids, id_field=request.id_field)
     return Answered({**ordered, "_recsys": answer}, _told(answer, logged))
 
 
-async def post_events(parts: AppState, body: bytes) -> Response:
+async def post_events(state: AppState, body: bytes) -> Response:
     """A batch of events: each accepted, known already, or rejected with field and reason."""
     request = read_body(_EVENTS, body)
-    entries = canonical_entries(request, now=parts.clock(), tolerance=parts.tolerance)
-    return _json(await take(entries, writer=parts.writer, monitoring=parts.monitoring))
+    entries = canonical_entries(request, now=state.clock(), tolerance=state.tolerance)
+    return _json(await take(entries, writer=state.writer, metrics=state.metrics))
 
 
-async def put_items(parts: AppState, body: bytes) -> Response:
+async def put_items(state: AppState, body: bytes) -> Response:
     """Catalogue items, in force in this worker at once and in the others within a second."""
     envelope = read_body(_ITEMS, body)
     results, items = sort_out(envelope.items, parse_item, kind="item", id_field="item_id")
 
     def put() -> None:
-        parts.store.put_items(items, received_at=parts.clock())
-        parts.source.follow_catalog()
+        state.store.put_items(items, received_at=state.clock())
+        state.source.follow_catalog()
 
     if items:
         await asyncio.to_thread(put)
     return _json(put_answer(results))
 
 
-async def post_stock(parts: AppState, body: bytes) -> Response:
+async def post_stock(state: AppState, body: bytes) -> Response:
     """New stock and prices of items, in force like the items themselves."""
     envelope = read_body(_STOCK, body)
     results, changes = sort_out(envelope.items, parse_item_change, kind="item", id_field="item_id")
-    serving = parts.source.current
-    known = {} if serving is None else serving.described([change.item_id for change in changes])
+    versions = state.source.current
+    known = {} if versions is None else versions.described([change.item_id for change in changes])
 
     def put() -> list[bool]:
-        found = parts.store.put_stock(changes, known=known, received_at=parts.clock())
-        parts.source.follow_catalog()
+        found = state.store.put_stock(changes, known=known, received_at=state.clock())
+        state.source.follow_catalog()
         return found
 
     found = await asyncio.to_thread(put) if changes else []
     return _json(put_answer(without_unknown(results, found)))
 
 
-async def put_profiles(parts: AppState, body: bytes) -> Response:
+async def put_profiles(state: AppState, body: bytes) -> Response:
     """Declared profiles and consent."""
     envelope = read_body(_PROFILES, body)
     results, profiles = sort_out(
@@ -189,20 +193,20 @@ async def put_profiles(parts: AppState, body: bytes) -> Response:
     )
     if profiles:
         await asyncio.to_thread(
-            lambda: parts.store.put_profiles(profiles, received_at=parts.clock())
+            lambda: state.store.put_profiles(profiles, received_at=state.clock())
         )
     return _json(put_answer(results))
 
 
-async def get_experiments(parts: AppState, _body: bytes) -> Response:
+async def get_experiments(state: AppState, _body: bytes) -> Response:
     """The variants that are served now, with their shares."""
-    return _json(running(_serving(parts)))
+    return _json(running(_serving(state)))
 
 
-async def get_kpi(parts: AppState, _body: bytes) -> Response:
+async def get_kpi(state: AppState, _body: bytes) -> Response:
     """What the answers of the last days brought."""
-    now = parts.clock()
-    return _json(await asyncio.to_thread(parts.results.kpi, parts.source.current, now=now))
+    now = state.clock()
+    return _json(await asyncio.to_thread(state.results.kpi, state.source.current, now=now))
 
 
 async def get_livez(_parts: AppState, _body: bytes) -> Response:
@@ -210,19 +214,19 @@ async def get_livez(_parts: AppState, _body: bytes) -> Response:
     return _json(Health(status="alive"))
 
 
-async def get_readyz(parts: AppState, _body: bytes) -> Response:
+async def get_readyz(state: AppState, _body: bytes) -> Response:
     """A bundle is loaded and warmed up."""
-    return _json(Health(status="ready", model_versions=dict(_serving(parts).model_versions)))
+    return _json(Health(status="ready", model_versions=dict(_serving(state).model_versions)))
 
 
-async def get_metrics(parts: AppState, _body: bytes) -> Response:
+async def get_metrics(state: AppState, _body: bytes) -> Response:
     """Prometheus text."""
-    if parts.source.current is not None:
-        now = parts.clock()
-        for variant in parts.source.current.variants:
+    if state.source.current is not None:
+        now = state.clock()
+        for variant in state.source.current.variants:
             age = (now - variant.bundle.manifest.as_of).total_seconds()
-            parts.monitoring.model_age.labels(variant.name).set(age)
-    return Response(parts.monitoring.text(), headers={"content-type": CONTENT_TYPE})
+            state.metrics.model_age.labels(variant.name).set(age)
+    return Response(state.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
 
 async def get_openapi(_parts: AppState, _body: bytes) -> Response:
@@ -273,21 +277,21 @@ _PROFILES: Final = msgspec.json.Decoder(ProfilesRequest)
 
 
 def _endpoint(
-    parts: AppState, path: str, handler: Handler
+    state: AppState, path: str, handler: Handler
 ) -> Callable[[Request], Awaitable[Response]]:
     """The handler with its errors turned into problems, timed and counted under its path."""
-    monitoring = parts.monitoring
-    seconds = monitoring.seconds.labels(path)
-    allowed = parts.request_seconds * PATIENT.get(path, 1.0)
+    metrics = state.metrics
+    seconds = metrics.seconds.labels(path)
+    allowed = state.request_seconds * PATIENT.get(path, 1.0)
 
     async def answer(request: Request) -> Response:
         body = await request.body()
-        started = monitoring.stopwatch()
+        started = metrics.stopwatch()
         try:
             if path not in UNHINDERED:
-                await parts.gate.turn(short=path in SHORT)
+                await state.admission.turn(short=path in SHORT)
             async with asyncio.timeout(allowed):
-                response = await handler(parts, body)
+                response = await handler(state, body)
         except ProblemError as problem:
             response = _problem(problem)
         except TimeoutError:
@@ -299,23 +303,23 @@ def _endpoint(
         except Exception:
             logger.exception("%s failed", path)
             response = _problem(ProblemError(500, "The error is in the service's log."))
-        if parts.gate.sends_on():
+        if state.admission.sends_on():
             response.headers["Connection"] = "close"
-        spent = monitoring.stopwatch() - started
+        spent = metrics.stopwatch() - started
         seconds.observe(spent)
-        monitoring.requests.labels(path, str(response.status_code)).inc()
+        metrics.requests.labels(path, str(response.status_code)).inc()
         told = response.told if isinstance(response, Answered) else None
-        parts.requests.add(path, request.method, response.status_code, spent, told)
+        state.request_log.add(path, request.method, response.status_code, spent, told)
         return response
 
     return answer
 
 
-def _serving(parts: AppState) -> LiveVersions:
-    serving = parts.source.current
-    if serving is None:
+def _serving(state: AppState) -> LiveVersions:
+    versions = state.source.current
+    if versions is None:
         raise unavailable("No model is in service yet; publish one with `recsys nightly`.")
-    return serving
+    return versions
 
 
 def _told(
@@ -355,6 +359,6 @@ def _with_head(method: str) -> tuple[str, ...]:
     return ("GET", "HEAD") if method == "GET" else (method,)
 
 
-def _note_refusal(parts: AppState, status: int) -> None:
-    parts.monitoring.requests.labels(REFUSED, str(status)).inc()
-    parts.requests.add(REFUSED, "", status, 0.0, None)
+def _note_refusal(state: AppState, status: int) -> None:
+    state.metrics.requests.labels(REFUSED, str(status)).inc()
+    state.request_log.add(REFUSED, "", status, 0.0, None)

@@ -15,52 +15,52 @@ from serving.api.customer_schemas import (
     PreferencesRequest,
 )
 from serving.api.parsing import read_body
-from serving.http.parts import AppState
+from serving.http.app_state import AppState
 from serving.use_cases.customer_choices import give_feedback, keep_preferences
 from serving.use_cases.customer_choices import read_preferences as preferences_of
 
 
-async def post_feedback(parts: AppState, body: bytes) -> Response:
+async def post_feedback(state: AppState, body: bytes) -> Response:
     """What a person says of an item, a brand or a category; in force in the next answer."""
     return _json(
         await give_feedback(
             read_body(_FEEDBACK, body),
-            store=parts.store,
-            writer=parts.writer,
-            monitoring=parts.monitoring,
-            now=parts.clock(),
-            tolerance=parts.tolerance,
-            rng=parts.rng,
+            store=state.store,
+            writer=state.writer,
+            metrics=state.metrics,
+            now=state.clock(),
+            tolerance=state.tolerance,
+            rng=state.rng,
         )
     )
 
 
-async def put_preferences(parts: AppState, body: bytes) -> Response:
+async def put_preferences(state: AppState, body: bytes) -> Response:
     """Interests, exclusions, the order that is wanted, personalisation off or on."""
     request = read_body(_PREFERENCES, body)
-    now = parts.clock()
+    now = state.clock()
     return _json(
-        await asyncio.to_thread(lambda: keep_preferences(request, store=parts.store, now=now))
+        await asyncio.to_thread(lambda: keep_preferences(request, store=state.store, now=now))
     )
 
 
-async def read_preferences(parts: AppState, body: bytes) -> Response:
+async def read_preferences(state: AppState, body: bytes) -> Response:
     """The preferences on record."""
     user = read_body(_PERSON, body).user
-    return _json(await asyncio.to_thread(lambda: preferences_of(user, store=parts.store)))
+    return _json(await asyncio.to_thread(lambda: preferences_of(user, store=state.store)))
 
 
-async def post_export(parts: AppState, body: bytes) -> Response:
+async def post_export(state: AppState, body: bytes) -> Response:
     """Everything that is held about a person, page by page."""
     request = read_body(_EXPORT, body)
-    return _json(await asyncio.to_thread(lambda: parts.privacy.export(request)))
+    return _json(await asyncio.to_thread(lambda: state.privacy.export(request)))
 
 
-async def post_erase(parts: AppState, body: bytes) -> Response:
+async def post_erase(state: AppState, body: bytes) -> Response:
     """Removes everything that is held about a person; the answer is a receipt."""
     user = read_body(_PERSON, body).user
-    now = parts.clock()
-    return _json(await asyncio.to_thread(lambda: parts.privacy.erase(user, now=now, rng=parts.rng)))
+    now = state.clock()
+    return _json(await asyncio.to_thread(lambda: state.privacy.erase(user, now=now, rng=state.rng)))
 
 
 def _json(answer: msgspec.Struct) -> Response:

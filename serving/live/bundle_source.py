@@ -20,7 +20,7 @@ from recsys.catalog.items import Item
 from recsys.errors import BundleError, StoreError
 from recsys.store.protocol import ErasedUsers, Store
 from serving.live.shop_files import ShopFiles
-from serving.live.variants import LiveVersions, ServedVariant
+from serving.live.versions import LiveVersions, ServedVariant
 from serving.live.warm_up import live_shelf, load_and_warm_up, warm_up
 from serving.metrics import Metrics
 
@@ -53,7 +53,7 @@ class BundleSource:
         root: Path,
         store: Store,
         *,
-        monitoring: Metrics,
+        metrics: Metrics,
         polling: Polling,
         stopwatch: Callable[[], float],
         files: ShopFiles | None = None,
@@ -61,10 +61,10 @@ class BundleSource:
         self.current: LiveVersions | None = None
         self._root = root
         self._store = store
-        self._monitoring = monitoring
+        self._metrics = metrics
         self._polling = polling
         self._stopwatch = stopwatch
-        self._files = files or ShopFiles(monitoring=monitoring)
+        self._files = files or ShopFiles(metrics=metrics)
         self._whole: dict[str, Bundle] = {}
         self._published: dict[str, Bundle] = {}
         """What is in `_whole`, without the rows of who is forgotten."""
@@ -151,13 +151,13 @@ class BundleSource:
     def follow_catalog(self) -> bool:
         """Takes items that were put since the last look into force; True where there were any."""
         with self._swapping:
-            serving = self.current
-            if serving is None:
+            versions = self.current
+            if versions is None:
                 return False
             try:
                 changes = self._store.catalog_changes(since=self._revision)
             except StoreError as error:
-                self._monitoring.store_failures.labels("catalog_changes").inc()
+                self._metrics.store_failures.labels("catalog_changes").inc()
                 logger.warning("The catalogue's changes cannot be read: %s", error)
                 return False
             if changes.revision == self._revision:
@@ -171,9 +171,9 @@ class BundleSource:
                             changes.items, revision=changes.revision
                         ),
                     )
-                    for variant in serving.variants
+                    for variant in versions.variants
                 ),
-                serving.experiment,
+                versions.experiment,
             )
             return True
 
@@ -189,7 +189,7 @@ class BundleSource:
             try:
                 forgotten = self._store.forgotten(since=self._forgotten.revision)
             except StoreError as error:
-                self._monitoring.store_failures.labels("forgotten").inc()
+                self._metrics.store_failures.labels("forgotten").inc()
                 logger.warning("Who was erased cannot be read: %s", error)
                 return False
             if forgotten is None:
@@ -261,10 +261,10 @@ class BundleSource:
             self._whole, self._published, self._forgotten = whole, published, forgotten
             self._publication = publication
             self._refusal = None
-        self._monitoring.bundles_loaded.inc()
+        self._metrics.bundles_loaded.inc()
         for variant, bundle in bundles:
             as_of = bundle.manifest.as_of.timestamp()
-            self._monitoring.bundle_as_of.labels(variant.name).set(as_of)
+            self._metrics.bundle_as_of.labels(variant.name).set(as_of)
         logger.info("Serving %s", ", ".join(bundle.model_version for _, bundle in bundles))
 
     def _whose_rows_to_leave(self, whole: Mapping[str, Bundle]) -> ErasedUsers:
@@ -275,7 +275,7 @@ class BundleSource:
         try:
             return self._store.forgotten() or NOBODY_FORGOTTEN
         except StoreError as error:
-            self._monitoring.store_failures.labels("forgotten").inc()
+            self._metrics.store_failures.labels("forgotten").inc()
             raise BundleError(
                 f"A bundle stores rows of customers, and who was erased cannot be read: {error}"
             ) from error
@@ -285,7 +285,7 @@ class BundleSource:
         try:
             changes = self._store.catalog_changes(since=0)
         except StoreError as error:
-            self._monitoring.store_failures.labels("catalog_changes").inc()
+            self._metrics.store_failures.labels("catalog_changes").inc()
             logger.warning("The catalogue's changes cannot be read: %s", error)
             return 0, []
         return changes.revision, list(changes.items)
@@ -301,6 +301,6 @@ class BundleSource:
     def _refuse(self, publication: Publication | None, reason: str) -> None:
         known = self._refusal
         self._refusal = _Refusal(publication, reason, self._stopwatch())
-        self._monitoring.bundles_refused.inc()
+        self._metrics.bundles_refused.inc()
         if known is None or known.reason != reason:
             logger.error("Publication refused, the version before stays: %s", reason)

@@ -35,12 +35,12 @@ class ShopFiles:
         *,
         placements: Path | None = None,
         segments: Path | None = None,
-        monitoring: Metrics,
+        metrics: Metrics,
     ) -> None:
         self.settings = ShopSettings()
         self._placements = placements
         self._segments = segments
-        self._monitoring = monitoring
+        self._metrics = metrics
         self._stamps: dict[Path, Stamp] = {}
         self._told: set[tuple[str, str]] = set()
 
@@ -57,13 +57,13 @@ class ShopFiles:
 
     def refuse(self, reason: str) -> None:
         """Counts and says that what the files say cannot be served."""
-        self._monitoring.shop_files.labels("refused").inc()
+        self._metrics.shop_files.labels("refused").inc()
         logger.error("What was in force stays: %s", reason)
 
     def take(self, settings: ShopSettings) -> None:
         """Makes settings those in force."""
         self.settings = settings
-        self._monitoring.shop_files.labels("taken").inc()
+        self._metrics.shop_files.labels("taken").inc()
 
     def over(self, bundle: Bundle, settings: ShopSettings | None = None) -> Bundle:
         """The bundle under the settings; what cannot be served is said once for each version."""

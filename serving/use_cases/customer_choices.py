@@ -36,7 +36,7 @@ async def give_feedback(
     *,
     store: Store,
     writer: EventWriter,
-    monitoring: Metrics,
+    metrics: Metrics,
     now: datetime,
     tolerance: Tolerance,
     rng: Generator,
@@ -52,7 +52,7 @@ async def give_feedback(
     event_id = request.event_id or f"f-{rng.bytes(12).hex()}"
     (stored,) = await writer.append([_event(request, permitted, now, tolerance, event_id)])
     status: Literal["accepted", "duplicate"] = "accepted" if stored else "duplicate"
-    monitoring.events.labels(status).inc()
+    metrics.events.labels(status).inc()
     return FeedbackAnswer(
         event_id=event_id,
         status=status,

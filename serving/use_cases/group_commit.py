@@ -34,12 +34,12 @@ class EventWriter:
         self,
         store: Store,
         *,
-        monitoring: Metrics,
+        metrics: Metrics,
         clock: Callable[[], datetime],
         linger_seconds: float,
     ) -> None:
         self._store = store
-        self._monitoring = monitoring
+        self._metrics = metrics
         self._clock = clock
         self._linger = linger_seconds
         self._waiting: list[_Waiting] = []
@@ -92,12 +92,12 @@ class EventWriter:
             )
         except BaseException as error:
             if isinstance(error, StoreUnavailable):
-                self._monitoring.store_failures.labels("append").inc()
+                self._metrics.store_failures.labels("append").inc()
             _settle_with(error, batch)
             if not isinstance(error, Exception):
                 raise
             return
-        self._monitoring.commit_size.observe(len(events))
+        self._metrics.commit_size.observe(len(events))
         first = 0
         for waiting in batch:
             last = first + len(waiting.events)

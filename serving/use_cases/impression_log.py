@@ -22,9 +22,9 @@ ATTEMPTS = 3
 class ImpressionLog:
     """Takes answers without waiting; a full queue drops and counts, it never delays an answer."""
 
-    def __init__(self, store: Store, *, monitoring: Metrics, capacity: int) -> None:
+    def __init__(self, store: Store, *, metrics: Metrics, capacity: int) -> None:
         self._store = store
-        self._monitoring = monitoring
+        self._metrics = metrics
         self._capacity = capacity
         self._queue: deque[LoggedAnswer] = deque()
         self._stopping = threading.Event()
@@ -35,7 +35,7 @@ class ImpressionLog:
         """Notes the answers down for writing."""
         free = self._capacity - len(self._queue)
         if free < len(answers):
-            self._monitoring.answers_not_logged.inc(len(answers) - max(free, 0))
+            self._metrics.answers_not_logged.inc(len(answers) - max(free, 0))
             answers = answers[: max(free, 0)]
         self._queue.extend(answers)
 
@@ -61,9 +61,9 @@ class ImpressionLog:
             try:
                 self._store.log_answers(batch)
             except StoreUnavailable as error:
-                self._monitoring.store_failures.labels("log_answers").inc()
+                self._metrics.store_failures.labels("log_answers").inc()
                 logger.warning("Answer log: %s (attempt %d of %d)", error, attempt + 1, ATTEMPTS)
                 self._stopping.wait(PAUSE_SECONDS)
             else:
                 return
-        self._monitoring.answers_not_logged.inc(len(batch))
+        self._metrics.answers_not_logged.inc(len(batch))

@@ -8,7 +8,7 @@ from recsys.query.query import Query
 from recsys.recommend.operations import Answer
 from recsys.store.protocol import LoggedAnswer
 from serving.api.schemas import RankedItem
-from serving.live.variants import ServedVariant
+from serving.live.versions import ServedVariant
 from serving.use_cases.consent import PermittedPerson
 
 

@@ -80,9 +80,7 @@ def segment_entries(
     ]
 
 
-async def take(
-    entries: Sequence[Entry], *, writer: EventWriter, monitoring: Metrics
-) -> EventsAnswer:
+async def take(entries: Sequence[Entry], *, writer: EventWriter, metrics: Metrics) -> EventsAnswer:
     """Stores the events in one go and says what became of every entry, in their order.
 
     StoreUnavailable where they could not be stored: then none of them is acknowledged.
@@ -99,7 +97,7 @@ async def take(
     for result in results:
         counts[result.status] += 1
     for status, count in counts.items():
-        monitoring.events.labels(status).inc(count)
+        metrics.events.labels(status).inc(count)
     return EventsAnswer(
         results=results,
         accepted=counts["accepted"],

@@ -37,7 +37,7 @@ from serving.api.schemas import (
     RerankRequest,
     User,
 )
-from serving.live.variants import LiveVersions, ServedVariant
+from serving.live.versions import LiveVersions, ServedVariant
 from serving.metrics import Metrics
 from serving.use_cases.consent import PermittedPerson, permitted_person
 from serving.use_cases.impression_record import ranking_level, record_of_list, record_of_ranking
@@ -56,7 +56,7 @@ class Recommender:
         self,
         store: Store,
         *,
-        monitoring: Metrics,
+        metrics: Metrics,
         history_limit: int,
         session_gap: timedelta,
         voice: ReasonStyle | None = None,
@@ -68,9 +68,9 @@ class Recommender:
             patience_seconds=store_patience_seconds,
             rest_seconds=store_rest_seconds,
             stopwatch=time.monotonic,
-            failed=monitoring.store_failures.labels("person").inc,
+            failed=metrics.store_failures.labels("person").inc,
         )
-        self._monitoring = monitoring
+        self._metrics = metrics
         self._history_limit = history_limit
         self._session_gap = session_gap
         self._voice = voice or ReasonStyle()
@@ -78,7 +78,7 @@ class Recommender:
     def recommend(
         self,
         request: RecommendationsRequest,
-        serving: LiveVersions,
+        versions: LiveVersions,
         *,
         now: datetime,
         rng: Generator,
@@ -92,7 +92,7 @@ class Recommender:
         ProblemError where a placement is not one of the bundle's.
         """
         permitted, facts, variant, query = self._query(
-            request.user, request.consent, request.context, serving, now, rng
+            request.user, request.consent, request.context, versions, now, rng
         )
         placements = [
             _placement(variant, asked.placement, field=f"placements[{index}].placement")
@@ -104,7 +104,7 @@ class Recommender:
         taken = variant.bundle.items.known(earlier.item_ids)
         for asked, placement in zip(request.placements, placements, strict=True):
             here = replace(query, seeds=variant.bundle.items.known(asked.items))
-            started = self._monitoring.stopwatch()
+            started = self._metrics.stopwatch()
             (answer,) = recommend(
                 variant.bundle,
                 [here],
@@ -135,12 +135,12 @@ class Recommender:
                 asked.placement,
                 variant,
                 answer.level,
-                self._monitoring.stopwatch() - started,
+                self._metrics.stopwatch() - started,
             )
             told = answer.diagnostics or answer
             for effect in told.effects:
                 if effect.removed:
-                    removals = self._monitoring.rule_removals.labels(asked.placement, effect.rule)
+                    removals = self._metrics.rule_removals.labels(asked.placement, effect.rule)
                     removals.inc(effect.removed)
         return (
             RecommendationsAnswer(
@@ -155,7 +155,7 @@ class Recommender:
         )
 
     def rerank(
-        self, request: RerankRequest, serving: LiveVersions, *, now: datetime, rng: Generator
+        self, request: RerankRequest, versions: LiveVersions, *, now: datetime, rng: Generator
     ) -> tuple[RerankAnswer, list[LoggedAnswer]]:
         """Every item that was sent, in the person's order, and what is to be logged of it.
 
@@ -163,7 +163,7 @@ class Recommender:
         """
         _refuse_repeats(request.items)
         permitted, facts, variant, query = self._query(
-            request.user, request.consent, request.context, serving, now, rng
+            request.user, request.consent, request.context, versions, now, rng
         )
         if request.query is not None:
             query = replace(query, context=replace(query.context, search_term=request.query))
@@ -179,7 +179,7 @@ class Recommender:
         query = replace(query, listed=listed, refused=refused)
         if permitted.known.preferences.order == "shop":
             placement = in_order_of_the_shop(placement)
-        started = self._monitoring.stopwatch()
+        started = self._metrics.stopwatch()
         (ranking,) = rerank(
             variant.bundle,
             [query],
@@ -188,7 +188,7 @@ class Recommender:
         )
         recommendation_id = new_id(now, rng)
         ranked = ranked_items(request.items, ranking, request.language or self._voice.language)
-        seconds = self._monitoring.stopwatch() - started
+        seconds = self._metrics.stopwatch() - started
         self._count("/v1/rerank", RERANK, variant, ranking_level(query), seconds)
         return (
             RerankAnswer(
@@ -206,7 +206,7 @@ class Recommender:
         user: User,
         consent: RequestConsent | None,
         context: RequestContext,
-        serving: LiveVersions,
+        versions: LiveVersions,
         now: datetime,
         rng: Generator,
     ) -> tuple[PermittedPerson, PersonFacts, ServedVariant, Query]:
@@ -214,8 +214,8 @@ class Recommender:
             self._persons, user, consent, history_limit=self._history_limit
         )
         if permitted.degraded:
-            self._monitoring.degraded.inc()
-        variant = serving.variant_of(permitted.assigned, rng=rng)
+            self._metrics.degraded.inc()
+        variant = versions.variant_of(permitted.assigned, rng=rng)
         bundle = variant.bundle
         facts = facts_of(permitted, bundle.items, now=now, session_id=user.session_id)
         query = build_query(
@@ -243,8 +243,8 @@ class Recommender:
         seconds: float,
     ) -> None:
         named = (placement, variant.name, level or "none")
-        self._monitoring.answers.labels(*named).inc()
-        self._monitoring.list_seconds.labels(route, *named).observe(seconds)
+        self._metrics.answers.labels(*named).inc()
+        self._metrics.list_seconds.labels(route, *named).observe(seconds)
 
 
 def _placement(variant: ServedVariant, name: str, *, field: str) -> Placement:

@@ -27,7 +27,7 @@ from serving.api.schemas import (
     RuleEffect,
     SocialProofAnswer,
 )
-from serving.live.variants import ServedVariant
+from serving.live.versions import ServedVariant
 
 
 @dataclass(frozen=True, slots=True)

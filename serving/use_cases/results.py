@@ -15,7 +15,7 @@ from recsys.experiments.summary import SHOWN_DAYS, ShopFigures, first_moment, sh
 from recsys.store.protocol import Store
 from serving.api.problems import unavailable
 from serving.api.result_schemas import ExperimentsAnswer, RunningVariant
-from serving.live.variants import LiveVersions
+from serving.live.versions import LiveVersions
 
 KEPT: Final = timedelta(seconds=60)
 """How long figures are handed out again."""
@@ -24,10 +24,10 @@ AT_ONCE: Final = 200_000
 `recsys kpi` has written."""
 
 
-def running(serving: LiveVersions) -> ExperimentsAnswer:
+def running(versions: LiveVersions) -> ExperimentsAnswer:
     """The variants that are served now."""
-    shares = _shares(serving)
-    experiment = serving.experiment
+    shares = _shares(versions)
+    experiment = versions.experiment
     return ExperimentsAnswer(
         experiment=None if experiment is None else experiment.id,
         started_at=None if experiment is None else experiment.started_at,
@@ -37,7 +37,7 @@ def running(serving: LiveVersions) -> ExperimentsAnswer:
                 model_version=variant.bundle.model_version,
                 share=round(shares[variant.name], 6),
             )
-            for variant in serving.variants
+            for variant in versions.variants
         ],
     )
 
@@ -58,7 +58,7 @@ class Results:
         self._computing = threading.Lock()
         self._kept: ShopFigures | None = None
 
-    def kpi(self, serving: LiveVersions | None, *, now: datetime) -> ShopFigures:
+    def kpi(self, versions: LiveVersions | None, *, now: datetime) -> ShopFigures:
         """The figures as of at most KEPT before now, or those that `recsys kpi` wrote last.
 
         StoreUnavailable where the store cannot be read; ProblemError where there are too many
@@ -67,19 +67,19 @@ class Results:
         with self._computing:
             kept = self._kept
             if kept is None or not now - KEPT < kept.as_of <= now:
-                kept = self._computed(serving, now)
+                kept = self._computed(versions, now)
                 self._kept = kept
             return kept
 
-    def _computed(self, serving: LiveVersions | None, now: datetime) -> ShopFigures:
-        experiment = None if serving is None else serving.experiment
+    def _computed(self, versions: LiveVersions | None, now: datetime) -> ShopFigures:
+        experiment = None if versions is None else versions.experiment
         if self._too_many(now, experiment):
             return self._read()
         return shop_figures(
             self._store,
             self._log,
             now=now,
-            shares={} if serving is None else _shares(serving),
+            shares={} if versions is None else _shares(versions),
             experiment=experiment,
             threads=1,
         )
@@ -99,6 +99,6 @@ class Results:
             ) from error
 
 
-def _shares(serving: LiveVersions) -> dict[str, float]:
-    total = sum(variant.share for variant in serving.variants)
-    return {variant.name: variant.share / total for variant in serving.variants}
+def _shares(versions: LiveVersions) -> dict[str, float]:
+    total = sum(variant.share for variant in versions.variants)
+    return {variant.name: variant.share / total for variant in versions.variants}

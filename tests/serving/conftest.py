@@ -1,4 +1,4 @@
-"""A small shop with known tastes as a bundle, a store in a folder, and the engine over both."""
+"""A small shop with known tastes as a bundle, a store in a folder, a recommender over both."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from recsys.events.weighting import Weighting
 from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
 from serving.api.schemas import RecommendationsAnswer, RecommendationsRequest, RerankRequest
-from serving.live.variants import LiveVersions, ServedVariant
+from serving.live.versions import LiveVersions, ServedVariant
 from serving.metrics import Metrics
 from serving.use_cases.recommend import Recommender
 
 AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
 NOW = AS_OF + timedelta(hours=36)
-"""The moment at which the engine is asked."""
+"""The moment at which the recommender is asked."""
 
 FAMILIES = (
     "random_walk",
@@ -117,11 +117,11 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 
 @dataclass
 class Asker:
-    """An engine over a store, asked at NOW with bodies as a shop would send them."""
+    """A recommender over a store, asked at NOW with bodies as a shop would send them."""
 
-    engine: Recommender
+    recommender: Recommender
     store: SQLiteStore
-    serving: LiveVersions
+    versions: LiveVersions
     rng: np.random.Generator = field(default_factory=lambda: np.random.default_rng(5))
     sent: int = 0
     now: datetime = NOW
@@ -146,7 +146,7 @@ class Asker:
         page = {name: fields.pop(name) for name in ("items", "exclude") if name in fields}
         fields.setdefault("placements", [{"placement": placement, "k": k, **page}])
         request = msgspec.convert(fields, RecommendationsRequest)
-        return self.engine.recommend(request, self.serving, now=self.now, rng=self.rng)
+        return self.recommender.recommend(request, self.versions, now=self.now, rng=self.rng)
 
     def first(self, **fields: Any) -> Any:
         """The answer's first list."""
@@ -160,22 +160,22 @@ class Asker:
     def rerank(self, **fields: Any) -> Any:
         """The answer to a rerank body, and what is to be logged."""
         request = msgspec.convert(fields, RerankRequest)
-        return self.engine.rerank(request, self.serving, now=self.now, rng=self.rng)
+        return self.recommender.rerank(request, self.versions, now=self.now, rng=self.rng)
 
 
 @pytest.fixture
-def engine(store: SQLiteStore) -> Recommender:
-    """The engine over the store."""
+def recommender(store: SQLiteStore) -> Recommender:
+    """The recommender over the store."""
     return Recommender(
-        store, monitoring=Metrics(), history_limit=500, session_gap=timedelta(minutes=30)
+        store, metrics=Metrics(), history_limit=500, session_gap=timedelta(minutes=30)
     )
 
 
 @pytest.fixture
-def ask(engine: Recommender, store: SQLiteStore, bundle: Bundle) -> Asker:
-    """The engine over the bundle and an empty store."""
+def ask(recommender: Recommender, store: SQLiteStore, bundle: Bundle) -> Asker:
+    """The recommender over the bundle and an empty store."""
     served = ServedVariant("champion", 1.0, bundle, LiveCatalog.of(bundle.catalog))
-    return Asker(engine, store, LiveVersions((served,)))
+    return Asker(recommender, store, LiveVersions((served,)))
 
 
 def _placement(name: str, blend: dict[str, float]) -> Placement:

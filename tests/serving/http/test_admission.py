@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from serving.api.problems import ProblemError
-from serving.http.admission import AT_LEAST, CROWD, SENT_ON_SECONDS, Gate
+from serving.http.admission import AT_LEAST, CROWD, SENT_ON_SECONDS, Admission
 
 
 class Clock:
@@ -18,14 +18,16 @@ class Clock:
         self.length = length
 
 
-async def crowd(gate: Gate, clock: Clock, count: int) -> tuple[list[int], list[ProblemError]]:
+async def crowd(
+    admission: Admission, clock: Clock, count: int
+) -> tuple[list[int], list[ProblemError]]:
     """So many ask at once; who got a turn, in order, and what the others were told."""
     served: list[int] = []
     refused: list[ProblemError] = []
 
     async def one(number: int) -> None:
         try:
-            await gate.turn()
+            await admission.turn()
         except ProblemError as problem:
             refused.append(problem)
         else:
@@ -36,8 +38,8 @@ async def crowd(gate: Gate, clock: Clock, count: int) -> tuple[list[int], list[P
     return served, refused
 
 
-def gate_of(clock: Clock, *, wait_seconds: float, alone: bool = False) -> Gate:
-    return Gate(
+def admission_of(clock: Clock, *, wait_seconds: float, alone: bool = False) -> Admission:
+    return Admission(
         wait_seconds=wait_seconds,
         stopwatch=lambda: clock.now,
         refused=lambda: None,
@@ -47,19 +49,19 @@ def gate_of(clock: Clock, *, wait_seconds: float, alone: bool = False) -> Gate:
 
 def test_turns_are_taken_in_the_order_of_arrival() -> None:
     clock = Clock(0.001)
-    served, refused = asyncio.run(crowd(gate_of(clock, wait_seconds=10), clock, 50))
+    served, refused = asyncio.run(crowd(admission_of(clock, wait_seconds=10), clock, 50))
     assert served == list(range(50))
     assert refused == []
 
 
 def test_who_would_wait_too_long_is_sent_away_with_a_time_to_come_back() -> None:
     clock = Clock(0.01)
-    gate = gate_of(clock, wait_seconds=0.4)
+    admission = admission_of(clock, wait_seconds=0.4)
 
     async def twice() -> tuple[list[int], list[ProblemError]]:
         for _ in range(20):
-            await crowd(gate, clock, AT_LEAST)
-        return await crowd(gate, clock, 200)
+            await crowd(admission, clock, AT_LEAST)
+        return await crowd(admission, clock, 200)
 
     served, refused = asyncio.run(twice())
     assert AT_LEAST <= len(served) <= 60
@@ -70,10 +72,12 @@ def test_who_would_wait_too_long_is_sent_away_with_a_time_to_come_back() -> None
 
 def test_a_few_may_always_wait() -> None:
     clock = Clock(1.0)
-    gate = gate_of(clock, wait_seconds=0.001)
+    admission = admission_of(clock, wait_seconds=0.001)
 
     async def often() -> list[ProblemError]:
-        return [problem for _ in range(5) for problem in (await crowd(gate, clock, AT_LEAST))[1]]
+        return [
+            problem for _ in range(5) for problem in (await crowd(admission, clock, AT_LEAST))[1]
+        ]
 
     assert asyncio.run(often()) == []
 
@@ -81,11 +85,11 @@ def test_a_few_may_always_wait() -> None:
 @pytest.mark.parametrize("leavers", [1, 5])
 def test_who_leaves_the_line_holds_nobody_up(leavers: int) -> None:
     clock = Clock(0.001)
-    gate = gate_of(clock, wait_seconds=10)
+    admission = admission_of(clock, wait_seconds=10)
 
     async def leave() -> int:
-        await gate.turn()
-        waiting = [asyncio.ensure_future(gate.turn()) for _ in range(leavers + 1)]
+        await admission.turn()
+        waiting = [asyncio.ensure_future(admission.turn()) for _ in range(leavers + 1)]
         await asyncio.sleep(0)
         for turn in waiting[:-1]:
             turn.cancel()
@@ -97,10 +101,10 @@ def test_who_leaves_the_line_holds_nobody_up(leavers: int) -> None:
 
 def test_a_short_request_goes_before_the_others() -> None:
     async def answered() -> list[str]:
-        gate, order = gate_of(Clock(0.001), wait_seconds=1.0), []
+        admission, order = admission_of(Clock(0.001), wait_seconds=1.0), []
 
         async def ask(name: str, *, short: bool) -> None:
-            await gate.turn(short=short)
+            await admission.turn(short=short)
             order.append(name)
 
         await asyncio.gather(
@@ -115,13 +119,13 @@ def test_a_short_request_goes_before_the_others() -> None:
 def test_a_crowded_worker_sends_a_connection_on_now_and_then() -> None:
     async def sent_on(waiting: int, *, alone: bool = False) -> list[bool]:
         clock = Clock(0.001)
-        gate = gate_of(clock, wait_seconds=1.0, alone=alone)
-        asking = [asyncio.ensure_future(gate.turn()) for _ in range(waiting)]
+        admission = admission_of(clock, wait_seconds=1.0, alone=alone)
+        asking = [asyncio.ensure_future(admission.turn()) for _ in range(waiting)]
         # Each takes its place in the line, none is let in yet.
         await asyncio.sleep(0)
-        told = [gate.sends_on(), gate.sends_on()]
+        told = [admission.sends_on(), admission.sends_on()]
         clock.now += SENT_ON_SECONDS
-        told.append(gate.sends_on())
+        told.append(admission.sends_on())
         await asyncio.gather(*asking)
         return told
 

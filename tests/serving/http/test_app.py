@@ -140,7 +140,7 @@ def test_a_batch_is_answered_event_by_event_and_the_good_ones_are_stored(shop: S
         "duplicates": 1,
         "rejected": 7,
     }
-    history = shop.worker.parts.store.person(Person("u", None)).history
+    history = shop.worker.state.store.person(Person("u", None)).history
     assert [stored.item_id for stored in history] == ["tea-05"]
 
 
@@ -378,7 +378,7 @@ def test_before_anything_is_published_the_service_lives_but_is_not_ready(
 def test_without_the_store_events_are_not_acknowledged_and_answers_are_degraded(
     shop: Shop,
 ) -> None:
-    shop.worker.parts.store.close()
+    shop.worker.state.store.close()
     refused = shop.events(event("1", "view_item", "tea-05"))
     assert (refused.status_code, refused.headers["retry-after"]) == (503, "5")
     body = {"user": {"user_id": "u"}, "consent": YES, **ONE}

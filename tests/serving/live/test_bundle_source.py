@@ -51,7 +51,7 @@ def source(tmp_path: Path, store: SQLiteStore, clock: Clock) -> BundleSource:
     return BundleSource(
         tmp_path / "published",
         store,
-        monitoring=Metrics(),
+        metrics=Metrics(),
         polling=Polling(bundle=0.02, catalog=0.02, refused=30),
         stopwatch=clock,
     )
@@ -63,7 +63,7 @@ def versions(source: BundleSource) -> dict[str, str]:
 
 
 def refusals(source: BundleSource) -> float:
-    return source._monitoring.bundles_refused._value.get()  # type: ignore[no-any-return]
+    return source._metrics.bundles_refused._value.get()  # type: ignore[no-any-return]
 
 
 def test_a_new_publication_replaces_what_is_served_and_requests_keep_what_they_took(

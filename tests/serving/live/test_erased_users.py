@@ -67,9 +67,7 @@ def store(tmp_path: Path) -> Iterator[SQLiteStore]:
 @pytest.fixture
 def source(published: Path, store: SQLiteStore) -> BundleSource:
     polling = Polling(bundle=1.0, catalog=1.0, refused=30.0)
-    return BundleSource(
-        published, store, monitoring=Metrics(), polling=polling, stopwatch=lambda: 0.0
-    )
+    return BundleSource(published, store, metrics=Metrics(), polling=polling, stopwatch=lambda: 0.0)
 
 
 def stored(source: BundleSource) -> set[int]:

@@ -16,26 +16,26 @@ from serving.metrics import Metrics
 
 
 @pytest.fixture
-def monitoring() -> Metrics:
+def metrics() -> Metrics:
     return Metrics()
 
 
 @pytest.fixture
 def source(
-    tmp_path: Path, store: SQLiteStore, monitoring: Metrics, publish: Callable[..., None]
+    tmp_path: Path, store: SQLiteStore, metrics: Metrics, publish: Callable[..., None]
 ) -> BundleSource:
     """A source of one published bundle and of two files that are not there yet."""
     publish(tmp_path / "published", "v1")
     return BundleSource(
         tmp_path / "published",
         store,
-        monitoring=monitoring,
+        metrics=metrics,
         polling=Polling(bundle=1, catalog=1, refused=30),
         stopwatch=lambda: 0.0,
         files=ShopFiles(
             placements=tmp_path / "placements.yaml",
             segments=tmp_path / "segments.yaml",
-            monitoring=monitoring,
+            metrics=metrics,
         ),
     )
 
@@ -44,8 +44,8 @@ def write(folder: Path, text: str, name: str = "placements.yaml") -> None:
     (folder / name).write_text(text)
 
 
-def outcomes(monitoring: Metrics, outcome: str) -> float:
-    return monitoring.shop_files.labels(outcome)._value.get()  # type: ignore[no-any-return]
+def outcomes(metrics: Metrics, outcome: str) -> float:
+    return metrics.shop_files.labels(outcome)._value.get()  # type: ignore[no-any-return]
 
 
 def served(source: BundleSource) -> set[str]:
@@ -66,10 +66,10 @@ def test_a_file_that_is_there_at_the_start_is_in_force(
 
 
 def test_a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_refused(
-    source: BundleSource, tmp_path: Path, monitoring: Metrics
+    source: BundleSource, tmp_path: Path, metrics: Metrics
 ) -> None:
     source.follow_files()
-    refused = outcomes(monitoring, "refused")
+    refused = outcomes(metrics, "refused")
     source.follow_pointer()
     before = served(source)
     write(tmp_path, WINNERS)
@@ -79,13 +79,13 @@ def test_a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_refused(
     write(tmp_path, "placements: [{name: winners, blnd: {popularity: 1.0}}]")
     assert not source.follow_files()
     assert served(source) == before | {"winners"}
-    assert outcomes(monitoring, "refused") == refused + 1
+    assert outcomes(metrics, "refused") == refused + 1
     write(tmp_path, "placements: [")
     assert not source.follow_files()
     write(tmp_path, "placements: []")
     assert source.follow_files()
     assert served(source) == before
-    assert outcomes(monitoring, "taken") == 2
+    assert outcomes(metrics, "taken") == 2
 
 
 def test_what_the_bundle_has_no_models_for_is_left_out_with_one_warning(

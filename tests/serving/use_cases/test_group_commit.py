@@ -33,19 +33,19 @@ def event(id: str, item: str = "tea-05") -> Event:
 
 
 def run(
-    store: SQLiteStore, use: Callable[[EventWriter], Awaitable[None]], monitoring: Metrics
+    store: SQLiteStore, use: Callable[[EventWriter], Awaitable[None]], metrics: Metrics
 ) -> None:
     async def session() -> None:
-        writer = EventWriter(store, monitoring=monitoring, clock=lambda: NOW, linger_seconds=0.01)
+        writer = EventWriter(store, metrics=metrics, clock=lambda: NOW, linger_seconds=0.01)
         await use(writer)
         await writer.close()
 
     asyncio.run(session())
 
 
-def commits(monitoring: Metrics) -> tuple[float, float]:
+def commits(metrics: Metrics) -> tuple[float, float]:
     """Number of commits, and of events in them."""
-    text = monitoring.text().decode()
+    text = metrics.text().decode()
     values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
     return (
         float(values["recsys_commit_events_count"]),
@@ -54,14 +54,14 @@ def commits(monitoring: Metrics) -> tuple[float, float]:
 
 
 def test_requests_that_arrive_together_are_committed_together(store: SQLiteStore) -> None:
-    monitoring = Metrics()
+    metrics = Metrics()
 
     async def use(writer: EventWriter) -> None:
         outcomes = await asyncio.gather(*(writer.append([event(f"e-{n}")]) for n in range(50)))
         assert outcomes == [[True]] * 50
 
-    run(store, use, monitoring)
-    assert commits(monitoring) == (1, 50)
+    run(store, use, metrics)
+    assert commits(metrics) == (1, 50)
     assert len(store.person(Person("u", None)).history) == 50
 
 
@@ -78,7 +78,7 @@ def test_each_request_hears_of_its_own_events_in_their_order(store: SQLiteStore)
 
 
 def test_a_commit_is_bounded_and_no_request_is_torn_apart(store: SQLiteStore) -> None:
-    monitoring = Metrics()
+    metrics = Metrics()
     half = MAX_COMMIT // 2 + 1
 
     async def use(writer: EventWriter) -> None:
@@ -86,8 +86,8 @@ def test_a_commit_is_bounded_and_no_request_is_torn_apart(store: SQLiteStore) ->
         outcomes = await asyncio.gather(*(writer.append(batch) for batch in batches))
         assert all(all(stored) for stored in outcomes)
 
-    run(store, use, monitoring)
-    assert commits(monitoring) == (3, 3 * half)
+    run(store, use, metrics)
+    assert commits(metrics) == (3, 3 * half)
 
 
 def test_where_the_store_is_locked_everybody_is_told_and_the_same_events_may_come_again(

@@ -35,12 +35,12 @@ def logged(store: SQLiteStore) -> list[str]:
     return [answer.recommendation_id for answer in found]
 
 
-def dropped(monitoring: Metrics) -> float:
-    return float(monitoring.answers_not_logged._value.get())
+def dropped(metrics: Metrics) -> float:
+    return float(metrics.answers_not_logged._value.get())
 
 
 def test_closing_writes_everything_that_is_waiting(store: SQLiteStore) -> None:
-    log = ImpressionLog(store, monitoring=Metrics(), capacity=1000)
+    log = ImpressionLog(store, metrics=Metrics(), capacity=1000)
     for number in range(500):
         log.add([answer(number)])
     log.close()
@@ -49,12 +49,12 @@ def test_closing_writes_everything_that_is_waiting(store: SQLiteStore) -> None:
 
 def test_a_full_queue_drops_what_does_not_fit_and_counts_it(tmp_path: Path) -> None:
     store = SQLiteStore(tmp_path / "store.sqlite")
-    monitoring = Metrics()
-    log = ImpressionLog(store, monitoring=monitoring, capacity=3)
+    metrics = Metrics()
+    log = ImpressionLog(store, metrics=metrics, capacity=3)
     log.add([answer(number) for number in range(5)])
     log.close()
     assert logged(store) == ["r-0", "r-1", "r-2"]
-    assert dropped(monitoring) == 2
+    assert dropped(metrics) == 2
     store.close()
 
 
@@ -62,12 +62,12 @@ def test_a_store_that_stays_locked_costs_the_answers_and_nothing_else(tmp_path: 
     store = SQLiteStore(tmp_path / "store.sqlite", busy_timeout=0.01)
     other = apsw.Connection(str(tmp_path / "store.sqlite"))
     other.execute("BEGIN IMMEDIATE")
-    monitoring = Metrics()
-    log = ImpressionLog(store, monitoring=monitoring, capacity=10)
+    metrics = Metrics()
+    log = ImpressionLog(store, metrics=metrics, capacity=10)
     log.add([answer(0), answer(1)])
     log.close()
     other.execute("ROLLBACK")
     other.close()
-    assert dropped(monitoring) == 2
+    assert dropped(metrics) == 2
     assert logged(store) == []
     store.close()

@@ -1,4 +1,4 @@
-"""What the engine answers: history, sessions, consent, degradation, reranking, what is logged."""
+"""The answers of the recommender: history, sessions, consent, degradation, reranking, the log."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_fields_add_what_the_page_needs_and_nothing_else(ask: Any) -> None:
 
 
 def test_without_the_store_the_answer_is_degraded_and_not_empty(
-    ask: Any, engine: Recommender, store: SQLiteStore
+    ask: Any, recommender: Recommender, store: SQLiteStore
 ) -> None:
     ask.happened("view_item", "tea-05", user_id="u")
     store.close()
@@ -219,7 +219,7 @@ def test_the_named_session_or_the_last_half_hour_is_the_current_visit(ask: Any) 
     ask.happened("view_item", "tea-05", user_id="u", session_id="old", minutes_ago=20)
     ask.happened("view_item", "tea-06", user_id="u", session_id="new", minutes_ago=10)
     ask.happened("view_item", "tea-07", user_id="u", session_id="older", minutes_ago=90)
-    bundle = ask.serving.variants[0].bundle
+    bundle = ask.versions.variants[0].bundle
 
     def session(user: User) -> list[str]:
         permitted = permitted_person(ask.store, user, None, history_limit=500)

@@ -11,7 +11,7 @@ from numpy.random import Generator
 from recsys.events.adapters import SegmentConsent
 from recsys.events.schema import Tolerance
 from recsys.store.protocol import Store
-from serving.http.admission import Gate
+from serving.http.admission import Admission
 from serving.live.bundle_source import BundleSource
 from serving.metrics import Metrics
 from serving.request_log import RequestLog
@@ -26,18 +26,18 @@ from serving.use_cases.results import Results
 class AppState:
     """Everything that the routes work with, put together by the composition root."""
 
-    engine: Recommender
+    recommender: Recommender
     source: BundleSource
     store: Store
     writer: EventWriter
-    answers: ImpressionLog
+    impressions: ImpressionLog
     privacy: Privacy
     results: Results
-    monitoring: Metrics
+    metrics: Metrics
     tolerance: Tolerance
     request_seconds: float
     clock: Callable[[], datetime]
     rng: Generator
-    gate: Gate
-    requests: RequestLog
+    admission: Admission
+    request_log: RequestLog
     segment_consent: SegmentConsent = field(default_factory=SegmentConsent)
