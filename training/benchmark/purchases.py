@@ -60,30 +60,30 @@ def measure_purchases(
         workspace = Workspace(Path(root))
         with steps.step("import"):
             source = imported(file, options, workspace, at=at)
-        cuts = time_splits_of(
+        time_splits = time_splits_of(
             source,
             Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
         )
         with threadpool_limits(1, "blas"), steps.step("recipe") as bar:
             chosen_recipe = recipe or _willing(
-                source, cuts, _default(source, cuts, for_purchases), bar=bar
+                source, time_splits, _default(source, time_splits, for_purchases), bar=bar
             )
         with threadpool_limits(1, "blas"):
-            outcome = _measured(source, cuts, chosen_recipe, budget=budget, steps=steps)
+            outcome = _measured(source, time_splits, chosen_recipe, budget=budget, steps=steps)
         return outcome, (
             f"{source.events:,} events, {len(source.items):,} items, test from {split:%Y-%m-%d}"
         )
 
 
 def _measured(
-    source: Source, cuts: TimeSplits, recipe: Recipe, *, budget: Budget, steps: Steps
+    source: Source, time_splits: TimeSplits, recipe: Recipe, *, budget: Budget, steps: Steps
 ) -> Outcome:
     rules = EvaluationRules()
     provenance = Provenance("benchmark", code_revision(), fingerprint(source.log))
     with steps.step("trial") as bar:
         trial = try_recipe(
             source,
-            cuts,
+            time_splits,
             recipe,
             rules,
             seed=recipe.seed,
@@ -99,7 +99,7 @@ def _measured(
     }
     for name in placement.blend:
         with steps.step(name):
-            measured = _alone(name, placement, source, cuts, recipe, rules, provenance)
+            measured = _alone(name, placement, source, time_splits, recipe, rules, provenance)
         cost = steps.costs[-1]
         models[name] = Row(measured, cost.seconds, cost.peak_mb, recipe.models.get(name, {}))
     return Outcome(
@@ -109,7 +109,7 @@ def _measured(
         },
         blend={name: weight for name, weight in chosen.blend.items() if weight > 0},
         chosen={**means(trial.report.per_person), **trial.report.overall},
-        ranked=any(verdict.wins for verdict in trial.verdicts),
+        ranked=any(decision.wins for decision in trial.ranker_decisions),
         seconds=budget.spent,
         memory=max(cost.peak_mb for cost in steps.costs),
         questions=trial.report.estimates["recall_at_20"].customers,
@@ -121,18 +121,22 @@ def _alone(
     name: str,
     placement: Placement,
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     recipe: Recipe,
     rules: EvaluationRules,
     provenance: Provenance,
 ) -> Mapping[str, Values]:
     """The measures of one model with the placement's fallback behind it."""
-    data = source.as_of(cuts.test, recipe)
+    data = source.as_of(time_splits.test, recipe)
     bundle = build(
         data, recipe, provenance=provenance, placements=[placement.with_blend({name: 1.0})]
     )
     held_out = source.held_out(
-        cuts.test, cuts.end, sample=rules.sample, seed=recipe.seed, objective=recipe.objective
+        time_splits.test,
+        time_splits.end,
+        sample=rules.sample,
+        seed=recipe.seed,
+        objective=recipe.objective,
     )
     return HeldOutQuestions.of(bundle, data, held_out).measure(bundle, rules)
 
@@ -150,11 +154,11 @@ def imported(
         store.close()
 
 
-def _willing(source: Source, cuts: TimeSplits, recipe: Recipe, *, bar: Bar) -> Recipe:
+def _willing(source: Source, time_splits: TimeSplits, recipe: Recipe, *, bar: Bar) -> Recipe:
     """The measured placement of a recipe, without the models that refuse what lies before the
     test: one that is too large for a family is not a reason to measure none."""
     measured = next(one for one in recipe.placements if one.name == EvaluationRules().placement)
-    data = source.as_of(cuts.test, recipe)
+    data = source.as_of(time_splits.test, recipe)
     blend = dict(measured.blend)
     for name in measured.blend:
         bar.tell(name)
@@ -166,11 +170,11 @@ def _willing(source: Source, cuts: TimeSplits, recipe: Recipe, *, bar: Bar) -> R
     return recipe.model_copy(update={"placements": (measured.with_blend(blend),)})
 
 
-def _default(source: Source, cuts: TimeSplits, for_purchases: Recipe | None) -> Recipe:
+def _default(source: Source, time_splits: TimeSplits, for_purchases: Recipe | None) -> Recipe:
     """The default recipe; where there are only purchases that for them, if there is one, else each
     purchase counts once and fades in months."""
     recipe = Recipe()
-    kinds = np.unique(source.as_of(cuts.test, recipe).timeline.kinds)
+    kinds = np.unique(source.as_of(time_splits.test, recipe).timeline.kinds)
     source.forget()
     if kinds.tolist() != [PURCHASE]:
         return recipe

@@ -74,15 +74,15 @@ def choose_blend(
     parts = [list(by_model) for _, by_model in tabulated]
     weights = np.array([placement.blend[name] for name in names], np.float64)
     weights /= max(weights.sum(), 1e-12)
-    judged = np.any([by_model.any(axis=(1, 2)) for _, by_model in tabulated], axis=0)
-    kept = np.where(judged, 0.0, weights)
-    judge = BlendObjective.against(
+    adjustable = np.any([by_model.any(axis=(1, 2)) for _, by_model in tabulated], axis=0)
+    kept = np.where(adjustable, 0.0, weights)
+    blend_objective = BlendObjective.against(
         tables, totals(parts, weights), new_items_share=search.new_items_share
     )
     weights, _ = coordinate_ascent(
-        judge, parts, weights, judged, sweeps=search.sweeps, progress=progress
+        blend_objective, parts, weights, adjustable, sweeps=search.sweeps, progress=progress
     )
-    weights = kept + (1.0 - kept.sum()) * shares(np.where(judged, weights, 0.0))
+    weights = kept + (1.0 - kept.sum()) * shares(np.where(adjustable, weights, 0.0))
     return placement.with_blend(
         {name: round(weight, 4) for name, weight in zip(names, weights.tolist(), strict=True)}
     )
@@ -130,24 +130,24 @@ class BlendObjective:
 
 
 def coordinate_ascent(
-    judge: BlendObjective,
+    blend_objective: BlendObjective,
     parts: Sequence[Sequence[ScoreMatrix]],
     weights: Weights,
-    judged: NDArray[np.bool_],
+    adjustable: NDArray[np.bool_],
     *,
     sweeps: int,
     progress: Callable[[float], None] | None = None,
 ) -> tuple[Weights, float]:
     """The best weights found by moving one at a time, and their value; `parts` is periods × models.
 
-    Only models that are `judged` are moved.
+    Only models that are `adjustable` are moved.
     """
     scores = totals(parts, weights)
-    best = judge.value(scores)
+    best = blend_objective.value(scores)
     for step in STEPS:
         for _ in range(sweeps):
             before = best
-            for index in np.flatnonzero(judged).tolist():
+            for index in np.flatnonzero(adjustable).tolist():
                 for direction in (step, -step):
                     moved = max(0.0, weights[index] + direction * max(0.1, weights[index]))
                     change = moved - weights[index]
@@ -157,7 +157,7 @@ def coordinate_ascent(
                         whole + np.float32(change) * by_model[index]
                         for whole, by_model in zip(scores, parts, strict=True)
                     ]
-                    value = judge.value(tried)
+                    value = blend_objective.value(tried)
                     if value > best + LEAST_GAIN:
                         weights, best = weights.copy(), value
                         weights[index] = moved

@@ -112,7 +112,7 @@ def _spread(scores: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
     return float(np.sqrt(np.mean((scores - means[groups]) ** 2))) or 1.0
 
 
-def judge(
+def decide_ranker(
     ranker: Ranker, period: Period, placement: Placement, rules: EvaluationRules, *, seed: int
 ) -> RankerDecision:
     """Whether the ranker beats the placement's plain blend on a period that it was not taught on.

@@ -109,7 +109,7 @@ class RankerTrainingSets:
         for period in self.built:
             if period.held_out.cut == cut:
                 return replace(period, held_out=held_out)
-        earlier = self.source.glance(cut, self.recipe)
+        earlier = self.source.read_uncached(cut, self.recipe)
         blend = {name: max(weight, 1e-9) for name, weight in self.placement.blend.items()}
         searched = [self.placement.with_blend(blend)]
         bundle = build(earlier, self.recipe, provenance=self.provenance, placements=searched)

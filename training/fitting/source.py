@@ -51,10 +51,10 @@ class Source:
         """What a model may learn from at that moment; read once for recipes that weigh alike."""
         key = (moment, recipe.weighting.model_dump_json(), recipe.window_days)
         if key not in self._read:
-            self._read[key] = self.glance(moment, recipe)
+            self._read[key] = self.read_uncached(moment, recipe)
         return self._read[key]
 
-    def glance(self, moment: datetime, recipe: Recipe) -> TrainingData:
+    def read_uncached(self, moment: datetime, recipe: Recipe) -> TrainingData:
         """The same, but not kept."""
         return read_training_data(
             self.log,

@@ -20,7 +20,7 @@ from recsys.ranking.ranker import Ranker
 from training.config import Recipe, Split
 from training.fitting.blend_weights import Period, choose_blend
 from training.fitting.build import Provenance, build
-from training.fitting.fit_ranker import RankerDecision, fit_ranker, judge
+from training.fitting.fit_ranker import RankerDecision, decide_ranker, fit_ranker
 from training.fitting.ranker_labels import RankerTrainingSets
 from training.fitting.rerank_weights import LEAST_LISTS, judged_lists, learnt_weights
 from training.fitting.source import Source
@@ -42,17 +42,20 @@ class TimeSplits:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What a recipe came to: the placements with their chosen blends, the report, and whether each
-    ranker that was asked for serves. `singles` are the measures of each model of the placement by
-    itself, per person as in the report; none where they are not asked for. `lessons` are those of
-    the rankers, which may go on with later days."""
+    """The result of one recipe: placements with their chosen blends, the report, and whether each
+    ranker that was asked for serves.
+
+    `singles` holds the measures of each model of the placement by itself, per person as in the
+    report; empty unless `EvaluationRules.singles`. `training_sets` are the label tables of the
+    rankers, to be extended by later days.
+    """
 
     recipe: Recipe
     placements: tuple[Placement, ...]
     report: Report
-    verdicts: tuple[RankerDecision, ...] = ()
+    ranker_decisions: tuple[RankerDecision, ...] = ()
     singles: Mapping[str, Mapping[str, Values]] = field(default_factory=dict)
-    lessons: tuple[RankerTrainingSets, ...] = field(default=(), repr=False)
+    training_sets: tuple[RankerTrainingSets, ...] = field(default=(), repr=False)
 
     def above_singles(self) -> dict[str, dict[str, Estimate]]:
         """Model → measure → the report minus that model alone, on the same customers."""
@@ -84,7 +87,7 @@ def time_splits_of(source: Source, split: Split) -> TimeSplits:
 
 def try_recipe(
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     recipe: Recipe,
     rules: EvaluationRules,
     *,
@@ -99,17 +102,17 @@ def try_recipe(
     `seed` draws the customers that are measured: two trials with one seed measure the same ones.
     `objective` says what is measured, None as the recipe does; blends follow the recipe's own.
     """
-    periods = validation_periods(source, cuts, recipe, provenance=provenance, tell=tell)
+    periods = validation_periods(source, time_splits, recipe, provenance=provenance, tell=tell)
     placements = choose_placements(periods, recipe, rules, tell=tell)
     placements = learn_list_weights(
-        source, cuts, recipe, placements, provenance=provenance, tell=tell
+        source, time_splits, recipe, placements, provenance=provenance, tell=tell
     )
-    lessons = lessons_of(
-        source, recipe, placements, provenance=provenance, anchor=cuts.test, built=periods
+    training_sets = ranker_training_sets(
+        source, recipe, placements, provenance=provenance, anchor=time_splits.test, built=periods
     )
-    verdicts = judge_rankers(lessons, periods, rules, tell=tell)
-    rankers = fit_rankers(lessons, verdicts, until=cuts.test, tell=tell)
-    data = source.as_of(cuts.test, recipe)
+    ranker_decisions = decide_rankers(training_sets, periods, rules, tell=tell)
+    rankers = fit_rankers(training_sets, ranker_decisions, until=time_splits.test, tell=tell)
+    data = source.as_of(time_splits.test, recipe)
     bundle = build(
         data,
         recipe,
@@ -119,8 +122,8 @@ def try_recipe(
         progress=_prefixed("fit", tell),
     )
     held_out = source.held_out(
-        cuts.test,
-        cuts.end,
+        time_splits.test,
+        time_splits.end,
         sample=rules.sample,
         seed=seed,
         objective=objective or recipe.objective,
@@ -134,7 +137,7 @@ def try_recipe(
         progress=progress,
     )
     singles = measure_singles(bundle, data, held_out, rules, tell=tell) if rules.singles else {}
-    return Trial(recipe, placements, report, verdicts, singles, lessons)
+    return Trial(recipe, placements, report, ranker_decisions, singles, training_sets)
 
 
 def measure_singles(
@@ -161,7 +164,7 @@ def measure_singles(
 
 def validation_periods(
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     recipe: Recipe,
     *,
     provenance: Provenance,
@@ -180,9 +183,9 @@ def validation_periods(
     )
     if not searched:
         return ()
-    ends = (cuts.test, *cuts.validations[:-1])
+    ends = (time_splits.test, *time_splits.validations[:-1])
     periods = []
-    for cut, until in zip(cuts.validations, ends, strict=False):
+    for cut, until in zip(time_splits.validations, ends, strict=False):
         data = source.as_of(cut, recipe)
         bundle = build(
             data,
@@ -230,7 +233,7 @@ def choose_placements(
 
 def learn_list_weights(
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     recipe: Recipe,
     placements: Sequence[Placement],
     *,
@@ -242,12 +245,12 @@ def learn_list_weights(
     As they are where too few searches were logged, or the recipe does not want them learnt.
     """
     placement = next((one for one in placements if one.name == RERANK), None)
-    if placement is None or not cuts.validations or not recipe.blend_search.lists:
+    if placement is None or not time_splits.validations or not recipe.blend_search.lists:
         return tuple(placements)
-    later = source.as_of(cuts.test, recipe)
-    if np.count_nonzero(later.lists.times >= cuts.validations[0].timestamp()) < LEAST_LISTS:
+    later = source.as_of(time_splits.test, recipe)
+    if np.count_nonzero(later.lists.times >= time_splits.validations[0].timestamp()) < LEAST_LISTS:
         return tuple(placements)
-    known = source.as_of(cuts.validations[0], recipe)
+    known = source.as_of(time_splits.validations[0], recipe)
     bundle = build(
         known,
         recipe,
@@ -261,7 +264,7 @@ def learn_list_weights(
     return tuple(learnt if one is placement else one for one in placements)
 
 
-def lessons_of(
+def ranker_training_sets(
     source: Source,
     recipe: Recipe,
     placements: Sequence[Placement],
@@ -282,8 +285,8 @@ def lessons_of(
     )
 
 
-def judge_rankers(
-    lessons: Sequence[RankerTrainingSets],
+def decide_rankers(
+    training_sets: Sequence[RankerTrainingSets],
     periods: Sequence[Period],
     rules: EvaluationRules,
     *,
@@ -291,32 +294,34 @@ def judge_rankers(
 ) -> tuple[RankerDecision, ...]:
     """Whether each ranker beats its blend on the newest validation period, taught by what happened
     before it. Without such a period none is judged."""
-    verdicts = []
-    for lesson in lessons if periods else ():
-        newest, seed = periods[0], lesson.recipe.seed
-        tables = lesson.before(newest.held_out.cut, tell=tell)
-        ranker = fit_ranker(tables, lesson.config, seed=seed)
+    ranker_decisions = []
+    for training_set in training_sets if periods else ():
+        newest, seed = periods[0], training_set.recipe.seed
+        tables = training_set.before(newest.held_out.cut, tell=tell)
+        ranker = fit_ranker(tables, training_set.config, seed=seed)
         if ranker is not None:
-            verdicts.append(judge(ranker, newest, lesson.placement, rules, seed=seed))
-    return tuple(verdicts)
+            ranker_decisions.append(
+                decide_ranker(ranker, newest, training_set.placement, rules, seed=seed)
+            )
+    return tuple(ranker_decisions)
 
 
 def fit_rankers(
-    lessons: Sequence[RankerTrainingSets],
-    verdicts: Sequence[RankerDecision],
+    training_sets: Sequence[RankerTrainingSets],
+    ranker_decisions: Sequence[RankerDecision],
     *,
     until: datetime,
     tell: Callable[[str], None] | None = None,
 ) -> dict[str, Ranker]:
     """Placement name → the ranker of each placement whose ranker has won, taught until then."""
-    won = {verdict.placement for verdict in verdicts if verdict.wins}
+    won = {decision.placement for decision in ranker_decisions if decision.wins}
     rankers = {}
-    for lesson in lessons:
-        if lesson.placement.name in won:
-            tables = lesson.before(until, tell=tell)
-            ranker = fit_ranker(tables, lesson.config, seed=lesson.recipe.seed)
+    for training_set in training_sets:
+        if training_set.placement.name in won:
+            tables = training_set.before(until, tell=tell)
+            ranker = fit_ranker(tables, training_set.config, seed=training_set.recipe.seed)
             if ranker is not None:
-                rankers[lesson.placement.name] = ranker
+                rankers[training_set.placement.name] = ranker
     return rankers
 
 

@@ -59,14 +59,14 @@ def compare(
         source = read_source(store, EventLog(workspace.event_log), now=now)
     finally:
         store.close()
-    cuts = time_splits_of(source, config.split)
+    time_splits = time_splits_of(source, config.split)
     provenance = Provenance("comparison", code_revision(), source.fingerprint)
     trials: dict[str, Trial] = {}
     for recipe in recipes:
         if recipe.digest() not in trials:
             trials[recipe.digest()] = try_recipe(
                 source,
-                cuts,
+                time_splits,
                 recipe,
                 config.evaluation,
                 seed=config.recipe.seed,
@@ -79,8 +79,8 @@ def compare(
     return Comparison(
         first=versions[0],
         second=versions[1],
-        cut=cuts.test,
-        until=cuts.end,
+        cut=time_splits.test,
+        until=time_splits.end,
         values=(ours.estimates, theirs.estimates),
         differences=paired_differences(
             ours.per_person,

@@ -89,12 +89,12 @@ def run(
             with steps.step("check") as bar:
                 checks = _check(source, config, now=started, bar=bar)
             with steps.step("split"):
-                cuts = time_splits_of(source, config.split)
-                steps.say(_in_words(cuts))
+                time_splits = time_splits_of(source, config.split)
+                steps.say(_in_words(time_splits))
             with steps.step("build") as bar:
                 candidate = try_recipe(
                     source,
-                    cuts,
+                    time_splits,
                     recipe,
                     config.evaluation,
                     seed=recipe.seed,
@@ -103,13 +103,15 @@ def run(
                     progress=bar.progress,
                 )
             with steps.step("evaluate") as bar:
-                rival = _rival(champion, candidate, source, cuts, config, provenance, bar, steps)
+                champion_trial = _champion_trial(
+                    champion, candidate, source, time_splits, config, provenance, bar, steps
+                )
                 print_metrics(candidate, console=console)
-                log_trial(tracked, candidate, source=source, cuts=cuts, checks=checks)
-                if rival is not None and rival is not candidate:
-                    log_changes(tracked, candidate, rival)
+                log_trial(tracked, candidate, source=source, time_splits=time_splits, checks=checks)
+                if champion_trial is not None and champion_trial is not candidate:
+                    log_changes(tracked, candidate, champion_trial)
             with steps.step("gate"):
-                decision = _decide(candidate, rival, config)
+                decision = _decide(candidate, champion_trial, config)
                 for reason in decision.reasons:
                     steps.say(reason)
                 tracked.log_dict(decision.as_json(), "gate.json")
@@ -136,11 +138,11 @@ def run(
                     shutil.rmtree(directory, ignore_errors=True)
             summary = summary_of(
                 candidate,
-                rival,
+                champion_trial,
                 decision,
                 steps.costs,
                 source=source,
-                cuts=cuts,
+                time_splits=time_splits,
                 checks=checks,
                 version=version,
                 model_version=provenance.model_version,
@@ -239,11 +241,11 @@ def _check(source: Source, config: TrainingConfig, *, now: datetime, bar: Bar) -
     return checks
 
 
-def _rival(
+def _champion_trial(
     champion: ModelVersion | None,
     candidate: Trial,
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     config: TrainingConfig,
     provenance: Provenance,
     bar: Bar,
@@ -264,7 +266,7 @@ def _rival(
         return candidate
     return try_recipe(
         source,
-        cuts,
+        time_splits,
         recipe,
         config.evaluation,
         seed=config.recipe.seed,
@@ -275,12 +277,12 @@ def _rival(
     )
 
 
-def _decide(candidate: Trial, rival: Trial | None, config: TrainingConfig) -> Decision:
+def _decide(candidate: Trial, champion_trial: Trial | None, config: TrainingConfig) -> Decision:
     return decide(
         candidate.report,
-        None if rival is None else rival.report,
+        None if champion_trial is None else champion_trial.report,
         config.gate_rules(),
-        same_recipe=rival is candidate,
+        same_recipe=champion_trial is candidate,
         rng=np.random.default_rng(config.recipe.seed),
     )
 
@@ -289,7 +291,9 @@ def _refit(
     source: Source, candidate: Trial, provenance: Provenance, *, tell: Callable[[str], None]
 ) -> Bundle:
     """The recipe on everything, with the blends that were chosen, and a look at its answers."""
-    rankers = fit_rankers(candidate.lessons, candidate.verdicts, until=source.newest, tell=tell)
+    rankers = fit_rankers(
+        candidate.training_sets, candidate.ranker_decisions, until=source.newest, tell=tell
+    )
     bundle = build(
         source.as_of(source.newest, candidate.recipe),
         candidate.recipe,
@@ -326,8 +330,7 @@ def _tags(recipe: Recipe) -> Mapping[str, str]:
     return {"recipe_digest": recipe.digest(), "code_revision": code_revision()}
 
 
-def _in_words(cuts: TimeSplits) -> str:
-    validations = ", ".join(f"{cut:%Y-%m-%d}" for cut in cuts.validations) or "none"
-    return (
-        f"validation from {validations}; test {cuts.test:%Y-%m-%d} to {cuts.end:%Y-%m-%d %H:%M} UTC"
-    )
+def _in_words(time_splits: TimeSplits) -> str:
+    validations = ", ".join(f"{cut:%Y-%m-%d}" for cut in time_splits.validations) or "none"
+    test = f"test {time_splits.test:%Y-%m-%d} to {time_splits.end:%Y-%m-%d %H:%M} UTC"
+    return f"validation from {validations}; {test}"

@@ -69,8 +69,8 @@ def print_metrics(trial: Trial, *, console: Console) -> None:
         if placement.name in trial.recipe.blend_search.placements:
             weights = ", ".join(f"{name} {w:.3f}" for name, w in placement.blend.items() if w > 0)
             console.print(f"  {placement.name}: {weights}", highlight=False, soft_wrap=True)
-    for verdict in trial.verdicts:
-        console.print(f"  {verdict.reason}", highlight=False, soft_wrap=True)
+    for decision in trial.ranker_decisions:
+        console.print(f"  {decision.reason}", highlight=False, soft_wrap=True)
     if trial.singles:
         console.print(_above_singles(trial))
 
@@ -85,11 +85,11 @@ def _above_singles(trial: Trial) -> Table:
     return terminal_table(["model", *compared], rows, title="Above each model alone, 95% intervals")
 
 
-def log_changes(run: Run, candidate: Trial, rival: Trial) -> None:
+def log_changes(run: Run, candidate: Trial, champion_trial: Trial) -> None:
     """What the candidate's recipe changes beside the champion's, on the same customers."""
     changes = paired_differences(
         candidate.report.per_person,
-        rival.report.per_person,
+        champion_trial.report.per_person,
         rng=np.random.default_rng(candidate.recipe.seed),
     )
     run.log_dict(_told(changes), "what_changed.json")
@@ -100,7 +100,7 @@ def log_changes(run: Run, candidate: Trial, rival: Trial) -> None:
 
 
 def log_trial(
-    run: Run, trial: Trial, *, source: Source, cuts: TimeSplits, checks: Sequence[Check]
+    run: Run, trial: Trial, *, source: Source, time_splits: TimeSplits, checks: Sequence[Check]
 ) -> None:
     """Recipe, measures with intervals, checks in their public form and plots into the run."""
     metrics = trial.report.metrics()
@@ -111,7 +111,7 @@ def log_trial(
             if isinstance(value, float) and math.isfinite(value):
                 flat[name if part == "value" else f"{name}_{part}"] = value
     flat |= {name: value for name, value in trial.report.overall.items() if math.isfinite(value)}
-    run.log_dataset(source.fingerprint, told=_data(source, cuts))
+    run.log_dataset(source.fingerprint, told=_data(source, time_splits))
     run.log_metrics(flat, dataset=source.fingerprint)
     run.log_dict(trial.recipe.model_dump(mode="json"), "recipe.json")
     run.log_dict(metrics, "report.json")
@@ -120,17 +120,17 @@ def log_trial(
         {placement.name: placement.model_dump(mode="json") for placement in trial.placements},
         "placements.json",
     )
-    run.log_dict(_data(source, cuts), "data.json")
+    run.log_dict(_data(source, time_splits), "data.json")
     run.log_figure(plots.curve_over_k(metrics), "plots/curve_over_k.png")
     run.log_figure(plots.slices(metrics), "plots/slices.png")
     run.log_figure(plots.coverage(trial.report.overall), "plots/coverage.png")
-    if trial.verdicts:
+    if trial.ranker_decisions:
         run.log_dict({"rankers": _rankers(trial)}, "rankers.json")
-    for verdict in trial.verdicts:
-        name = verdict.placement
-        run.log_figure(plots.importance(verdict.importance), f"plots/ranker_{name}.png")
+    for decision in trial.ranker_decisions:
+        name = decision.placement
+        run.log_figure(plots.importance(decision.importance), f"plots/ranker_{name}.png")
         run.log_figure(
-            plots.differences(_shown(verdict.changes), title="ranker minus blend, on validation"),
+            plots.differences(_shown(decision.changes), title="ranker minus blend, on validation"),
             f"plots/ranker_{name}_what_changed.png",
         )
     if trial.singles:
@@ -148,12 +148,12 @@ def log_trial(
 
 def summary_of(
     candidate: Trial,
-    rival: Trial | None,
+    champion_trial: Trial | None,
     decision: Decision,
     costs: Sequence[StepCost],
     *,
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     checks: Sequence[Check],
     version: str | None,
     model_version: str,
@@ -170,10 +170,10 @@ def summary_of(
         "steps": [asdict(cost) for cost in costs],
         "metrics": candidate.report.metrics(),
         "overall": dict(candidate.report.overall),
-        "champion_metrics": None if rival is None else rival.report.metrics(),
+        "champion_metrics": None if champion_trial is None else champion_trial.report.metrics(),
         "gate": decision.as_json(),
         "checks": _public(checks),
-        "data": _data(source, cuts),
+        "data": _data(source, time_splits),
         "recipe_digest": candidate.recipe.digest(),
         "blends": {placement.name: placement.blend for placement in candidate.placements},
         "rankers": _rankers(candidate),
@@ -212,30 +212,30 @@ def _told(changes: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
 def _rankers(trial: Trial) -> list[dict[str, Any]]:
     return [
         {
-            "placement": verdict.placement,
-            "serves": verdict.wins,
-            "reason": verdict.reason,
-            "gain": verdict.gain.value,
-            "low": verdict.gain.low,
-            "high": verdict.gain.high,
-            "customers": verdict.gain.customers,
-            "importance": dict(verdict.importance),
-            "changes": _told(_shown(verdict.changes)),
+            "placement": decision.placement,
+            "serves": decision.wins,
+            "reason": decision.reason,
+            "gain": decision.gain.value,
+            "low": decision.gain.low,
+            "high": decision.gain.high,
+            "customers": decision.gain.customers,
+            "importance": dict(decision.importance),
+            "changes": _told(_shown(decision.changes)),
         }
-        for verdict in trial.verdicts
+        for decision in trial.ranker_decisions
     ]
 
 
-def _data(source: Source, cuts: TimeSplits) -> dict[str, Any]:
+def _data(source: Source, time_splits: TimeSplits) -> dict[str, Any]:
     return {
         "fingerprint": source.fingerprint,
         "events": source.events,
         "items": len(source.items),
         "oldest": source.oldest.isoformat(),
         "newest": source.newest.isoformat(),
-        "validations": [cut.isoformat() for cut in cuts.validations],
-        "test": cuts.test.isoformat(),
-        "end": cuts.end.isoformat(),
+        "validations": [cut.isoformat() for cut in time_splits.validations],
+        "test": time_splits.test.isoformat(),
+        "end": time_splits.end.isoformat(),
     }
 
 

@@ -75,12 +75,12 @@ class TrialResult:
     """A variant after so many periods: its parts, its value, and the standing it would give."""
 
     parts: Mapping[str, Sequence[ScoreMatrix]]
-    standing: Incumbent
+    incumbent: Incumbent
 
     @property
     def value(self) -> float:
         """The value over the periods so far."""
-        return self.standing.value
+        return self.incumbent.value
 
 
 @dataclass(slots=True)
@@ -91,27 +91,27 @@ class FamilyEvaluator:
     """
 
     source: Source
-    cuts: TimeSplits
+    time_splits: TimeSplits
     recipe: Recipe
     placement: Placement
-    judge: BlendObjective
+    objective: BlendObjective
     tables: tuple[CandidateTable, ...]
     eligible: tuple[Mask, ...]
     parts: dict[str, list[ScoreMatrix]]
-    standing: Incumbent
-    unjudged: frozenset[str]
+    incumbent: Incumbent
+    unscored: frozenset[str]
     clock: Callable[[], float]
     seconds: dict[str, float]
     _read: dict[str, list[TrainingData]] = field(default_factory=dict, repr=False)
 
     def families(self) -> list[str]:
         """The families that can be judged, the heaviest first."""
-        weights = self.standing.weights
+        weights = self.incumbent.weights
         return sorted(self.parts, key=lambda name: (-weights.get(name, 0.0), name))
 
     def kinds(self) -> frozenset[str]:
         """The kinds of event that happened before the newest cut."""
-        data = next(self._data(self.standing.weighting))
+        data = next(self._data(self.incumbent.weighting))
         return frozenset(EVENT_KINDS[number] for number in np.unique(data.popularity.kinds))
 
     def try_family(self, family: str, settings: Mapping[str, Any]) -> Iterator[TrialResult]:
@@ -119,17 +119,17 @@ class FamilyEvaluator:
 
         Raises RecsysError where the family refuses the settings or the data.
         """
-        others = {name: w for name, w in self.standing.weights.items() if name != family}
+        others = {name: w for name, w in self.incumbent.weights.items() if name != family}
         rest = self._totals(others)
         whole = sum(others.values()) or 1.0
         weights = {share * whole for share in WEIGHTS_TRIED}
-        weights |= {self.standing.weights.get(family, 0.0)} - {0.0}
+        weights |= {self.incumbent.weights.get(family, 0.0)} - {0.0}
         parts: list[ScoreMatrix] = []
         started = self.clock()
-        for place, data in enumerate(self._data(self.standing.weighting)):
+        for place, data in enumerate(self._data(self.incumbent.weighting)):
             parts.append(self._part(place, family, settings, data))
             values = {
-                weight: self.judge.value(
+                weight: self.objective.value(
                     [
                         one + np.float32(weight) * part
                         for one, part in zip(rest, parts, strict=False)
@@ -141,8 +141,8 @@ class FamilyEvaluator:
             yield TrialResult(
                 {family: list(parts)},
                 replace(
-                    self.standing,
-                    settings={**self.standing.settings, family: dict(settings)},
+                    self.incumbent,
+                    settings={**self.incumbent.settings, family: dict(settings)},
                     weights={**others, family: best},
                     value=values[best],
                 ),
@@ -155,68 +155,70 @@ class FamilyEvaluator:
 
         The costliest families keep their old scores until the weighting is taken.
         """
-        weights = self.standing.weights
+        weights = self.incumbent.weights
         used = [name for name in self.families() if weights.get(name, 0.0) > 0]
         costs = {name: self.seconds.get(name, 0.0) for name in used}
         refitted = [name for name in used if costs[name] <= COSTLY_SHARE * sum(costs.values())]
         parts: dict[str, list[ScoreMatrix]] = {name: [] for name in refitted}
         for place, data in enumerate(self._data(weighting)):
             for name in refitted:
-                parts[name].append(self._part(place, name, self.standing.settings[name], data))
-            standing = replace(self.standing, weighting=weighting)
+                parts[name].append(self._part(place, name, self.incumbent.settings[name], data))
+            incumbent = replace(self.incumbent, weighting=weighting)
             if place + 1 < len(self.tables):
-                value = self.judge.value(self._totals(weights, parts, periods=place + 1))
-                yield TrialResult(parts, replace(standing, value=value))
+                value = self.objective.value(self._totals(weights, parts, periods=place + 1))
+                yield TrialResult(parts, replace(incumbent, value=value))
             else:
-                yield TrialResult(parts, self._adapted(standing, {**self.parts, **parts}, sweeps=1))
+                yield TrialResult(
+                    parts, self._adapted(incumbent, {**self.parts, **parts}, sweeps=1)
+                )
 
-    def take(self, attempt: TrialResult) -> None:
+    def take(self, trial_result: TrialResult) -> None:
         """Makes a whole attempt the standing; families that it left as they were under another
         weighting are fitted anew."""
-        changed = attempt.standing.weighting != self.standing.weighting
-        self.standing = attempt.standing
-        self.parts.update({name: list(parts) for name, parts in attempt.parts.items()})
+        changed = trial_result.incumbent.weighting != self.incumbent.weighting
+        self.incumbent = trial_result.incumbent
+        self.parts.update({name: list(parts) for name, parts in trial_result.parts.items()})
         if changed:
-            for name in self.parts.keys() - attempt.parts.keys():
+            for name in self.parts.keys() - trial_result.parts.keys():
                 self.parts[name] = [
-                    self._part(place, name, self.standing.settings[name], data)
-                    for place, data in enumerate(self._data(self.standing.weighting))
+                    self._part(place, name, self.incumbent.settings[name], data)
+                    for place, data in enumerate(self._data(self.incumbent.weighting))
                 ]
-            key = self.standing.weighting.model_dump_json()
+            key = self.incumbent.weighting.model_dump_json()
             self._read = {key: self._read[key]}
 
     def settle(self, *, sweeps: int = 2) -> None:
         """Adapts the weights of all families to each other."""
-        self.standing = self._adapted(self.standing, self.parts, sweeps=sweeps)
+        self.incumbent = self._adapted(self.incumbent, self.parts, sweeps=sweeps)
 
     def worth(self) -> dict[str, float]:
         """Family → how much of the value is lost without it, the other weights as they are."""
-        whole = self.judge.value(self._totals(self.standing.weights))
+        whole = self.objective.value(self._totals(self.incumbent.weights))
         lost = {}
-        for name, weight in self.standing.weights.items():
-            if weight > 0 and name not in self.unjudged:
-                others = {other: w for other, w in self.standing.weights.items() if other != name}
-                lost[name] = whole - self.judge.value(self._totals(others))
+        for name, weight in self.incumbent.weights.items():
+            if weight > 0 and name not in self.unscored:
+                others = {other: w for other, w in self.incumbent.weights.items() if other != name}
+                lost[name] = whole - self.objective.value(self._totals(others))
         return lost
 
     def measures(self) -> list[tuple[float, float]]:
         """Per period recall@n + NDCG@n of all items and of items new to the customer."""
-        scores = self._totals(self.standing.weights)
+        scores = self._totals(self.incumbent.weights)
         return [table.measure(one) for table, one in zip(self.tables, scores, strict=True)]
 
     def _adapted(
-        self, standing: Incumbent, parts: Mapping[str, Sequence[ScoreMatrix]], *, sweeps: int
+        self, incumbent: Incumbent, parts: Mapping[str, Sequence[ScoreMatrix]], *, sweeps: int
     ) -> Incumbent:
         names = self.families()
-        weights = np.array([standing.weights.get(name, 0.0) for name in names])
+        weights = np.array([incumbent.weights.get(name, 0.0) for name in names])
         by_period = [[parts[name][place] for name in names] for place in range(len(self.tables))]
         found, value = coordinate_ascent(
-            self.judge, by_period, weights, np.ones(len(names), np.bool_), sweeps=sweeps
+            self.objective, by_period, weights, np.ones(len(names), np.bool_), sweeps=sweeps
         )
-        free = 1.0 - sum(standing.weights.get(name, 0.0) for name in self.unjudged)
-        kept = {name: standing.weights.get(name, 0.0) for name in self.unjudged}
+        free = 1.0 - sum(incumbent.weights.get(name, 0.0) for name in self.unscored)
+        kept = {name: incumbent.weights.get(name, 0.0) for name in self.unscored}
         scaled = dict(zip(names, (shares(found) * free).tolist(), strict=True))
-        return replace(standing, weights={**kept, **scaled}, value=value)
+        return replace(incumbent, weights={**kept, **scaled}, value=value)
 
     def _totals(
         self,
@@ -236,14 +238,14 @@ class FamilyEvaluator:
         """What may be learnt before each cut, read as it is asked for and kept."""
         recipe = self.recipe.model_copy(update={"weighting": weighting})
         read = self._read.setdefault(weighting.model_dump_json(), [])
-        for place, cut in enumerate(self.cuts.validations):
+        for place, cut in enumerate(self.time_splits.validations):
             if place == len(read):
-                read.append(self.source.glance(cut, recipe))
+                read.append(self.source.read_uncached(cut, recipe))
             yield read[place]
 
     def forget(self, weighting: Weighting) -> None:
         """Frees the data of a weighting that was tried and not taken."""
-        if weighting != self.standing.weighting:
+        if weighting != self.incumbent.weighting:
             self._read.pop(weighting.model_dump_json(), None)
 
     def _part(
@@ -262,10 +264,10 @@ class FamilyEvaluator:
 
 def open_family_evaluator(
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     recipe: Recipe,
     placement: Placement,
-    standing: Incumbent,
+    incumbent: Incumbent,
     *,
     n: int,
     starts: Starts | None,
@@ -280,16 +282,16 @@ def open_family_evaluator(
     that refuse the data, or take more than `seconds_per_fit`, are left out and told of; so are,
     silently, those that have nothing to say to anybody at a cut.
     """
-    recipe = recipe.model_copy(update={"weighting": standing.weighting})
-    seconds = dict.fromkeys(standing.settings, 0.0)
-    unjudged: set[str] = set()
+    recipe = recipe.model_copy(update={"weighting": incumbent.weighting})
+    seconds = dict.fromkeys(incumbent.settings, 0.0)
+    unscored: set[str] = set()
     read: list[TrainingData] = []
     masks: list[Mask] = []
     tables: list[CandidateTable] = []
     parts: dict[str, list[ScoreMatrix]] = {}
-    ends = (cuts.test, *cuts.validations[:-1])
-    for cut, until in zip(cuts.validations, ends, strict=True):
-        data = source.glance(cut, recipe)
+    ends = (time_splits.test, *time_splits.validations[:-1])
+    for cut, until in zip(time_splits.validations, ends, strict=True):
+        data = source.read_uncached(cut, recipe)
         held_out = source.held_out(
             cut,
             until,
@@ -306,7 +308,7 @@ def open_family_evaluator(
         models: dict[str, Model] = {}
         for name in list(seconds):
             tell(f"{name} as of {cut:%Y-%m-%d}")
-            settings = standing.settings[name]
+            settings = incumbent.settings[name]
             began = clock()
             try:
                 if not read and (foreseen := _foreseen(name, settings, data, recipe, clock)):
@@ -322,8 +324,8 @@ def open_family_evaluator(
                 continue
             took = clock() - began
             if not read and not any(map(len, model.condition(asking).retrieve(1, eligible))):
-                if standing.weights.get(name, 0.0) > 0:
-                    unjudged.add(name)
+                if incumbent.weights.get(name, 0.0) > 0:
+                    unscored.add(name)
                 del seconds[name]
             elif took > seconds_per_fit:
                 say(f"{name} is left out: one fit took {took:.0f} s.")
@@ -351,33 +353,33 @@ def open_family_evaluator(
             parts.setdefault(name, []).append(part)
             seconds[name] += (clock() - began) / len(models)
     parts = {name: by_period for name, by_period in parts.items() if len(by_period) == len(tables)}
-    weights = {name: standing.weights.get(name, 0.0) for name in [*parts, *sorted(unjudged)]}
+    weights = {name: incumbent.weights.get(name, 0.0) for name in [*parts, *sorted(unscored)]}
     by_period = [[parts[name][place] for name in parts] for place in range(len(tables))]
     scores = totals(by_period, np.array([weights[name] for name in parts]))
-    judge = BlendObjective.against(
+    objective = BlendObjective.against(
         tables, scores, new_items_share=recipe.blend_search.new_items_share
     )
     if starts is not None:
-        judge = replace(judge, start=starts)
+        objective = replace(objective, start=starts)
     return FamilyEvaluator(
         source=source,
-        cuts=cuts,
+        time_splits=time_splits,
         recipe=recipe,
         placement=placement,
-        judge=judge,
+        objective=objective,
         tables=tuple(tables),
         eligible=tuple(masks),
         parts=parts,
-        standing=replace(
-            standing,
-            settings={name: standing.settings[name] for name in weights},
+        incumbent=replace(
+            incumbent,
+            settings={name: incumbent.settings[name] for name in weights},
             weights=weights,
-            value=judge.value(scores),
+            value=objective.value(scores),
         ),
-        unjudged=frozenset(unjudged),
+        unscored=frozenset(unscored),
         clock=clock,
         seconds=seconds,
-        _read={standing.weighting.model_dump_json(): read},
+        _read={incumbent.weighting.model_dump_json(): read},
     )
 
 

@@ -9,14 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from training.search.trials import Tried
+from training.search.trials import TrialRecord
 
 SHOWN: Final = 20
 """Bars in a figure."""
 _COLORS: Final = {"complete": "#0b6e4f", "pruned": "#c9b26d", "refused": "#a04668"}
 
 
-def history(tried: Sequence[Tried]) -> Figure:
+def history(tried: Sequence[TrialRecord]) -> Figure:
     """A point per trial, coloured by how it ended, and the best so far as a line."""
     figure, panel = _figure(height=4.0)
     for state, color in _COLORS.items():
@@ -29,7 +29,7 @@ def history(tried: Sequence[Tried]) -> Figure:
             places, values = zip(*points, strict=True)
             panel.scatter(places, values, s=14, color=color, label=state)
     panel.plot(
-        range(1, len(tried) + 1), [one.standing for one in tried], color="black", label="best"
+        range(1, len(tried) + 1), [one.incumbent for one in tried], color="black", label="best"
     )
     panel.set_xlabel("trial")
     panel.set_ylabel("value, 1 where the search began")

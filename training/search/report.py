@@ -17,7 +17,7 @@ from training.pipeline.report import log_trial, print_metrics
 from training.search import plots
 from training.search.family_trials import Incumbent
 from training.search.space import validated
-from training.search.trials import Tried
+from training.search.trials import TrialRecord
 from training.tables import terminal_table
 from training.tracking import Run
 
@@ -26,7 +26,7 @@ NOT_TOLD = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """The end of a search.
 
     `worth` is what the value loses without each family; `begun` and `ended` are each validation
@@ -35,17 +35,17 @@ class Found:
     """
 
     config: TrainingConfig
-    standing: Incumbent
+    incumbent: Incumbent
     worth: Mapping[str, float]
     begun: tuple[tuple[float, float], ...]
     ended: tuple[tuple[float, float], ...]
-    tried: tuple[Tried, ...]
+    tried: tuple[TrialRecord, ...]
     importances: Mapping[str, float]
     trial: Trial
     seconds: float
 
 
-def winning_config(config: TrainingConfig, standing: Incumbent, *, ranker: bool) -> TrainingConfig:
+def winning_config(config: TrainingConfig, incumbent: Incumbent, *, ranker: bool) -> TrainingConfig:
     """The configuration with the standing's weighting, settings and blend, and with a ranker if
     there is to be one.
 
@@ -55,12 +55,12 @@ def winning_config(config: TrainingConfig, standing: Incumbent, *, ranker: bool)
     recipe = config.recipe
     blend = {
         name: round(weight, 4)
-        for name, weight in sorted(standing.weights.items(), key=lambda pair: -pair[1])
+        for name, weight in sorted(incumbent.weights.items(), key=lambda pair: -pair[1])
         if round(weight, 4) > 0
     }
     chosen: dict[str, object] = {"blend": blend}
-    if standing.repeats is not None:
-        chosen["repeats"] = standing.repeats
+    if incumbent.repeats is not None:
+        chosen["repeats"] = incumbent.repeats
     placements = tuple(
         placement.model_copy(update=chosen)
         if placement.name == config.evaluation.placement
@@ -70,7 +70,7 @@ def winning_config(config: TrainingConfig, standing: Incumbent, *, ranker: bool)
     needed = {name for placement in placements for name in placement.models}
     needed |= {name for one in placements for name in one.fallback if name in recipe.models}
     models = {
-        name: validated(name, standing.settings[name])
+        name: validated(name, incumbent.settings[name])
         if name in blend
         else dict(recipe.models.get(name, {}))
         for name in MODELS
@@ -79,7 +79,7 @@ def winning_config(config: TrainingConfig, standing: Incumbent, *, ranker: bool)
     second_stage = (recipe.ranker or RankerConfig()) if ranker else None
     found = recipe.model_copy(
         update={
-            "weighting": standing.weighting,
+            "weighting": incumbent.weighting,
             "models": models,
             "placements": placements,
             "ranker": second_stage,
@@ -118,7 +118,7 @@ def write_config(config: TrainingConfig, path: Path) -> None:
     beside.replace(path)
 
 
-def explain(found: Found, *, console: Console) -> None:
+def explain(found: SearchResult, *, console: Console) -> None:
     """What was chosen and why, then what it measured after the test cut."""
     rows = [
         [
@@ -142,9 +142,9 @@ def explain(found: Found, *, console: Console) -> None:
     print_metrics(found.trial, console=console)
 
 
-def reasons(found: Found) -> list[str]:
+def reasons(found: SearchResult) -> list[str]:
     """The choice in words."""
-    weighting = found.standing.weighting
+    weighting = found.incumbent.weighting
     kinds = ", ".join(f"{kind} {weight:g}" for kind, weight in weighting.kind_weights.items())
     lines = [
         f"Events count for {weighting.half_life_days:g} days until they say half as much: {kinds}.",
@@ -161,7 +161,7 @@ def reasons(found: Found) -> list[str]:
     )
     useless = [
         name
-        for name, weight in found.standing.weights.items()
+        for name, weight in found.incumbent.weights.items()
         if weight == 0 and any(one.turn == name for one in found.tried)
     ]
     if useless:
@@ -169,7 +169,7 @@ def reasons(found: Found) -> list[str]:
     moved = [name for name, spread in found.importances.items() if spread > NOT_TOLD][:5]
     if moved:
         lines.append(f"What mattered most: {', '.join(moved)}.")
-    lines += [verdict.reason for verdict in found.trial.verdicts]
+    lines += [decision.reason for decision in found.trial.ranker_decisions]
     complete = sum(one.state == "complete" for one in found.tried)
     pruned = sum(one.state == "pruned" for one in found.tried)
     lines.append(
@@ -179,14 +179,14 @@ def reasons(found: Found) -> list[str]:
     return lines
 
 
-def log_search(run: Run, found: Found, *, source: Source, cuts: TimeSplits) -> None:
+def log_search(run: Run, found: SearchResult, *, source: Source, time_splits: TimeSplits) -> None:
     """The winner, the reasons, the trials and the plots into the search's run."""
-    log_trial(run, found.trial, source=source, cuts=cuts, checks=())
-    run.log_metrics({"value": found.standing.value, "seconds": found.seconds})
+    log_trial(run, found.trial, source=source, time_splits=time_splits, checks=())
+    run.log_metrics({"value": found.incumbent.value, "seconds": found.seconds})
     run.log_text("\n".join(reasons(found)) + "\n", "reasons.txt")
     run.log_dict(
         {
-            "standing": found.standing.as_json(),
+            "standing": found.incumbent.as_json(),
             "worth": dict(found.worth),
             "begun": found.begun,
             "ended": found.ended,
@@ -199,7 +199,7 @@ def log_search(run: Run, found: Found, *, source: Source, cuts: TimeSplits) -> N
     run.log_figure(plots.bars(found.worth, title="Lost without it"), "plots/worth.png")
 
 
-def _placement(found: Found) -> Mapping[str, float]:
+def _placement(found: SearchResult) -> Mapping[str, float]:
     for placement in found.trial.placements:
         if placement.name == found.config.evaluation.placement:
             kept = {name: weight for name, weight in placement.blend.items() if weight > 0}

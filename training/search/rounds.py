@@ -34,7 +34,7 @@ from training.search.space import (
     weighting_of,
     within,
 )
-from training.search.trials import Tried
+from training.search.trials import TrialRecord
 from training.tracking import Run, Tracking
 
 WEIGHTING = "weighting"
@@ -67,29 +67,29 @@ class Deadline:
 class Search:
     """The rounds of one search."""
 
-    bench: FamilyEvaluator
+    evaluator: FamilyEvaluator
     studies: Studies
     deadline: Deadline
     config: TrainingConfig
     bar: Bar
     tracking: Tracking
     tracked: Run
-    tried: list[Tried]
+    tried: list[TrialRecord]
     weightings: Space
 
     def rounds(self) -> None:
         """Turns until the time is up, or a whole round has brought nothing."""
         rules = self.config.search
         if self.studies.fresh:
-            self.bench.settle()
-            self.bar.say(f"weights adapted: {self.bench.standing.value:.4f} of the start")
+            self.evaluator.settle()
+            self.bar.say(f"weights adapted: {self.evaluator.incumbent.value:.4f} of the start")
         for number in range(1, rules.rounds + 1):
-            before = self.bench.standing.value
-            turns = [WEIGHTING, *self.bench.families()]
+            before = self.evaluator.incumbent.value
+            turns = [WEIGHTING, *self.evaluator.families()]
             if number == 1:
                 turns = [*turns[1:4], WEIGHTING, *turns[4:]]
             for place, turn in enumerate(turns):
-                if self.studies.standing(number, turn) is not None:
+                if self.studies.incumbent(number, turn) is not None:
                     continue
                 left = self.deadline.left(self.reserve())
                 if left <= 0:
@@ -97,10 +97,10 @@ class Search:
                 share = left / (len(turns) - place)
                 if self._space(turn) and self._foreseen(turn) < left:
                     self._turn(number, turn, until=self.deadline.clock() + 2.0 * share)
-            self.bench.settle()
-            gained = self.bench.standing.value - before
+            self.evaluator.settle()
+            gained = self.evaluator.incumbent.value - before
             self.bar.say(
-                f"round {number}: {self.bench.standing.value:.4f} of the start "
+                f"round {number}: {self.evaluator.incumbent.value:.4f} of the start "
                 f"({len(self.tried)} trials)"
             )
             if gained < LEAST_GAIN and number > 1:
@@ -112,7 +112,7 @@ class Search:
         ranked = self._with_ranker()
         if self.config.search.ranker and ranked <= RANKER_SHARE * self.deadline.seconds:
             return ranked
-        return MEASURING_RESERVE * self._measuring(fits=len(self.bench.tables) + 1, lists=2)
+        return MEASURING_RESERVE * self._measuring(fits=len(self.evaluator.tables) + 1, lists=2)
 
     def ranker_fits_in(self) -> bool:
         """Whether there is time to teach and judge a ranker as well, where one is asked for."""
@@ -127,14 +127,14 @@ class Search:
         """Seconds of a measurement for which a ranker is taught twice, for its trial and for the
         test, and judged beside the blend."""
         ranker = self.config.recipe.ranker or RankerConfig()
-        fits = len(self.bench.tables) + 1 + 2 * ranker.periods
+        fits = len(self.evaluator.tables) + 1 + 2 * ranker.periods
         return MEASURING_RESERVE * self._measuring(fits=fits, lists=6)
 
     def _measuring(self, *, fits: int, lists: int) -> float:
-        weights = self.bench.standing.weights
+        weights = self.evaluator.incumbent.weights
         one = sum(
-            self.bench.seconds.get(name, 0.0) for name, weight in weights.items() if weight > 0
-        ) / len(self.bench.tables)
+            self.evaluator.seconds.get(name, 0.0) for name, weight in weights.items() if weight > 0
+        ) / len(self.evaluator.tables)
         return one * (fits + lists) + 10.0
 
     def _turn(self, number: int, turn: str, *, until: float) -> None:
@@ -158,26 +158,26 @@ class Search:
             if key in seen:
                 study.tell(trial, seen[key])
                 continue
-            attempt = self._try(study, trial, turn, settings, number)
-            if attempt is None:
+            trial_result = self._try(study, trial, turn, settings, number)
+            if trial_result is None:
                 continue
-            seen[key] = attempt.value
-            if best is None or attempt.value > best.value:
-                best = attempt
+            seen[key] = trial_result.value
+            if best is None or trial_result.value > best.value:
+                best = trial_result
         if not study.trials:
             return
-        if best is not None and best.value > self.bench.standing.value + LEAST_GAIN:
-            self.bench.take(best)
-            self.bench.settle(sweeps=1)
-            self.bar.say(f"round {number}, {turn}: {self.bench.standing.value:.4f}")
-        self.studies.finish(number, turn, self.bench.standing, self.bench.judge.start)
+        if best is not None and best.value > self.evaluator.incumbent.value + LEAST_GAIN:
+            self.evaluator.take(best)
+            self.evaluator.settle(sweeps=1)
+            self.bar.say(f"round {number}, {turn}: {self.evaluator.incumbent.value:.4f}")
+        self.studies.finish(number, turn, self.evaluator.incumbent, self.evaluator.objective.start)
 
     def _best_again(self, study: optuna.Study, turn: str) -> TrialResult | None:
         """The best attempt of a turn that was cut off, made once more: only its value was kept."""
         if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
             return None
         self._tell(f"{turn}: the best of {len(study.trials)} trials once more")
-        return list(self._attempts(turn, _settings(study.best_params, self._space(turn))))[-1]
+        return list(self._trial_results(turn, _settings(study.best_params, self._space(turn))))[-1]
 
     def _try(
         self,
@@ -189,28 +189,30 @@ class Search:
     ) -> TrialResult | None:
         """One trial, period by period; None where it is pruned or refused."""
         state = "complete"
-        attempt: TrialResult | None = None
+        trial_result: TrialResult | None = None
         began = self.deadline.clock()
         try:
-            for step, attempt in enumerate(self._attempts(turn, settings)):
-                trial.report(attempt.value, step)
-                if step + 1 < len(self.bench.tables) and trial.should_prune():
+            for step, trial_result in enumerate(self._trial_results(turn, settings)):
+                trial.report(trial_result.value, step)
+                if step + 1 < len(self.evaluator.tables) and trial.should_prune():
                     state = "pruned"
                     break
         except RecsysError as refusal:
-            state, attempt = "refused", None
+            state, trial_result = "refused", None
             self.bar.say(f"{turn} refused {dict(settings)}: {refusal}")
         if turn == WEIGHTING:
-            self.bench.forget(weighting_of(settings))
-            self.bench.seconds[WEIGHTING] = self.deadline.clock() - began
-        value = None if attempt is None else attempt.value
+            self.evaluator.forget(weighting_of(settings))
+            self.evaluator.seconds[WEIGHTING] = self.deadline.clock() - began
+        value = None if trial_result is None else trial_result.value
         ends = {
             "complete": TrialState.COMPLETE,
             "pruned": TrialState.PRUNED,
             "refused": TrialState.FAIL,
         }
         study.tell(trial, value if state == "complete" else None, state=ends[state])
-        one = Tried(number, turn, dict(settings), state, value, self.bench.standing.value)
+        one = TrialRecord(
+            number, turn, dict(settings), state, value, self.evaluator.incumbent.value
+        )
         self.tried.append(one)
         with self.tracking.run(
             f"{turn} {number}.{trial.number}",
@@ -220,37 +222,37 @@ class Search:
         ) as nested:
             if value is not None:
                 nested.log_metrics({"value": value})
-        return attempt if state == "complete" else None
+        return trial_result if state == "complete" else None
 
-    def _attempts(self, turn: str, settings: Mapping[str, Any]) -> Iterator[TrialResult]:
+    def _trial_results(self, turn: str, settings: Mapping[str, Any]) -> Iterator[TrialResult]:
         if turn == WEIGHTING:
-            return self.bench.try_weighting(weighting_of(settings))
-        fixed = self.bench.standing.settings[turn]
-        return self.bench.try_family(turn, validated(turn, {**fixed, **settings}))
+            return self.evaluator.try_weighting(weighting_of(settings))
+        fixed = self.evaluator.incumbent.settings[turn]
+        return self.evaluator.try_family(turn, validated(turn, {**fixed, **settings}))
 
     def _space(self, turn: str) -> Space:
         return self.weightings if turn == WEIGHTING else space_of(turn)
 
     def _start(self, turn: str) -> Mapping[str, Any] | None:
-        standing = self.bench.standing
+        incumbent = self.evaluator.incumbent
         if turn == WEIGHTING:
-            point = point_of(standing.weighting)
+            point = point_of(incumbent.weighting)
             known = point is not None and within(self.weightings["kinds"], point["kinds"])
             return point if known else None
-        return start_of(turn, standing.settings[turn])
+        return start_of(turn, incumbent.settings[turn])
 
     def _foreseen(self, turn: str) -> float:
         """Seconds that a trial of this turn will take."""
-        seconds = self.bench.seconds
+        seconds = self.evaluator.seconds
         if turn != WEIGHTING:
             return seconds.get(turn, 0.0) + 1.0
-        weights = self.bench.standing.weights
+        weights = self.evaluator.incumbent.weights
         whole = sum(seconds.get(name, 0.0) for name, weight in weights.items() if weight > 0)
         return max(whole, seconds.get(WEIGHTING, 0.0)) + 5.0
 
     def _tell(self, text: str) -> None:
         spent = self.deadline.clock() - self.deadline.began
-        self.bar.tell(f"{text}, best {self.bench.standing.value:.4f}")
+        self.bar.tell(f"{text}, best {self.evaluator.incumbent.value:.4f}")
         self.bar.progress(int(spent), int(self.deadline.seconds))
 
 
@@ -296,7 +298,7 @@ class Studies:
         self._opened.append(study)
         return study
 
-    def standing(self, number: int, turn: str) -> Mapping[str, Any] | None:
+    def incumbent(self, number: int, turn: str) -> Mapping[str, Any] | None:
         """What stood after a turn that was finished; None before."""
         name = f"{self.name}/{number:02d}/{turn}"
         if name not in self._finished():
@@ -311,13 +313,13 @@ class Studies:
         starts = tuple((float(whole), float(new)) for whole, new in finished[-1]["starts"])
         return Incumbent.from_json(finished[-1]["standing"]), starts
 
-    def finish(self, number: int, turn: str, standing: Incumbent, starts: Starts) -> None:
+    def finish(self, number: int, turn: str, incumbent: Incumbent, starts: Starts) -> None:
         """Notes what stands after a turn."""
         study = optuna.load_study(
             study_name=f"{self.name}/{number:02d}/{turn}", storage=self.storage
         )
         told = {
-            "standing": standing.as_json(),
+            "standing": incumbent.as_json(),
             "starts": [list(pair) for pair in starts],
             "place": len(self._finished()),
         }

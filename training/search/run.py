@@ -31,10 +31,10 @@ from training.fitting.trial import TimeSplits, time_splits_of, try_recipe
 from training.lock import FileLock
 from training.progress import Bar, Steps
 from training.search.family_trials import FamilyEvaluator, Incumbent, open_family_evaluator
-from training.search.report import Found, explain, log_search, winning_config, write_config
+from training.search.report import SearchResult, explain, log_search, winning_config, write_config
 from training.search.rounds import Deadline, Search, Studies
 from training.search.space import weighting_space
-from training.search.trials import Tried
+from training.search.trials import TrialRecord
 from training.tracking import Tracking
 from training.workspace import Workspace
 
@@ -52,7 +52,7 @@ def run(
     clock: Callable[[], float],
     out: Path | None = None,
     resume: bool = True,
-) -> Found:
+) -> SearchResult:
     """Searches for `config.search.minutes`, writes the winner to `out` and measures it once.
 
     `clock` tells seconds. Locked where another search holds the workspace; InsufficientData where
@@ -70,10 +70,10 @@ def run(
         tracking.close_stale_runs()
         with steps.step("read"):
             source = _read(workspace, started)
-            cuts = time_splits_of(source, _with_validations(config).split)
-            if not cuts.validations:
+            time_splits = time_splits_of(source, _with_validations(config).split)
+            if not time_splits.validations:
                 raise InsufficientData(
-                    f"Before the test from {cuts.test:%Y-%m-%d} there are no "
+                    f"Before the test from {time_splits.test:%Y-%m-%d} there are no "
                     f"{config.split.validation_days:g} days to choose on; set "
                     "'split.validation_days' lower or collect more days."
                 )
@@ -81,14 +81,14 @@ def run(
         told = {"search": rules.model_dump(mode="json"), "objective": config.recipe.objective}
         tags = {"code_revision": code_revision(), "study": studies.name}
         with tracking.run("search", params=told, tags=tags) as tracked:
-            tried: list[Tried] = []
+            tried: list[TrialRecord] = []
             with steps.step("open") as bar:
-                bench = _open(source, cuts, config, studies, deadline, bar)
-                choose_repeats(bench, say=bar.say)
-            begun = bench.measures() if studies.fresh else list(bench.judge.start)
+                evaluator = _open(source, time_splits, config, studies, deadline, bar)
+                choose_repeats(evaluator, say=bar.say)
+            begun = evaluator.measures() if studies.fresh else list(evaluator.objective.start)
             with steps.step("search") as bar:
                 search = Search(
-                    bench=bench,
+                    evaluator=evaluator,
                     studies=studies,
                     deadline=deadline,
                     config=config,
@@ -96,18 +96,18 @@ def run(
                     tracking=tracking,
                     tracked=tracked,
                     tried=tried,
-                    weightings=weighting_space(bench.kinds()),
+                    weightings=weighting_space(evaluator.kinds()),
                 )
                 search.rounds()
             winner = winning_config(
-                _with_validations(config), bench.standing, ranker=search.ranker_fits_in()
+                _with_validations(config), evaluator.incumbent, ranker=search.ranker_fits_in()
             )
             if out is not None:
                 write_config(winner, out)
             with steps.step("measure") as bar:
                 trial = try_recipe(
                     source,
-                    cuts,
+                    time_splits,
                     winner.recipe,
                     winner.evaluation,
                     seed=winner.recipe.seed,
@@ -115,29 +115,31 @@ def run(
                     tell=bar.tell,
                     progress=bar.progress,
                 )
-            if winner.recipe.ranker is not None and not any(one.wins for one in trial.verdicts):
-                winner = winning_config(winner, bench.standing, ranker=False)
+            if winner.recipe.ranker is not None and not any(
+                one.wins for one in trial.ranker_decisions
+            ):
+                winner = winning_config(winner, evaluator.incumbent, ranker=False)
                 if out is not None:
                     write_config(winner, out)
-            found = Found(
+            found = SearchResult(
                 config=winner,
-                standing=bench.standing,
-                worth=bench.worth(),
+                incumbent=evaluator.incumbent,
+                worth=evaluator.worth(),
                 begun=tuple(begun),
-                ended=tuple(bench.measures()),
+                ended=tuple(evaluator.measures()),
                 tried=tuple(tried),
                 importances=studies.importances(),
                 trial=trial,
                 seconds=clock() - deadline.began,
             )
             explain(found, console=console)
-            log_search(tracked, found, source=source, cuts=cuts)
+            log_search(tracked, found, source=source, time_splits=time_splits)
     return found
 
 
 def _open(
     source: Source,
-    cuts: TimeSplits,
+    time_splits: TimeSplits,
     config: TrainingConfig,
     studies: Studies,
     deadline: Deadline,
@@ -146,52 +148,54 @@ def _open(
     """The workbench at the recipe as it is given, or where an earlier search has left it."""
     recipe, placement = config.recipe, _placement(config)
     latest = studies.latest()
-    standing, starts = (_given(config, placement), None) if latest is None else latest
-    if standing.repeats is not None:
-        placement = placement.model_copy(update={"repeats": standing.repeats})
+    incumbent, starts = (_given(config, placement), None) if latest is None else latest
+    if incumbent.repeats is not None:
+        placement = placement.model_copy(update={"repeats": incumbent.repeats})
     if latest is not None:
-        bar.say(f"going on at {standing.value:.4f} of the start")
+        bar.say(f"going on at {incumbent.value:.4f} of the start")
     return open_family_evaluator(
         source,
-        cuts,
+        time_splits,
         recipe,
         placement,
-        standing,
+        incumbent,
         n=config.evaluation.n,
         starts=starts,
-        seconds_per_fit=deadline.seconds * FAMILY_SHARE / (2 * len(cuts.validations) + 1),
+        seconds_per_fit=deadline.seconds * FAMILY_SHARE / (2 * len(time_splits.validations) + 1),
         clock=deadline.clock,
         tell=bar.tell,
         say=bar.say,
     )
 
 
-def choose_repeats(bench: FamilyEvaluator, *, say: Callable[[str], None]) -> None:
+def choose_repeats(evaluator: FamilyEvaluator, *, say: Callable[[str], None]) -> None:
     """Shows own items at any time where resting until they are due costs more than REST_COST on
     the validation periods; for a placement with `repeats: when_due` alone."""
-    if bench.placement.repeats != "when_due" or bench.standing.repeats is not None:
+    if evaluator.placement.repeats != "when_due" or evaluator.incumbent.repeats is not None:
         return
-    names = list(bench.parts)
-    weights = np.array([bench.standing.weights.get(name, 0.0) for name in names])
-    by_period = [[bench.parts[name][place] for name in names] for place in range(len(bench.tables))]
+    names = list(evaluator.parts)
+    weights = np.array([evaluator.incumbent.weights.get(name, 0.0) for name in names])
+    by_period = [
+        [evaluator.parts[name][place] for name in names] for place in range(len(evaluator.tables))
+    ]
     scores = totals(by_period, weights)
     # Padding has the number −1; nothing else is hidden.
-    free = tuple(replace(table, hidden=table.numbers < 0) for table in bench.tables)
-    judge = replace(bench.judge, tables=free)
-    gained = judge.value(scores) / max(bench.judge.value(scores), 1e-9) - 1.0
+    free = tuple(replace(table, hidden=table.numbers < 0) for table in evaluator.tables)
+    objective = replace(evaluator.objective, tables=free)
+    gained = objective.value(scores) / max(evaluator.objective.value(scores), 1e-9) - 1.0
     if gained <= REST_COST:
-        bench.standing = replace(bench.standing, repeats="when_due")
+        evaluator.incumbent = replace(evaluator.incumbent, repeats="when_due")
         return
     say(
         f"Items bought before are shown at any time (repeats: allow): where they rest until they "
         f"are due, the measures on validation days are {1 - 1 / (1 + gained):.0%} lower."
     )
-    bench.tables, bench.judge = (
+    evaluator.tables, evaluator.objective = (
         free,
-        replace(judge, start=tuple(t.measure(s) for t, s in zip(free, scores, strict=True))),
+        replace(objective, start=tuple(t.measure(s) for t, s in zip(free, scores, strict=True))),
     )
-    bench.placement = bench.placement.model_copy(update={"repeats": "allow"})
-    bench.standing = replace(bench.standing, repeats="allow", value=1.0)
+    evaluator.placement = evaluator.placement.model_copy(update={"repeats": "allow"})
+    evaluator.incumbent = replace(evaluator.incumbent, repeats="allow", value=1.0)
 
 
 def _given(config: TrainingConfig, placement: Placement) -> Incumbent:

@@ -8,8 +8,8 @@ from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
-class Tried:
-    """One trial: `value` is what it came to, over the periods that it reached; `standing` what was
+class TrialRecord:
+    """One trial: `value` is what it came to, over the periods that it reached; `incumbent` what was
     best when it ended. Both are relative to the configuration that the search began with."""
 
     round: int
@@ -17,4 +17,4 @@ class Tried:
     settings: Mapping[str, Any]
     state: str
     value: float | None
-    standing: float
+    incumbent: float

@@ -95,14 +95,16 @@ def test_a_model_scored_alone_has_the_part_that_it_has_among_the_others(
 def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(told: LogFields) -> None:
     table, parts = told.table()
     start = np.array([0.0, 0.0, 1.0])
-    judge = BlendObjective.against([table], totals([list(parts)], start), new_items_share=0.5)
-    assert judge.value(totals([list(parts)], start)) == pytest.approx(1.0)
+    blend_objective = BlendObjective.against(
+        [table], totals([list(parts)], start), new_items_share=0.5
+    )
+    assert blend_objective.value(totals([list(parts)], start)) == pytest.approx(1.0)
     free = np.ones(len(NAMES), np.bool_)
-    weights, value = coordinate_ascent(judge, [list(parts)], start, free, sweeps=3)
+    weights, value = coordinate_ascent(blend_objective, [list(parts)], start, free, sweeps=3)
     assert value > 1.05
     assert weights[0] + weights[1] > 0
     held = np.array([True, False, True])
-    weights, _ = coordinate_ascent(judge, [list(parts)], start, held, sweeps=3)
+    weights, _ = coordinate_ascent(blend_objective, [list(parts)], start, held, sweeps=3)
     assert weights[1] == 0.0
 
 
@@ -122,8 +124,12 @@ def test_what_is_best_does_not_depend_on_where_it_started(told: LogFields) -> No
     table, parts = told.table()
     tried = ([0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0])
     blends = [totals([list(parts)], np.array(weights)) for weights in tried]
-    judges = [BlendObjective.against([table], start, new_items_share=0.5) for start in blends[:2]]
-    worth = [[judge.value(blend) for blend in blends] for judge in judges]
+    blend_objectives = [
+        BlendObjective.against([table], start, new_items_share=0.5) for start in blends[:2]
+    ]
+    worth = [
+        [blend_objective.value(blend) for blend in blends] for blend_objective in blend_objectives
+    ]
     ratio = worth[0][0] / worth[1][0]
     assert worth[0][0] == pytest.approx(1.0)
     np.testing.assert_allclose(worth[0], [ratio * value for value in worth[1]], rtol=1e-9)

@@ -17,7 +17,7 @@ from recsys.ranking.ranker import column_names
 from training.config import BlendSearch, RankerConfig, Recipe
 from training.fitting.blend_weights import Period
 from training.fitting.build import Provenance, build
-from training.fitting.fit_ranker import fit_ranker, importance, judge
+from training.fitting.fit_ranker import decide_ranker, fit_ranker, importance
 from training.fitting.ranker_labels import RankerTrainingSets, label_cuts, labelled_table
 from training.fitting.source import Source
 from training.fitting.trial import TimeSplits, try_recipe
@@ -72,8 +72,8 @@ def period(source: Source) -> Period:
 
 
 def teach(source: Source, until: datetime, placement: Placement = PLACEMENT):
-    lessons = RankerTrainingSets(source, RECIPE, CONFIG, placement, PROVENANCE, anchor=until)
-    ranker = fit_ranker(lessons.before(until), CONFIG, seed=RECIPE.seed)
+    training_sets = RankerTrainingSets(source, RECIPE, CONFIG, placement, PROVENANCE, anchor=until)
+    ranker = fit_ranker(training_sets.before(until), CONFIG, seed=RECIPE.seed)
     assert ranker is not None
     return ranker
 
@@ -85,14 +85,14 @@ def taught(source: Source, period: Period):
 
 def test_every_period_of_labels_ends_before_the_cut() -> None:
     until, oldest = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
-    cuts = label_cuts(until, oldest, CONFIG, anchor=until)
-    assert cuts == (
+    time_splits = label_cuts(until, oldest, CONFIG, anchor=until)
+    assert time_splits == (
         datetime(2026, 5, 25, tzinfo=UTC),
         datetime(2026, 5, 20, tzinfo=UTC),
         datetime(2026, 5, 15, tzinfo=UTC),
     )
-    assert all(cut + timedelta(days=CONFIG.period_days) <= until for cut in cuts)
-    assert label_cuts(until, until - timedelta(days=18), CONFIG, anchor=until) == cuts[:1]
+    assert all(cut + timedelta(days=CONFIG.period_days) <= until for cut in time_splits)
+    assert label_cuts(until, until - timedelta(days=18), CONFIG, anchor=until) == time_splits[:1]
     assert label_cuts(until, until, CONFIG, anchor=until) == ()
 
 
@@ -195,19 +195,19 @@ def test_importance_adds_up_to_one(taught) -> None:
 def test_a_ranker_beats_a_bad_blend_and_serves(source: Source, period: Period) -> None:
     bad = PLACEMENT.with_blend({**BLEND, "popularity": 50.0})
     ranker = teach(source, period.held_out.cut, bad)
-    verdict = judge(ranker, period, bad, RULES, seed=1)
-    assert verdict.wins
-    assert verdict.gain.low > 0
-    assert "the ranker serves" in verdict.reason
+    decision = decide_ranker(ranker, period, bad, RULES, seed=1)
+    assert decision.wins
+    assert decision.gain.low > 0
+    assert "the ranker serves" in decision.reason
 
 
 def test_a_ranker_that_learnt_the_opposite_does_not_serve(period: Period) -> None:
     table = labelled_table(period, PLACEMENT, CONFIG, rng=np.random.default_rng(1))
     ranker = fit_ranker([replace(table, taken=1 - table.taken)], CONFIG, seed=1)
     assert ranker is not None
-    verdict = judge(ranker, period, PLACEMENT, RULES, seed=1)
-    assert not verdict.wins
-    assert "the plain blend serves" in verdict.reason
+    decision = decide_ranker(ranker, period, PLACEMENT, RULES, seed=1)
+    assert not decision.wins
+    assert "the plain blend serves" in decision.reason
 
 
 def test_a_trial_serves_the_ranker_that_won(source: Source) -> None:
@@ -215,18 +215,18 @@ def test_a_trial_serves_the_ranker_that_won(source: Source) -> None:
     bad = PLACEMENT.with_blend({**BLEND, "popularity": 50.0})
     recipe = RECIPE.model_copy(update={"placements": (bad,)})
     test = source.newest - timedelta(days=10)
-    cuts = TimeSplits((test - timedelta(days=20),), test, source.newest)
-    with_ranker = try_recipe(source, cuts, recipe, RULES, seed=1, provenance=PROVENANCE)
+    time_splits = TimeSplits((test - timedelta(days=20),), test, source.newest)
+    with_ranker = try_recipe(source, time_splits, recipe, RULES, seed=1, provenance=PROVENANCE)
     plain = try_recipe(
         source,
-        cuts,
+        time_splits,
         recipe.model_copy(update={"ranker": None}),
         RULES,
         seed=1,
         provenance=PROVENANCE,
     )
-    (verdict,) = with_ranker.verdicts
-    assert verdict.wins
-    assert plain.verdicts == ()
+    (decision,) = with_ranker.ranker_decisions
+    assert decision.wins
+    assert plain.ranker_decisions == ()
     measured, before = (t.report.estimates["recall_at_20"].value for t in (with_ranker, plain))
     assert measured > before

@@ -127,11 +127,15 @@ def test_a_trial_learns_reranking_from_the_searches_before_its_test(
     )
     recipe = Recipe(models={"search_clicks": {}, "popularity": {}}, placements=(rerank_alone,))
     test = small_shop.end - timedelta(days=10)
-    cuts = TimeSplits((test - timedelta(days=20),), test, small_shop.end)
+    time_splits = TimeSplits((test - timedelta(days=20),), test, small_shop.end)
     nowhere = Provenance("v", "", "")
-    (learnt,) = learn_list_weights(source, cuts, recipe, recipe.placements, provenance=nowhere)
+    (learnt,) = learn_list_weights(
+        source, time_splits, recipe, recipe.placements, provenance=nowhere
+    )
     assert learnt.blend["search_clicks"] > 0
     assert learnt.blend != rerank_alone.blend
     unwanted = recipe.model_copy(update={"blend_search": BlendSearch(lists=False)})
-    (kept,) = learn_list_weights(source, cuts, unwanted, recipe.placements, provenance=nowhere)
+    (kept,) = learn_list_weights(
+        source, time_splits, unwanted, recipe.placements, provenance=nowhere
+    )
     assert kept == rerank_alone

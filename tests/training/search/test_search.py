@@ -23,7 +23,7 @@ from recsys.store.sqlite import SQLiteStore
 from training.config import TrainingConfig, load_config, overridden
 from training.pipeline.nightly import refuse_personal_rows
 from training.search.family_trials import Incumbent
-from training.search.report import Found, reasons, winning_config, write_config
+from training.search.report import SearchResult, reasons, winning_config, write_config
 from training.search.run import run
 from training.search.space import (
     KIND_WEIGHTS,
@@ -89,7 +89,7 @@ def filled(small_shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return place.root
 
 
-def searched(root: Path, small_shop, **rules: object) -> Found:
+def searched(root: Path, small_shop, **rules: object) -> SearchResult:
     return run(
         settings(root, **rules),
         console=Console(quiet=True),
@@ -100,7 +100,7 @@ def searched(root: Path, small_shop, **rules: object) -> Found:
 
 
 @pytest.fixture(scope="module")
-def found(filled: Path, small_shop) -> Found:
+def found(filled: Path, small_shop) -> SearchResult:
     return searched(filled, small_shop)
 
 
@@ -108,41 +108,45 @@ def mean(periods: tuple[tuple[float, float], ...]) -> float:
     return float(np.mean(periods))
 
 
-def test_validation_says_that_the_winner_is_better_than_the_start(found: Found) -> None:
+def test_validation_says_that_the_winner_is_better_than_the_start(found: SearchResult) -> None:
     assert mean(found.ended) > 1.1 * mean(found.begun)
-    assert found.standing.value > 1.1
-    assert found.standing.weights["popularity"] < 0.5
+    assert found.incumbent.value > 1.1
+    assert found.incumbent.weights["popularity"] < 0.5
 
 
-def test_every_family_and_the_weighting_had_a_turn(found: Found) -> None:
+def test_every_family_and_the_weighting_had_a_turn(found: SearchResult) -> None:
     assert {one.turn for one in found.tried} == {"weighting", *FAMILIES}
 
 
-def test_the_standing_never_falls(found: Found) -> None:
-    best = [one.standing for one in found.tried]
+def test_the_standing_never_falls(found: SearchResult) -> None:
+    best = [one.incumbent for one in found.tried]
     assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(best))
 
 
-def test_the_winner_was_measured_after_the_test_cut(found: Found, small_shop) -> None:
+def test_the_winner_was_measured_after_the_test_cut(found: SearchResult, small_shop) -> None:
     assert found.trial.report.cut > small_shop.end - timedelta(days=11)
     assert found.trial.report.estimates["ndcg_at_20"].value > 0
     assert found.trial.recipe.digest() == found.config.recipe.digest()
 
 
-def test_the_file_that_was_written_is_the_configuration_that_won(found: Found, filled) -> None:
+def test_the_file_that_was_written_is_the_configuration_that_won(
+    found: SearchResult, filled
+) -> None:
     written = load_config(filled / "found.yaml")
     assert written.recipe.digest() == found.config.recipe.digest()
     assert written.split.validations == 2
     assert written.workspace == filled
 
 
-def test_the_reasons_name_validation_and_trials(found: Found) -> None:
+def test_the_reasons_name_validation_and_trials(found: SearchResult) -> None:
     told = " ".join(reasons(found))
     assert "2 validation periods" in told
     assert f"{len(found.tried)} trials" in told
 
 
-def test_trials_are_nested_runs_and_the_plots_are_figures(found: Found, filled: Path) -> None:
+def test_trials_are_nested_runs_and_the_plots_are_figures(
+    found: SearchResult, filled: Path
+) -> None:
     place = Workspace(filled)
     client = mlflow.MlflowClient(f"sqlite:///{place.mlflow_database.resolve()}")
     experiment = client.get_experiment_by_name("recsys")
@@ -172,7 +176,7 @@ def dying(after: float) -> Callable[[], float]:
 
 
 def test_a_search_that_was_killed_goes_on_where_it_was(
-    found: Found, filled: Path, small_shop
+    found: SearchResult, filled: Path, small_shop
 ) -> None:
     config = settings(filled, trials=2)
     arguments = {"console": Console(quiet=True), "started": small_shop.end}
@@ -184,7 +188,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(
     assert len(after) > len(before), "the search was killed before its end"
     assert all(after[name] >= trials for name, trials in before.items())
     assert 0 < len(ended.tried) < 2 * (len(FAMILIES) + 1)
-    assert ended.standing.value > 1.1
+    assert ended.incumbent.value > 1.1
 
 
 def trials_of(root: Path) -> dict[str, int]:
@@ -284,13 +288,13 @@ def test_models_of_other_placements_keep_their_settings(tmp_path: Path) -> None:
             "gate": {"primary": "recall_at_20"},
         }
     )
-    standing = Incumbent(
+    incumbent = Incumbent(
         Weighting(half_life_days=33.0),
         {"als": {"reg": 2.0}, "repeat": {"half_life_days": None}},
         {"als": 0.0, "repeat": 1.0},
         1.2,
     )
-    winner = winning_config(config, standing, ranker=False)
+    winner = winning_config(config, incumbent, ranker=False)
     assert winner.recipe.models == {
         "repeat": {"half_life_days": None},
         "item_item": {"shrinkage": 1.0},
@@ -316,8 +320,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
 def test_a_winner_with_stored_customers_says_so_and_can_be_published(tmp_path: Path) -> None:
     config = settings(tmp_path, customer_rows=True)
     for blend, stored in (({"repeat": 1.0}, False), ({"repeat": 0.5, "up_cf": 0.5}, True)):
-        standing = Incumbent(Weighting(), {name: {} for name in blend}, blend, 1.2)
-        winner = winning_config(config, standing, ranker=False)
+        incumbent = Incumbent(Weighting(), {name: {} for name in blend}, blend, 1.2)
+        winner = winning_config(config, incumbent, ranker=False)
         assert winner.recipe.customer_rows is stored
         refuse_personal_rows(winner.recipe)
 
@@ -337,7 +341,7 @@ def test_whether_own_items_rest_is_chosen_on_validation_and_kept_by_the_winner(
         out=tmp_path / "found.yaml",
     )
     # The small shop's customers buy the same again before it is due.
-    assert told.standing.repeats == "allow"
+    assert told.incumbent.repeats == "allow"
     read = load_config(tmp_path / "found.yaml")
     assert read.recipe.placements[0].repeats == "allow"
-    assert Incumbent.from_json(told.standing.as_json()).repeats == "allow"
+    assert Incumbent.from_json(told.incumbent.as_json()).repeats == "allow"
