@@ -7,49 +7,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.experiments.attribution import Attributed
-
-
-class PlacementDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One placement on one day. A list counts as seen (where the shop reports `view_item_list` with
-    the answer's id), clicked, carted or bought where anything in it was. Both rates are shares of
-    all `lists`, `conversion` of those bought from; `revenue` is what was paid for their items."""
-
-    date: str
-    placement: str
-    lists: int
-    persons: int
-    seen: int
-    clicked: int
-    carted: int
-    bought: int
-    revenue: float
-    click_rate: float
-    conversion: float
-
-
-class ShopDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One day of everybody who was answered: `returning` had been answered on an earlier day that
-    was looked at; orders are theirs, whatever was in them; `order_value` is null without any."""
-
-    date: str
-    persons: int
-    returning: int
-    orders: int
-    revenue: float
-    order_value: float | None
-
-
-class Kpis(msgspec.Struct, frozen=True, kw_only=True):
-    """Both tables, oldest day first; days without an answer and without an order are left out."""
-
-    placements: list[PlacementDay]
-    days: list[ShopDay]
+from recsys.experiments.figures import Kpis, PlacementDay, ShopDay
 
 
 def kpis(told: Attributed, *, since: datetime) -> Kpis:

@@ -2,57 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-import msgspec
 import numpy as np
 
 from recsys.experiments.ab_test import ExperimentReport
-
-
-class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A value with its interval; null where there is too little to say."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-
-class VariantFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """One variant: its share, the versions that served it, and its measures."""
-
-    name: str
-    share: float
-    model_versions: list[str]
-    persons: int
-    answers: int
-    measures: dict[str, Figure]
-
-
-class ComparisonFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """A challenger against the control in one measure."""
-
-    challenger: str
-    measure: str
-    difference: Figure
-    lift: Figure
-
-
-class ExperimentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an experiment says. The first variant is the control; `sample_ratio_p` is small where
-    the split is broken, null with one variant."""
-
-    experiment: str
-    since: datetime
-    until: datetime
-    primary: str
-    confidence: float
-    sample_ratio_p: float | None
-    persons_with_several_variants: int
-    answers_of_nobody: int
-    verdict: list[str]
-    variants: list[VariantFigures]
-    comparisons: list[ComparisonFigures]
+from recsys.experiments.figures import (
+    ComparisonFigures,
+    ExperimentResult,
+    Figure,
+    VariantFigures,
+)
 
 
 def result_of(report: ExperimentReport, *, experiment: str) -> ExperimentResult:

@@ -1,4 +1,4 @@
-"""`ShopFigures`: what the answers of the last days brought, and what a running experiment says.
+"""`shop_figures`: what the answers of the last days brought, and what a running experiment says.
 
 The same figures on the command line, in a file and over HTTP.
 """
@@ -9,31 +9,18 @@ from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Final
 
-import msgspec
-
 from recsys.bundle.publication import Experiment
 from recsys.events.log import EventLog
 from recsys.experiments.ab_test import experiment_report
 from recsys.experiments.attribution import read_attributed
-from recsys.experiments.kpi import PlacementDay, ShopDay, kpis
-from recsys.experiments.result import ExperimentResult, result_of
+from recsys.experiments.figures import ShopFigures
+from recsys.experiments.kpi import kpis
+from recsys.experiments.result import result_of
 from recsys.store.protocol import Store
 
 SHOWN_DAYS: Final = 7
 LOOK_BACK: Final = timedelta(days=7)
 """How long before the first day shown somebody may have been answered to return."""
-
-
-class ShopFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """The last days, today included, by placement and for the shop, and what the experiment that is
-    running says so far. Who returns had been answered up to a week before these days. Sums alone:
-    nobody is named."""
-
-    as_of: datetime
-    since: datetime
-    placements: list[PlacementDay]
-    days: list[ShopDay]
-    experiment: ExperimentResult | None
 
 
 def first_moment(now: datetime, *, days: int, experiment: Experiment | None) -> datetime:

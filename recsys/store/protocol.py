@@ -11,8 +11,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final, Protocol
 
-import msgspec
-
 from recsys.catalog.items import Item, ItemChange
 from recsys.events.log import EventLog
 from recsys.events.pseudonyms import Pseudonyms
@@ -21,6 +19,7 @@ from recsys.query.facts import HISTORY_LIMIT
 from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences
 from recsys.query.profile import UNKNOWN, Profile
+from recsys.store.erasure import Erasure
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,29 +82,6 @@ class ErasedUsers:
 
     revision: int
     owners: Pseudonyms
-
-
-class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """How many rows an erasure removed, place by place; `answers` stay without their person."""
-
-    history: int = 0
-    account: int = 0
-    waiting: int = 0
-    profiles: int = 0
-    identities: int = 0
-    answers: int = 0
-    rejected_lines: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Erasure:
-    """The receipt of an erasure. `log_time` is None until the event log was cleared as well."""
-
-    receipt: str
-    time: float
-    removed: Removed
-    log_time: float | None = None
-    log_rows: int | None = None
 
 
 PLACES: Final = ("person", "history", "waiting", "answers")

@@ -18,13 +18,12 @@ from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Event, Person
 from recsys.query.preferences import NO_PREFERENCES, Preferences, with_interests
 from recsys.query.profile import UNKNOWN, Profile
+from recsys.store.erasure import Erasure, Removed
 from recsys.store.protocol import (
     CatalogChanges,
     ErasedUsers,
-    Erasure,
     KnownPerson,
     LoggedAnswer,
-    Removed,
 )
 from recsys.store.reserve import Reserve
 from recsys.store.sqlite_archive import archive, clear_log

@@ -10,7 +10,8 @@ import apsw
 import msgspec
 
 from recsys.events.schema import Event, Person
-from recsys.store.protocol import Erasure, LoggedAnswer, Removed
+from recsys.store.erasure import Erasure, Removed
+from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite_people import Record, count_forgotten, read_record, stored_code
 
 THINNED_AT_ONCE: Final = 500

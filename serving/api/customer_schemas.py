@@ -9,7 +9,7 @@ from msgspec import UNSET, Meta, UnsetType
 
 from recsys.events.schema import CategoryPath, Days, FeedbackAction, Id, Timestamp, Word
 from recsys.query.preferences import Exclusions, Interests, Order
-from recsys.store.protocol import Removed
+from recsys.store.erasure import Removed
 from serving.api.schemas import RequestConsent, User
 
 

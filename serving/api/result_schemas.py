@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from recsys.experiments.summary import ShopFigures
+from recsys.experiments.figures import ShopFigures
 
 
 class RunningVariant(msgspec.Struct, frozen=True, kw_only=True):

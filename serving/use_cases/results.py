@@ -11,7 +11,8 @@ import msgspec
 
 from recsys.bundle.publication import Experiment
 from recsys.events.log import EventLog
-from recsys.experiments.summary import SHOWN_DAYS, ShopFigures, first_moment, shop_figures
+from recsys.experiments.figures import ShopFigures
+from recsys.experiments.summary import SHOWN_DAYS, first_moment, shop_figures
 from recsys.store.protocol import Store
 from serving.api.problems import unavailable
 from serving.api.result_schemas import ExperimentsAnswer, RunningVariant

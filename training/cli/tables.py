@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from recsys.experiments.ab_test import ExperimentReport
-    from recsys.experiments.summary import ShopFigures
+    from recsys.experiments.figures import ShopFigures
     from training.pipeline.compare import Comparison
     from training.pipeline.experiments import Record
     from training.tracking import ModelVersion

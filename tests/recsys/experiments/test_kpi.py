@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from recsys.experiments.attribution import Attributed, Orders
-from recsys.experiments.kpi import PlacementDay, ShopDay, kpis
+from recsys.experiments.figures import PlacementDay, ShopDay
+from recsys.experiments.kpi import kpis
 from recsys.ids import Vocabulary
 
 MONDAY = datetime(2026, 11, 2, tzinfo=UTC)

@@ -14,7 +14,8 @@ from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Consent, Event, Person
 from recsys.query.preferences import Interests, Preferences
 from recsys.query.profile import Profile
-from recsys.store.protocol import PLACES, LoggedAnswer, Removed, Store
+from recsys.store.erasure import Removed
+from recsys.store.protocol import PLACES, LoggedAnswer, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)

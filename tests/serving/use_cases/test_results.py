@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from recsys.events.log import EventLog
-from recsys.experiments.summary import ShopFigures
+from recsys.experiments.figures import ShopFigures
 from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
 from serving.api.problems import ProblemError
