@@ -22,6 +22,8 @@ from rich.progress import (
     TimeElapsedColumn,
 )
 
+from recsys.atomic_files import write_atomically
+
 
 @dataclass(frozen=True, slots=True)
 class StepCost:
@@ -71,9 +73,8 @@ class Steps:
         if not self.console.is_terminal:
             self.console.print(f"▸ {name}")
         if self.status is not None:
-            beside = self.status.with_suffix(".writing")
-            beside.write_text(json.dumps({"step": name, "pid": os.getpid()}))
-            beside.replace(self.status)
+            status = {"step": name, "pid": os.getpid()}
+            write_atomically(self.status, json.dumps(status).encode())
         _reset_peak()
         started = time.perf_counter()
         with Progress(

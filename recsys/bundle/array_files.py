@@ -1,9 +1,8 @@
-"""The files of a bundle: plain arrays and bytes, on disk when a call returns."""
+"""The arrays of a bundle as plain `.npy` files, memory-mapped when they are read."""
 
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -31,25 +30,6 @@ def write_array(path: Path, array: Array) -> None:
     """Writes one array, row by row in memory order."""
     with path.open("wb") as file:
         np.save(file, np.asarray(array, order="C"), allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def write_file(path: Path, content: bytes) -> None:
-    """Writes bytes."""
-    with path.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def sha256(path: Path) -> str:

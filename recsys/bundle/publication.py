@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Sequence
 from datetime import datetime
@@ -15,6 +14,7 @@ from typing import Annotated
 
 import msgspec
 
+from recsys.atomic_files import write_atomically
 from recsys.errors import BundleError
 
 POINTER = "current.json"
@@ -71,18 +71,8 @@ def read_publication(root: Path) -> Publication | None:
 def write_publication(root: Path, publication: Publication) -> None:
     """Replaces the pointer in one step; a reader sees the old one or the new one."""
     root.mkdir(parents=True, exist_ok=True)
-    path = root / POINTER
-    beside = path.with_name(f".{POINTER}.{os.getpid()}.writing")
-    with beside.open("wb") as file:
-        file.write(msgspec.json.format(msgspec.json.encode(publication), indent=1))
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(root, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    content = msgspec.json.format(msgspec.json.encode(publication), indent=1)
+    write_atomically(root / POINTER, content)
 
 
 def remove_old_bundles(root: Path, *, keep: Sequence[str]) -> list[str]:

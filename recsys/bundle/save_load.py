@@ -1,23 +1,15 @@
-"""A bundle as a directory of plain arrays and JSON: written beside, checked when loaded."""
+"""A bundle as a directory of plain arrays and JSON: written atomically, checked when loaded."""
 
 from __future__ import annotations
 
-import os
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from recsys.bundle.array_files import (
-    mapped_arrays,
-    sha256,
-    sync_folder,
-    write_array,
-    write_arrays,
-    write_file,
-)
+from recsys.atomic_files import atomic_path
+from recsys.bundle.array_files import mapped_arrays, sha256, write_array, write_arrays
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest, read_manifest, verify_files
 from recsys.bundle.placements import Placement
@@ -44,57 +36,48 @@ class _RankerSettings(msgspec.Struct, frozen=True):
 
 
 def save_bundle(bundle: Bundle, directory: Path) -> Path:
-    """Writes the bundle: beside, synced, then renamed, so that a directory is whole or not there.
+    """Writes the bundle durably in one step, so that a directory is whole or not there.
 
     Gives the directory; BundleError where it exists already (a version is never rewritten).
     """
     if directory.exists():
         raise BundleError(f"Bundle {directory} exists already; a version is written once.")
     directory.parent.mkdir(parents=True, exist_ok=True)
-    beside = directory.with_name(f".{directory.name}.{os.getpid()}.writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    beside.mkdir()
-    try:
-        write_file(
-            beside / "settings.json",
+    with atomic_path(directory) as draft:
+        draft.mkdir()
+        (draft / "settings.json").write_bytes(
             _encode(
                 _Settings(
                     bundle.weighting.model_dump(mode="json"),
                     [placement.model_dump(mode="json") for placement in bundle.placements.values()],
                 )
-            ),
+            )
         )
-        write_file(beside / "items.json", _encode(bundle.items.ids()))
-        write_file(
-            beside / "catalog.jsonl",
-            b"".join(_encode(item) + b"\n" for item in bundle.catalog.items),
+        (draft / "items.json").write_bytes(_encode(bundle.items.ids()))
+        (draft / "catalog.jsonl").write_bytes(
+            b"".join(_encode(item) + b"\n" for item in bundle.catalog.items)
         )
         if bundle.social_proof is not None:
-            write_arrays(beside / "social_proof", bundle.social_proof.arrays())
+            write_arrays(draft / "social_proof", bundle.social_proof.arrays())
         if bundle.first_seen is not None:
-            write_array(beside / "first_seen.npy", bundle.first_seen)
+            write_array(draft / "first_seen.npy", bundle.first_seen)
         for name, model in bundle.models.items():
-            write_arrays(beside / "models" / name, model.arrays())
+            write_arrays(draft / "models" / name, model.arrays())
         for name, ranker in bundle.rankers.items():
-            folder = beside / "rankers" / name
+            folder = draft / "rankers" / name
             write_arrays(folder, ranker.facts.arrays())
             for place, text in enumerate(ranker.texts):
-                write_file(folder / f"model_{place}.txt", text.encode())
+                (folder / f"model_{place}.txt").write_bytes(text.encode())
             settings = _RankerSettings(ranker.models, ranker.candidates, ranker.scales)
-            write_file(folder / "settings.json", _encode(settings))
+            (folder / "settings.json").write_bytes(_encode(settings))
         files = {
-            str(path.relative_to(beside)): sha256(path)
-            for path in sorted(beside.rglob("*"))
+            str(path.relative_to(draft)): sha256(path)
+            for path in sorted(draft.rglob("*"))
             if path.is_file()
         }
         local = tuple(name for name, m in bundle.models.items() if m.stores_user_data)
         manifest = msgspec.structs.replace(bundle.manifest, files=files, kept_local=local)
-        write_file(beside / "manifest.json", msgspec.json.format(_encode(manifest), indent=1))
-        beside.replace(directory)
-        sync_folder(directory.parent)
-    except BaseException:
-        shutil.rmtree(beside, ignore_errors=True)
-        raise
+        (draft / "manifest.json").write_bytes(msgspec.json.format(_encode(manifest), indent=1))
     return directory
 
 

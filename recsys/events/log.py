@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from recsys.atomic_files import atomic_path
 from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.events.schema import CATEGORY_SEPARATOR, Event, EventItem, Person
 
@@ -205,14 +205,5 @@ def _persons(table: pa.Table) -> tuple[list[str], NDArray[np.int64]]:
 
 
 def _write_durably(table: pa.Table, path: Path) -> None:
-    beside = path.with_suffix(".writing")
-    with beside.open("wb") as file:
-        pq.write_table(table, file, compression="zstd")
-        file.flush()
-        os.fsync(file.fileno())
-    beside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with atomic_path(path) as draft:
+        pq.write_table(table, draft, compression="zstd")

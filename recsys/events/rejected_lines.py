@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+
+from recsys.atomic_files import write_atomically
 
 
 class _Line(msgspec.Struct):
@@ -43,12 +44,7 @@ def remove_lines(folder: Path, ids: Sequence[str]) -> int:
         kept = [text for text, line in lines if not wanted.search(str(line.raw))]
         if len(kept) < len(lines):
             removed += len(lines) - len(kept)
-            beside = path.with_suffix(".writing")
-            with beside.open("wb") as file:
-                file.writelines(kept)
-                file.flush()
-                os.fsync(file.fileno())
-            beside.replace(path)
+            write_atomically(path, b"".join(kept))
     return removed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections.abc import Mapping
@@ -13,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
+from recsys.atomic_files import write_atomically
 from recsys.errors import InvalidInput
 from training.benchmark.comparisons.rows import Row, as_text
 from training.benchmark.comparisons.run import beside, beside_as_json
@@ -186,6 +186,4 @@ def _figures(results: list[Result], compared: list[Row], *, single: bool) -> dic
 def _write_table(path: Path, results: list[Result], compared: list[Row]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = markdown_of(results) + (f"\n{as_text(compared)}\n" if compared else "")
-    written = path.with_name(f".{path.name}.{os.getpid()}")
-    written.write_text(text, encoding="utf-8")
-    written.replace(path)
+    write_atomically(path, text.encode())

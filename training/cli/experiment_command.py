@@ -12,6 +12,7 @@ import msgspec
 import typer
 from rich.markup import escape
 
+from recsys.atomic_files import write_atomically
 from recsys.bundle.publication import read_publication
 from recsys.errors import InvalidInput
 from recsys.events.log import EventLog
@@ -170,9 +171,7 @@ def kpi(
             days=days,
         )
     content = msgspec.json.format(msgspec.json.encode(found), indent=2)
-    beside = place.kpi.with_suffix(".writing")
-    beside.write_bytes(content)
-    beside.replace(place.kpi)
+    write_atomically(place.kpi, content)
     for table in kpi_table(found):
         console().print(table)
     if json is not None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from recsys.atomic_files import write_atomically
 from recsys.bundle.publication import (
     Experiment,
     Publication,
@@ -273,6 +274,4 @@ def _folder(workspace: Workspace, id: str) -> Path:
 
 def _write(workspace: Workspace, record: Record) -> None:
     path = _folder(workspace, record.id) / "record.json"
-    beside = path.with_suffix(".writing")
-    beside.write_bytes(msgspec.json.format(msgspec.json.encode(record), indent=1))
-    beside.replace(path)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(record), indent=1))

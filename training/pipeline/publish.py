@@ -12,12 +12,12 @@ them. Such a version can be promoted as long as its directory is among those tha
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from recsys.atomic_files import atomic_path, path_beside, remove_leftovers
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import read_manifest
 from recsys.bundle.publication import (
@@ -110,18 +110,10 @@ def stage(source: Path, *, root: Path, check: SmokeCheck = smoke_check) -> str:
         check(load_bundle(target, verify=False))
         return version
     target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{version}.{os.getpid()}.writing")
-    shutil.rmtree(beside, ignore_errors=True)
-    try:
-        shutil.copytree(source, beside)
-        for path in (*beside.rglob("*"), beside):
-            _sync(path)
-        check(load_bundle(beside))
+    with atomic_path(target) as draft:
+        shutil.copytree(source, draft)
+        check(load_bundle(draft))
         _remove(target)
-        beside.rename(target)
-        _sync(target.parent)
-    finally:
-        shutil.rmtree(beside, ignore_errors=True)
     return version
 
 
@@ -137,9 +129,7 @@ def prune(root: Path, *, keep: int) -> list[str]:
         named.append(publication.previous)
     whole = [path for path in bundles.glob("*") if not path.name.startswith(".")]
     newest = sorted(whole, key=lambda path: path.stat().st_mtime, reverse=True)[:keep]
-    for left in bundles.glob(".*.writing"):
-        if not _alive(left.name.split(".")[-2]):
-            shutil.rmtree(left, ignore_errors=True)
+    remove_leftovers(bundles)
     return remove_old_bundles(root, keep=[*named, *(path.name for path in newest)])
 
 
@@ -281,26 +271,6 @@ def _whole(directory: Path) -> bool:
 def _remove(directory: Path) -> None:
     """Removes a damaged version: out of the way in one step, so that none is ever half there."""
     if directory.exists():
-        aside = directory.with_name(f".{directory.name}.damaged.{os.getpid()}.writing")
+        aside = path_beside(directory)
         directory.rename(aside)
         shutil.rmtree(aside)
-
-
-def _alive(pid: str) -> bool:
-    if not pid.isdigit():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

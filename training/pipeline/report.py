@@ -13,6 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from recsys.atomic_files import write_atomically
 from recsys.evaluation.intervals import Estimate, paired_differences
 from recsys.events.checks import Check
 from training.fitting.source import Source
@@ -187,10 +188,8 @@ def summary_of(
 def write_summary(summary: Mapping[str, Any], path: Path) -> None:
     """Replaces the file in one step; figures that do not exist are null."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
     text = json.dumps(_without_nan(summary), indent=1, allow_nan=False)
-    beside.write_text(text + "\n", encoding="utf-8")
-    beside.replace(path)
+    write_atomically(path, f"{text}\n".encode())
 
 
 def _compared(trial: Trial) -> list[str]:

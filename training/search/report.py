@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 from rich.console import Console
 
+from recsys.atomic_files import write_atomically
 from recsys.models.registry import MODELS
 from training.config import RankerConfig, TrainingConfig
 from training.fitting.source import Source
@@ -109,13 +110,11 @@ def write_config(config: TrainingConfig, path: Path) -> None:
         width=100,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(f".{path.name}.writing")
-    beside.write_text(
+    comment = (
         "# Found by `recsys search` on validation days alone; "
-        f"`recsys nightly --config {path.name}` takes it as it is.\n{text}",
-        encoding="utf-8",
+        f"`recsys nightly --config {path.name}` takes it as it is."
     )
-    beside.replace(path)
+    write_atomically(path, f"{comment}\n{text}".encode())
 
 
 def explain(found: SearchResult, *, console: Console) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,6 +17,7 @@ import msgspec
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
+from recsys.atomic_files import atomic_path
 from training.lock import FileLock
 from training.tracking.flavor import BUNDLE
 from training.tracking.run import Run, TrackingError
@@ -335,7 +335,7 @@ class Tracking:
 
 
 def _set_up(uri: str) -> None:
-    """Makes a SQLite database beside and renames it, so that it is whole or not there.
+    """Makes a SQLite database atomically, so that it is whole or not there.
 
     Making MLflow's tables takes seconds; a process that is killed meanwhile would leave a database
     that no later one can use. Other databases are set up by MLflow itself.
@@ -346,11 +346,8 @@ def _set_up(uri: str) -> None:
     if path.exists():
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    for left in path.parent.glob(f".{path.name}.*.writing*"):
-        left.unlink()
-    beside = path.with_name(f".{path.name}.{os.getpid()}.writing")
-    MlflowClient(tracking_uri=f"{SQLITE}{beside}").search_experiments(max_results=1)
-    beside.rename(path)
+    with atomic_path(path) as draft:
+        MlflowClient(tracking_uri=f"{SQLITE}{draft}").search_experiments(max_results=1)
 
 
 def _read_json(artifact: str, uri: str) -> dict[str, Any] | None:

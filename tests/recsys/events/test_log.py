@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from recsys.atomic_files import path_beside
 from recsys.events.log import SCHEMA, START, EventLog, Place, rows
 from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Event, EventContext, EventItem, Person
@@ -121,7 +122,7 @@ def test_a_part_written_again_leaves_no_row_twice(tmp_path: Path) -> None:
 def test_a_file_that_was_being_written_is_no_part_of_the_log(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
     log.append(rows([make_event("a")]), part="p1")
-    (tmp_path / "date=2026-11-21" / "p2.writing").write_bytes(b"PAR1 half")
+    path_beside(tmp_path / "date=2026-11-21" / "p2.parquet").write_bytes(b"PAR1 half")
     assert [row["event_id"] for row in all_rows(log)] == ["a"]
 
 

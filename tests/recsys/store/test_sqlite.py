@@ -54,6 +54,7 @@ COMMON = """
 import os, sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from recsys.atomic_files import path_beside
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Consent, Event, EventItem
 from recsys.store.sqlite import SQLiteStore
@@ -120,7 +121,7 @@ class DyingLog(EventLog):
         if self.moment == f"within part {self.parts}":
             super().append(table.slice(0, len(table) // 2), part=part)
             day = table["timestamp"][0].as_py().strftime("%Y-%m-%d")
-            (self.root / f"date={day}" / f"{part}.writing").write_bytes(b"PAR1 half")
+            path_beside(self.root / f"date={day}" / f"{part}.parquet").write_bytes(b"PAR1 half")
             os._exit(9)
         super().append(table, part=part)
         if self.moment == f"after part {self.parts}":
@@ -211,6 +212,7 @@ def test_an_archiver_killed_at_any_step_is_finished_by_the_next(moment: str, die
     store.archive(log)
     assert logged(log) == sorted([*(f"e{n}" for n in range(10)), "later"])
     assert store.archive(log) == 0
+    assert not list(log.root.rglob("*.writing*"))
     store.close()
 
 

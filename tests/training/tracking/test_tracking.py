@@ -151,9 +151,11 @@ def test_two_processes_set_up_one_database_and_only_the_killed_ones_run_is_close
 
 
 def test_a_database_whose_set_up_was_killed_is_made_anew(tmp_path: Path) -> None:
-    left = tmp_path / ".mlflow.sqlite.4711.writing"
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        child = process.pid
+    left = tmp_path / f".mlflow.sqlite.{child}.writing"
     left.write_bytes(b"half a database")
-    (tmp_path / ".mlflow.sqlite.4711.writing-journal").write_bytes(b"")
+    left.with_name(f"{left.name}-journal").write_bytes(b"")
     tracking = Tracking(uri=f"sqlite:///{tmp_path}/mlflow.sqlite", artifacts=tmp_path / "files")
     assert tracking.versions() == []
     assert {path.name for path in tmp_path.iterdir()} == {"files", "mlflow.sqlite"}
