@@ -11,8 +11,8 @@ import numpy as np
 from recsys.bundle.placements import Level
 from recsys.ids import Numbers
 from recsys.models.protocol import Contributions
+from recsys.models.registry import MODELS
 from recsys.query.query import Query
-from recsys.recommend.candidates import EVERYBODY_MODELS, SEGMENT_MODELS
 from recsys.recommend.rule_engine import Effect
 
 CATALOG: Final = "catalog"
@@ -74,10 +74,11 @@ class Answer:
 
 def level_of(source: str, query: Query) -> Level:
     """How personal a source is for whoever asks."""
-    if source in EVERYBODY_MODELS or source in (CATALOG, PINNED, EXPLORATION):
+    if source in (CATALOG, PINNED, EXPLORATION):
         return "everybody"
-    if source in SEGMENT_MODELS:
-        return "segment"
+    family = MODELS.get(source)
+    if family is not None and family.level != "individual":
+        return family.level
     if len(query.seeds):
         return "page"
     return "individual" if query.known else "session"

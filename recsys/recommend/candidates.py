@@ -16,13 +16,9 @@ from recsys.errors import InvalidQuery
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.kernels import scaled_into, union
 from recsys.models.protocol import Scorer
+from recsys.models.registry import MODELS
 from recsys.query.query import Query
 from recsys.ranking.ranker import Ranker
-
-SEGMENT_MODELS = frozenset(
-    {"popularity_by_country", "popularity_by_category", "popularity_by_segment"}
-)
-EVERYBODY_MODELS = frozenset({"popularity", "trending"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +79,16 @@ def blended(
 ) -> BlendedCandidates:
     """Σ weight · part per candidate; no candidates where no personal model with a weight has an
     opinion, though the blend has such models."""
-    personal = np.array([name not in EVERYBODY_MODELS | SEGMENT_MODELS for name in models])
+    personal = np.array([_is_personal(name) for name in models])
     personal &= weights > 0
     if personal.any() and not candidates.parts[personal].any():
         candidates = Candidates(NONE, np.empty((len(models), 0), np.float32))
     return BlendedCandidates(candidates, weights @ candidates.parts)
+
+
+def _is_personal(name: str) -> bool:
+    family = MODELS.get(name)
+    return family is None or family.level == "individual"
 
 
 def best_of(found: BlendedCandidates, n: int) -> BlendedCandidates:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final, Literal, get_args
 
 from recsys.bundle.placements import Tone
+from recsys.models.registry import MODELS
 
 Language = Literal["en", "nl"]
 LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
@@ -154,55 +155,23 @@ PHRASES: Final[Mapping[str, Mapping[Language, Phrase]]] = {
 """Reason code → language → words."""
 
 SOURCE_CODES: Final[Mapping[str, str]] = {
-    "popularity": "popular",
-    "popularity_by_country": "popular_here",
-    "popularity_by_category": "popular_in_categories",
-    "popularity_by_segment": "popular_in_segment",
-    "trending": "trending",
-    "session": "goes_with_visit",
-    "session_knn": "goes_with_visit",
-    "search_clicks": "same_search",
-    "newcomers": "new",
+    **{name: family.reason for name, family in MODELS.items()},
     "exploration": "new",
     "engine": "listed",
     "catalog": "in_catalog",
     "pinned": "chosen_by_shop",
 }
-"""Source → the code of what it says where it has no evidence of its own; of any other, `taste`."""
+"""Source → the code of the reason that is shown where the source names no evidence; of any other
+source, `taste`."""
 
-DUTCH_SOURCES: Final[Mapping[str, str]] = {
-    "popularity": "populair bij iedereen",
-    "popularity_by_country": "populair in jouw land",
-    "popularity_by_category": "populair in de categorieën die je bekijkt",
-    "popularity_by_segment": "populair bij klanten zoals jij",
-    "trending": "in opkomst",
-    "repeat": "eerder gekocht",
-    "rebuy": "eerder gekocht, zoals velen opnieuw doen",
-    "refill": "weer nodig",
-    "recent": "laatst bekeken",
-    "session": "past bij dit bezoek",
-    "session_knn": "als volgende gekozen in bezoeken zoals dit",
-    "tifu_knn": "past bij je ritme en dat van mensen zoals jij",
-    "up_cf": "mensen zoals jij kochten dit pas nog",
-    "random_walk": "gekozen door mensen met jouw smaak",
-    "item_item": "gekozen door dezelfde mensen",
-    "ease": "past bij wat je koos",
-    "graph_filter": "past bij de smaken die je deelt",
-    "als": "past bij je smaak",
-    "ials": "past bij je smaak",
-    "bpr": "past bij je smaak",
-    "hybrid": "past bij je smaak en bij wat we van het artikel weten",
-    "bought_together": "vaak samen gekocht",
-    "newcomers": "nieuw, en lijkt op wat bij je smaak past",
-    "habits": "een merk, soort en prijs die je waardeert",
-    "search_clicks": "gekozen door wie hiernaar zocht",
-    "content": "vergelijkbare omschrijving",
-    "exploration": "nieuw in de winkel",
-    "engine": "in de volgorde die is gestuurd",
-    "catalog": "uit het assortiment",
-    "pinned": "gekozen door de winkel",
+SOURCE_LABELS: Final[Mapping[str, Mapping[str, str]]] = {
+    **{name: family.labels for name, family in MODELS.items()},
+    "exploration": {"en": "new in the shop", "nl": "nieuw in de winkel"},
+    "engine": {"en": "in the order that was sent", "nl": "in de volgorde die is gestuurd"},
+    "catalog": {"en": "from the catalogue", "nl": "uit het assortiment"},
+    "pinned": {"en": "chosen by the shop", "nl": "gekozen door de winkel"},
 }
-"""Source → where an item came from; the English words stand with the families in MODELS."""
+"""Source → language → the phrase that names the source."""
 
 TRAITS: Final[Mapping[str, Mapping[Language, str]]] = {
     "country": {"en": "country", "nl": "landinstelling"},

@@ -22,12 +22,11 @@ from recsys.events.schema import EVENT_KINDS, KIND_NUMBER
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.models.baskets.bought_together import BoughtTogetherModel
 from recsys.models.protocol import Contribution
-from recsys.models.registry import MODELS
 from recsys.query.history import History
 from recsys.query.preferences import INTEREST
 from recsys.query.query import Query
 from recsys.recommend.operations import Recommendation
-from recsys.recommend.phrases import DUTCH_SOURCES, PHRASES, SOURCE_CODES, TRAITS, Language
+from recsys.recommend.phrases import PHRASES, SOURCE_CODES, SOURCE_LABELS, TRAITS, Language
 
 MAX_REASONS: Final = 3
 LEAST_SHARE: Final = 0.05
@@ -52,12 +51,6 @@ _SAID: Final[Mapping[str, str]] = {
 }
 """Kind of event, the most telling first → code; a list that it merely stood in tells nothing."""
 _TELLING: Final = tuple(KIND_NUMBER[kind] for kind in _SAID)
-_ENGLISH_SOURCES: Final = {
-    "engine": "in the order that was sent",
-    "catalog": "from the catalogue",
-    "pinned": "chosen by the shop",
-    "exploration": "new in the shop",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,13 +118,9 @@ def reasons(
 
 
 def source_words(source: str, language: Language = "en") -> str:
-    """Where an item came from, in words."""
-    if language == "nl" and source in DUTCH_SOURCES:
-        return DUTCH_SOURCES[source]
-    family = MODELS.get(source)
-    if family is not None:
-        return family.words
-    return _ENGLISH_SOURCES.get(source, source.replace("_", " "))
+    """The phrase that names the source of an item; the source itself where it has no label."""
+    labels = SOURCE_LABELS.get(source, {})
+    return labels.get(language) or labels.get("en") or source.replace("_", " ")
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,12 +20,11 @@ from optuna.importance import PedAnovaImportanceEvaluator, get_param_importances
 from optuna.trial import TrialState
 
 from recsys.errors import RecsysError
+from recsys.models.search_space import Choice, Space
 from training.config import RankerConfig, TrainingConfig
 from training.progress import Bar
 from training.search.family_trials import FamilyEvaluator, Incumbent, Starts, TrialResult
 from training.search.space import (
-    Choice,
-    Space,
     point_of,
     rounded,
     space_of,

@@ -24,6 +24,7 @@ from recsys.ids import Array
 from recsys.models.baskets.association_rules import AssociationRules, association_rules
 from recsys.models.baskets.cold_item_rules import ColdItemRulesConfig, cold_item_rules
 from recsys.models.baskets.substitutes import category_factors
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.neighbour_kernel import weighted_rows
 from recsys.models.scoring.neighbours import column, work
@@ -302,3 +303,19 @@ def _with_borrowed(own: csr_array, rows: csr_array) -> tuple[csr_array, NDArray[
     together.sort_indices()
     has_own = np.diff(own.indptr) > 0
     return together, np.repeat(has_own, np.diff(together.indptr))
+
+
+FAMILY: Final = ModelFamily(
+    config=BoughtTogetherConfig,
+    fit=fit_bought_together,
+    model=BoughtTogetherModel,
+    level="individual",
+    labels={"en": "often bought together", "nl": "vaak samen gekocht"},
+    needs=frozenset({"seeds"}),
+    scores_seeds=False,
+    paper=(
+        "Agrawal, Imieliński, Swami: Mining association rules between sets of items in large "
+        "databases, SIGMOD 1993"
+    ),
+    helps="Cart and item pages; needs baskets of more than one item.",
+)

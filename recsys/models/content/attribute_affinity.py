@@ -19,6 +19,7 @@ from recsys.catalog.items import Catalog
 from recsys.dataset.training_data import TrainingData
 from recsys.ids import Array, Mask, Numbers, Scores, Vocabulary
 from recsys.models.content.item_words import title_words
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.neighbour_kernel import present_weights, row_products
 from recsys.models.scoring.saved_arrays import (
@@ -233,3 +234,17 @@ def _relative_prices(catalog: Catalog) -> NDArray[np.float64]:
         if np.isfinite(logs[members]).any():
             relative[members] = logs[members] - np.nanmedian(logs[members])
     return relative
+
+
+FAMILY: Final = ModelFamily(
+    config=AttributeAffinityConfig,
+    fit=fit_attribute_affinity,
+    model=AttributeAffinityModel,
+    level="individual",
+    labels={
+        "en": "a brand, kind and price that you like",
+        "nl": "een merk, soort en prijs die je waardeert",
+    },
+    needs=frozenset({"history"}),
+    helps="Reranking a list by brand, kind and price, items without interactions included.",
+)

@@ -7,6 +7,8 @@ recommended the new item.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array, eye_array
@@ -15,6 +17,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.ids import Mask
 from recsys.models.content.content import ContentConfig, description_vectors
 from recsys.models.content.description_neighbours import description_neighbours
+from recsys.models.family import ModelFamily
 from recsys.models.item_to_item.random_walk import RandomWalkConfig, fit_random_walk
 from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
 
@@ -65,3 +68,19 @@ def _nearest(data: TrainingData, known: Mask, config: ColdItemsConfig) -> csr_ar
     near = description_neighbours(vectors, wanted=~known, allowed=known, n=config.nearest)
     near.data **= np.float32(config.sharpness)
     return csr_array(near.T.tocsr())
+
+
+FAMILY: Final = ModelFamily(
+    config=ColdItemsConfig,
+    fit=fit_cold_items,
+    model=NeighbourModel,
+    level="individual",
+    labels={
+        "en": "new, and like what fits your taste",
+        "nl": "nieuw, en lijkt op wat bij je smaak past",
+    },
+    needs=frozenset({"history", "seeds"}),
+    scores_seeds=False,
+    reason="new",
+    helps="Items that were added lately; needs titles, categories or brands in the catalogue.",
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.ids import NONE, Array, Mask, Numbers, Scores, Vocabulary
 from recsys.models.content.item_words import category_nodes, price_steps, title_words
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.neighbour_kernel import row_products, weighted_rows
 from recsys.models.scoring.neighbours import work
@@ -42,6 +43,7 @@ from recsys.models.scoring.sparse_scores import (
     without,
 )
 from recsys.models.scoring.top_n import top_n_of
+from recsys.models.search_space import Choice
 from recsys.query.query import Query
 
 
@@ -301,3 +303,22 @@ def _vectors(
     )
     vectors.eliminate_zeros()
     return vectors
+
+
+FAMILY: Final = ModelFamily(
+    config=ContentConfig,
+    fit=fit_content,
+    model=ContentModel,
+    level="individual",
+    labels={"en": "similar description", "nl": "vergelijkbare omschrijving"},
+    needs=frozenset({"history", "seeds"}),
+    search_space={
+        "title": Choice((0.5, 1.0)),
+        "category": Choice((0.0, 0.3, 0.7, 1.5)),
+        "brand": Choice((0.0, 0.4, 1.0)),
+        "price": Choice((0.0, 0.3, 0.8)),
+    },
+    scores_seeds=False,
+    paper="Salton, Buckley: Term-weighting approaches in automatic text retrieval, IPM 1988",
+    helps="Items that nobody has touched yet, and shops with few events.",
+)

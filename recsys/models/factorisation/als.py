@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,11 +21,13 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.extras import optional_packages
 from recsys.ids import Array, Mask, Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import largest_first, shares
+from recsys.models.search_space import Choice, Range
 from recsys.query.query import Query
 
 
@@ -153,3 +155,21 @@ def _solved(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[
             "the factors are damaged, rebuild the bundle."
         )
     return np.asarray(solution)
+
+
+FAMILY: Final = ModelFamily(
+    config=ALSConfig,
+    fit=fit_als,
+    model=ALSModel,
+    level="individual",
+    labels={"en": "fits your taste", "nl": "past bij je smaak"},
+    needs=frozenset({"history"}),
+    search_space={
+        "embedding_size": Choice((32, 64, 128)),
+        "reg": Range(0.3, 100),
+        "alpha": Range(0.3, 40),
+    },
+    random=True,
+    paper="Hu, Koren, Volinsky: Collaborative filtering for implicit feedback datasets, ICDM 2008",
+    helps="Customers with a dozen interactions or more, beside neighbours in a blend.",
+)

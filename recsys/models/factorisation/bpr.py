@@ -19,12 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.ids import Array, Mask, Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import largest_first, shares
+from recsys.models.search_space import Choice, Range
 from recsys.query.history import History
 from recsys.query.query import Query
 
@@ -286,3 +288,26 @@ def pass_over(
             for d in range(width):
                 pasts[item, d] += step * x[d]
     return total_loss / max(pairs, 1)
+
+
+FAMILY: Final = ModelFamily(
+    config=BPRConfig,
+    fit=fit_bpr,
+    model=BPRModel,
+    level="individual",
+    labels={"en": "fits your taste", "nl": "past bij je smaak"},
+    needs=frozenset({"history"}),
+    search_space={
+        "embedding_size": Choice((32, 64, 128)),
+        "learning_rate": Range(0.01, 0.2),
+        "reg": Range(0.0005, 0.1),
+        "epochs": Choice((10, 20, 40)),
+        "pooling": Choice((0.0, 0.5, 1.0)),
+    },
+    random=True,
+    paper=(
+        "Rendle, Freudenthaler, Gantner, Schmidt-Thieme: BPR: Bayesian personalized ranking from "
+        "implicit feedback, UAI 2009"
+    ),
+    helps="Ranking among popular items, as one more opinion in a blend.",
+)

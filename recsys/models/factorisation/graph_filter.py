@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.ids import Array, Mask, Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
@@ -168,3 +169,19 @@ def _power(degrees: NDArray[np.float64], exponent: float) -> NDArray[np.float32]
     out = np.zeros_like(degrees)
     np.power(degrees, exponent, out=out, where=degrees > 0)
     return out.astype(np.float32)
+
+
+FAMILY: Final = ModelFamily(
+    config=GraphFilterConfig,
+    fit=fit_graph_filter,
+    model=GraphFilterModel,
+    level="individual",
+    labels={"en": "fits the tastes that you share", "nl": "past bij de smaken die je deelt"},
+    needs=frozenset({"history"}),
+    random=True,
+    paper=(
+        "Shen, Wu, Zhang, Shan, Zhang, Letaief, Li: How powerful is graph convolution for "
+        "recommendation?, CIKM 2021"
+    ),
+    helps="Dense histories, beside a random walk in a blend.",
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,7 @@ from recsys.models.factorisation.hybrid_features import (
     trait_vocabulary,
     traits_of,
 )
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
@@ -40,6 +41,7 @@ from recsys.models.scoring.saved_arrays import (
     text_of,
 )
 from recsys.models.scoring.sparse_scores import largest_first
+from recsys.models.search_space import Choice, Range
 from recsys.query.query import Query
 
 
@@ -235,3 +237,25 @@ def narrow(matrix: csr_matrix) -> csr_matrix:
     narrow.indices = narrow.indices.astype(np.int32)
     narrow.indptr = narrow.indptr.astype(np.int32)
     return narrow
+
+
+FAMILY: Final = ModelFamily(
+    config=HybridConfig,
+    fit=fit_hybrid,
+    model=HybridModel,
+    level="individual",
+    labels={
+        "en": "fits your taste and what we know about the item",
+        "nl": "past bij je smaak en bij wat we van het artikel weten",
+    },
+    needs=frozenset({"history", "country", "traits"}),
+    search_space={
+        "embedding_size": Choice((16, 32, 64)),
+        "epochs": Choice((5, 10, 15)),
+        "learning_rate": Range(0.02, 0.1),
+        "max_history_items": Choice((10, 30)),
+    },
+    random=True,
+    paper="Kula: Metadata embeddings for user and item cold-start recommendations, CBRecSys 2015",
+    helps="New customers with known traits, and items with a good description but few events.",
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,12 +20,14 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.ids import Array, Mask, Numbers
 from recsys.models.factorisation.block_solver import Penalty, improve
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import largest_first, shares
+from recsys.models.search_space import Choice, Range
 from recsys.query.history import History
 from recsys.query.query import Query
 
@@ -219,3 +221,25 @@ def _solved(matrix: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[
             "the factors are damaged, rebuild the bundle."
         )
     return np.asarray(solution)
+
+
+FAMILY: Final = ModelFamily(
+    config=IALSConfig,
+    fit=fit_ials,
+    model=IALSModel,
+    level="individual",
+    labels={"en": "fits your taste", "nl": "past bij je smaak"},
+    needs=frozenset({"history"}),
+    search_space={
+        "embedding_size": Choice((32, 64, 128)),
+        "reg": Range(0.1, 100),
+        "unobserved_weight": Range(0.003, 1),
+        "frequency_exponent": Choice((0.0, 0.5, 1.0)),
+    },
+    random=True,
+    paper=(
+        "Rendle, Krichene, Zhang, Koren: Revisiting the performance of iALS on item recommendation "
+        "benchmarks, RecSys 2022"
+    ),
+    helps="As als, where many interactions per customer make tuning it worth the time.",
+)

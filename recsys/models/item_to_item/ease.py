@@ -5,6 +5,8 @@ Steck: Embarrassingly shallow autoencoders for sparse data, WWW 2019.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,8 +17,10 @@ from threadpoolctl import threadpool_limits
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InvalidConfig
 from recsys.ids import Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.neighbours import NeighbourModel
+from recsys.models.search_space import Range
 
 ROWS_AT_ONCE = 512
 """Rows of the item × item matrix that are filled or pruned at a time."""
@@ -117,3 +121,17 @@ def _weights(
         ),
         shape=(n_all, n_all),
     )
+
+
+FAMILY: Final = ModelFamily(
+    config=EASEConfig,
+    fit=fit_ease,
+    model=NeighbourModel,
+    level="individual",
+    labels={"en": "goes with what you chose", "nl": "past bij wat je koos"},
+    needs=frozenset({"history", "seeds"}),
+    search_space={"reg": Range(20, 5000)},
+    scores_seeds=False,
+    paper="Steck: Embarrassingly shallow autoencoders for sparse data, WWW 2019",
+    helps="Assortments of up to some 40,000 items with many interactions per item.",
+)

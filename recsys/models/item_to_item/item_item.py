@@ -6,13 +6,17 @@ WWW 2001. The shrinkage keeps pairs that few people share from the top.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array, diags_array
 
 from recsys.dataset.training_data import TrainingData
+from recsys.models.family import ModelFamily
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
+from recsys.models.search_space import Choice, Range
 
 
 class ItemItemConfig(BaseModel):
@@ -52,3 +56,24 @@ def fit_item_item(
         block, product_spans(by_item, by_user), n=config.neighbours, keep_self=False
     )
     return NeighbourModel(weights, config.binary)
+
+
+FAMILY: Final = ModelFamily(
+    config=ItemItemConfig,
+    fit=fit_item_item,
+    model=NeighbourModel,
+    level="individual",
+    labels={"en": "chosen by the same people", "nl": "gekozen door dezelfde mensen"},
+    needs=frozenset({"history", "seeds"}),
+    search_space={
+        "neighbours": Choice((50, 100, 200, 400)),
+        "shrinkage": Range(1, 100),
+        "binary": Choice((False, True)),
+    },
+    scores_seeds=False,
+    paper=(
+        "Sarwar, Karypis, Konstan, Riedl: Item-based collaborative filtering recommendation "
+        "algorithms, WWW 2001"
+    ),
+    helps="Similar items on an item page, and a plain member of a blend.",
+)

@@ -14,8 +14,10 @@ from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array, diags_array
 
 from recsys.dataset.training_data import TrainingData
+from recsys.models.family import ModelFamily
 from recsys.models.scoring.decayed import binary_of, decayed_interactions
 from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
+from recsys.models.search_space import Choice, Range
 
 FORGOTTEN: Final = 1e-30
 """A sum of weights whose inverse float32 could hardly hold."""
@@ -84,3 +86,27 @@ def _stepping(matrix: csr_array) -> csr_array:
 
 def _powered(matrix: csr_array, exponent: float) -> csr_array:
     return matrix if exponent == 1.0 else csr_array(matrix.power(exponent))
+
+
+FAMILY: Final = ModelFamily(
+    config=RandomWalkConfig,
+    fit=fit_random_walk,
+    model=NeighbourModel,
+    level="individual",
+    labels={"en": "people with your taste chose it", "nl": "gekozen door mensen met jouw smaak"},
+    needs=frozenset({"history", "seeds"}),
+    search_space={
+        "neighbours": Choice((50, 100, 200, 400)),
+        "alpha": Range(0.6, 1.4, log=False),
+        "beta": Range(0.0, 0.9, log=False),
+        "half_life_days": Choice((None, 30, 60, 120, 240)),
+        "target_half_life_days": Choice((None, 7, 14, 30, 60, 120)),
+        "binary": Choice((False, True)),
+    },
+    scores_seeds=False,
+    paper=(
+        "Paudel, Christoffel, Newell, Bernstein: Updatable, accurate, diverse, and scalable "
+        "recommendations for interactive applications, ACM TiiS 2017"
+    ),
+    helps="The first personal family to try: strong on sparse shops, and works on item pages.",
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from recsys.dataset.training_data import Popularity, TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import SECONDS_PER_DAY, half_life_decay
 from recsys.ids import Array, Numbers, Scores, Vocabulary
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.group_scores import GroupScorer, RankedScorer
 from recsys.models.scoring.saved_arrays import (
@@ -31,6 +32,7 @@ from recsys.models.scoring.saved_arrays import (
 )
 from recsys.models.scoring.sparse_scores import largest_first, origins, shares
 from recsys.models.scoring.top_n import top_n
+from recsys.models.search_space import Choice, Range
 from recsys.query.query import Query
 
 EVERYBODY: Contributions = (Contribution("everybody", 1.0),)
@@ -315,3 +317,55 @@ def event_weights(
         first = now - (config.window_days + 1) * SECONDS_PER_DAY
         weights = np.where(times > first, weights, 0.0)
     return np.asarray(weights, np.float64)
+
+
+POPULARITY: Final = ModelFamily(
+    config=PopularityConfig,
+    fit=fit_popularity,
+    model=PopularityModel,
+    level="everybody",
+    labels={"en": "popular with everybody", "nl": "populair bij iedereen"},
+    search_space={"half_life_days": Choice((None, 2, 4, 7, 14, 30, 60))},
+    reason="popular",
+    helps="The fallback for strangers, and the bar that every other family has to clear.",
+)
+
+
+POPULARITY_BY_COUNTRY: Final = ModelFamily(
+    config=CountryPopularityConfig,
+    fit=fit_popularity_by_country,
+    model=CountryPopularityModel,
+    level="segment",
+    labels={"en": "popular in your country", "nl": "populair in jouw land"},
+    needs=frozenset({"country"}),
+    search_space={"half_life_days": Choice((None, 7, 14, 30, 60)), "prior": Range(2, 200)},
+    reason="popular_here",
+    helps="Strangers in a shop that sells in several countries.",
+)
+
+
+POPULARITY_BY_CATEGORY: Final = ModelFamily(
+    config=CategoryPopularityConfig,
+    fit=fit_popularity_by_category,
+    model=CategoryPopularityModel,
+    level="segment",
+    labels={
+        "en": "popular in the categories that you look at",
+        "nl": "populair in de categorieën die je bekijkt",
+    },
+    needs=frozenset({"history", "seeds"}),
+    reason="popular_in_categories",
+    helps="Visitors with a few views, and item pages; needs a catalogue with categories.",
+)
+
+
+TRENDING: Final = ModelFamily(
+    config=TrendingConfig,
+    fit=fit_trending,
+    model=PopularityModel,
+    level="everybody",
+    labels={"en": "on the rise", "nl": "in opkomst"},
+    search_space={"half_life_days": Range(3, 60), "prior": Range(1, 50)},
+    reason="trending",
+    helps="Seasons and fashions: what sells more than it used to.",
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import half_life_decay
 from recsys.ids import NONE, Array
+from recsys.models.family import ModelFamily
 from recsys.models.popularity.popularity import EVERYBODY
 from recsys.models.popularity.position_bias import LAST_POSITION, examination
 from recsys.models.protocol import Scorer
@@ -162,3 +163,19 @@ def _known_terms(lists: Impressions, min_visits: int) -> NDArray[np.int64]:
     pairs = np.unique(np.stack([lists.terms[searched], lists.visits[searched]]), axis=1)
     visits = np.bincount(pairs[0].astype(np.int64), minlength=len(lists.term_names))
     return np.flatnonzero(visits >= min_visits)
+
+
+FAMILY: Final = ModelFamily(
+    config=SearchClicksConfig,
+    fit=fit_search_clicks,
+    model=SearchClicksModel,
+    level="individual",
+    labels={"en": "chosen by who searched for this", "nl": "gekozen door wie hiernaar zocht"},
+    needs=frozenset({"term"}),
+    reason="same_search",
+    paper=(
+        "Craswell, Zoeter, Taylor, Ramsey: An experimental comparison of click position-bias "
+        "models, WSDM 2008"
+    ),
+    helps="Ranking search results; needs impressions with their search term and positions.",
+)

@@ -21,6 +21,7 @@ from recsys.errors import BundleError
 from recsys.events.schema import KIND_NUMBER
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Array, Numbers, Scores, Vocabulary
+from recsys.models.family import ModelFamily
 from recsys.models.popularity.popularity import (
     PopularityConfig,
     event_weights,
@@ -329,3 +330,15 @@ def _declared(profile: Profile, by: str) -> Iterator[str]:
         value = profile.traits.get(by.removeprefix(TRAIT))
     if value is not None:
         yield f"{by}={value}"
+
+
+FAMILY: Final = ModelFamily(
+    config=SegmentPopularityConfig,
+    fit=fit_segment_popularity,
+    model=SegmentPopularityModel,
+    level="segment",
+    labels={"en": "popular with people like you", "nl": "populair bij klanten zoals jij"},
+    needs=frozenset({"country", "traits"}),
+    reason="popular_in_segment",
+    helps="Customers without a history whose country, device, group or segment is known.",
+)

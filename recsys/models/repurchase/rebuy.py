@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import PURCHASE
 from recsys.ids import Array, Scores
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.scoring.sparse_scores import RowScorer
+from recsys.models.search_space import Range
 from recsys.query.query import Query
 
 
@@ -80,3 +82,18 @@ def fit_rebuy(data: TrainingData, config: RebuyConfig, *, rng: np.random.Generat
     mean = again.sum() / max(int(customers.sum()), 1)
     rates = (again + config.prior * mean) / (customers + config.prior)
     return RebuyModel(rates.astype(np.float32))
+
+
+FAMILY: Final = ModelFamily(
+    config=RebuyConfig,
+    fit=fit_rebuy,
+    model=RebuyModel,
+    level="individual",
+    labels={
+        "en": "bought before, as many do again",
+        "nl": "eerder gekocht, zoals velen opnieuw doen",
+    },
+    needs=frozenset({"history"}),
+    search_space={"prior": Range(1, 50)},
+    helps="Shops that sell consumables beside things that are bought once.",
+)

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import KIND_NUMBER
 from recsys.ids import Array, Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.scoring.sparse_scores import RowScorer
@@ -77,3 +78,14 @@ def fit_recent(
     return RecentModel(
         len(data.items), np.array([KIND_NUMBER[kind] for kind in config.kinds], np.int8)
     )
+
+
+FAMILY: Final = ModelFamily(
+    config=RecentConfig,
+    fit=fit_recent,
+    model=RecentModel,
+    level="individual",
+    labels={"en": "looked at last", "nl": "laatst bekeken"},
+    needs=frozenset({"history"}),
+    helps="The list of items that the customer looked at last.",
+)

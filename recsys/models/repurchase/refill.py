@@ -23,9 +23,11 @@ from recsys.errors import BundleError
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Array, Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import SparseScorer, stacked
+from recsys.models.search_space import Range
 from recsys.query.history import History
 from recsys.query.query import Query
 
@@ -306,3 +308,24 @@ def _shrunk(
 ) -> NDArray[np.float64]:
     """(sum + prior · towards) / (number + prior)."""
     return np.asarray((sums + prior * towards) / (numbers + prior), np.float64)
+
+
+FAMILY: Final = ModelFamily(
+    config=RefillConfig,
+    fit=fit_refill,
+    model=RefillModel,
+    level="individual",
+    labels={"en": "due again", "nl": "weer nodig"},
+    needs=frozenset({"history"}),
+    search_space={
+        "horizon_days": Range(7, 60),
+        "own_prior": Range(0.5, 8),
+        "item_prior": Range(2, 50),
+        "chance_prior": Range(2, 50),
+    },
+    paper=(
+        "Bhagat, Muralidharan, Lobzhanidze, Vishwanath: Buy it again: modeling repeat purchase "
+        "recommendations, KDD 2018"
+    ),
+    helps="Consumables that are used up at a steady pace; needs repeated purchases per customer.",
+)

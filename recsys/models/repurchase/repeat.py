@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,11 @@ from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import half_life_decay
 from recsys.ids import NONE, Array, Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contribution, Contributions, Scorer
 from recsys.models.scoring.saved_arrays import setting_of
 from recsys.models.scoring.sparse_scores import RowScorer
+from recsys.models.search_space import Choice
 from recsys.query.history import History
 from recsys.query.query import Query
 
@@ -87,3 +89,15 @@ def fit_repeat(
     """Nothing is learnt but how many items there are: the counts come from the query."""
     del rng
     return RepeatModel(len(data.items), config.half_life_days)
+
+
+FAMILY: Final = ModelFamily(
+    config=RepeatConfig,
+    fit=fit_repeat,
+    model=RepeatModel,
+    level="individual",
+    labels={"en": "bought before", "nl": "eerder gekocht"},
+    needs=frozenset({"history"}),
+    search_space={"half_life_days": Choice((None, 30, 60, 90, 180, 365))},
+    helps="Groceries and supplies: most of the next basket was bought before.",
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from recsys.dataset.training_data import TrainingData
 from recsys.ids import NONE, Array
+from recsys.models.family import ModelFamily
 from recsys.models.item_to_item.item_item import ItemItemConfig, fit_item_item
 from recsys.models.protocol import Scorer
 from recsys.models.scoring.neighbours import NeighbourModel
@@ -72,3 +73,17 @@ def fit_session(
     """Cosine between items over all interactions, with the shrinkage of this family."""
     weights = fit_item_item(data, config, rng=rng).weights
     return SessionModel(NeighbourModel(weights, binary=False), np.array([config.decay], np.float32))
+
+
+FAMILY: Final = ModelFamily(
+    config=SessionConfig,
+    fit=fit_session,
+    model=SessionModel,
+    level="individual",
+    labels={"en": "goes with this visit", "nl": "past bij dit bezoek"},
+    needs=frozenset({"session"}),
+    scores_seeds=False,
+    reason="goes_with_visit",
+    paper="Ludewig, Jannach: Evaluation of session-based recommendation algorithms, UMUAI 2018",
+    helps="Anonymous visitors: the views of the visit under way; needs sessions in the events.",
+)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Pseudonyms
 from recsys.ids import Array, Numbers
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares, stacked
@@ -163,3 +164,23 @@ def _settings(config: SessionKnnConfig) -> Settings:
         backwards=config.backwards,
         revisit=config.revisit,
     )
+
+
+FAMILY: Final = ModelFamily(
+    config=SessionKnnConfig,
+    fit=fit_session_knn,
+    model=SessionKnnModel,
+    level="individual",
+    labels={
+        "en": "chosen next in visits like this one",
+        "nl": "als volgende gekozen in bezoeken zoals dit",
+    },
+    needs=frozenset({"session"}),
+    scores_seeds=False,
+    reason="goes_with_visit",
+    paper=(
+        "Kersbergen, Sprangers, Schelter: Serenade: low-latency session-based recommendation in "
+        "e-commerce at scale, SIGMOD 2022"
+    ),
+    helps="Anonymous visits with several clicks; stores past visits, so the recipe must allow it.",
+)

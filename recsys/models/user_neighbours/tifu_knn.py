@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,10 +19,12 @@ from scipy.sparse import csr_array
 from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Pseudonyms
 from recsys.ids import Array
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares
+from recsys.models.search_space import Choice
 from recsys.models.user_neighbours.customer_rows import (
     CustomerRows,
     Purchases,
@@ -142,3 +144,28 @@ def frequencies_of(
     matrix = csr_array((weights, (purchases.users, purchases.items)), shape=shape)
     matrix.sum_duplicates()
     return csr_array(matrix.astype(np.float32))
+
+
+FAMILY: Final = ModelFamily(
+    config=TifuKnnConfig,
+    fit=fit_tifu_knn,
+    model=TifuKnnModel,
+    level="individual",
+    labels={
+        "en": "fits your rhythm and that of people like you",
+        "nl": "past bij je ritme en dat van mensen zoals jij",
+    },
+    needs=frozenset({"history"}),
+    search_space={
+        "group_size": Choice((3, 5, 7, 10)),
+        "within_decay": Choice((0.6, 0.7, 0.8, 0.9, 1.0)),
+        "group_decay": Choice((0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        "neighbours": Choice((100, 300, 900)),
+        "own_share": Choice((0.1, 0.3, 0.5, 0.7, 0.9)),
+    },
+    paper=(
+        "Hu, He, Gao, Zhang: Modeling personalized item frequency information for next-basket "
+        "recommendation, SIGIR 2020"
+    ),
+    helps="Groceries: the next basket of customers with many baskets; stores rows of customers.",
+)

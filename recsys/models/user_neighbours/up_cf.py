@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -18,11 +18,13 @@ from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Pseudonyms
 from recsys.events.weighting import half_life_decay
 from recsys.ids import Array
+from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, ScoredItems, Scorer
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares, stacked
+from recsys.models.search_space import HALF_LIVES, Choice
 from recsys.models.user_neighbours.customer_rows import (
     CustomerRows,
     newest_customers,
@@ -125,3 +127,24 @@ def fit_up_cf(data: TrainingData, config: UpCfConfig, *, rng: np.random.Generato
     bought = binary_of(values)
     bought.data *= np.repeat(sizes ** (config.asymmetry - 1.0), np.diff(values.indptr))
     return UpCfModel(CustomerRows.of(csr_array(values.astype(np.float32)), bought, owners), config)
+
+
+FAMILY: Final = ModelFamily(
+    config=UpCfConfig,
+    fit=fit_up_cf,
+    model=UpCfModel,
+    level="individual",
+    labels={"en": "people like you bought it lately", "nl": "mensen zoals jij kochten dit pas nog"},
+    needs=frozenset({"history"}),
+    search_space={
+        "neighbours": Choice((100, 300, 1000)),
+        "asymmetry": Choice((0.0, 0.25, 0.5, 0.75, 1.0)),
+        "locality": Choice((1.0, 2.0, 3.0, 5.0, 10.0)),
+        "half_life_days": HALF_LIVES,
+    },
+    paper=(
+        "Faggioli, Polato, Aiolli: Recency aware collaborative filtering for next basket "
+        "recommendation, UMAP 2020"
+    ),
+    helps="Assortments that change with the season; stores rows of customers.",
+)

@@ -26,10 +26,10 @@ from recsys.query.profile import Profile
 from recsys.query.query import Context, Query
 from recsys.recommend.operations import CATALOG, Recommendation, recommend
 from recsys.recommend.phrases import (
-    DUTCH_SOURCES,
     LANGUAGES,
     PHRASES,
     SOURCE_CODES,
+    SOURCE_LABELS,
     TONES,
     TRAITS,
     Language,
@@ -354,8 +354,8 @@ def test_an_item_may_speak_for_itself_whatever_was_done_with_it() -> None:
 
 def test_every_source_and_trait_has_words_in_every_language() -> None:
     sources = (*MODELS, "engine", CATALOG)
-    assert set(sources) <= set(DUTCH_SOURCES)
-    assert set(SOURCE_CODES) <= set(DUTCH_SOURCES)
+    assert set(sources) <= set(SOURCE_CODES) == set(SOURCE_LABELS)
+    assert all(set(labels) == set(LANGUAGES) for labels in SOURCE_LABELS.values())
     assert set(SOURCE_CODES.values()) <= set(PHRASES)
     for language in get_args(Language):
         for source in sources:

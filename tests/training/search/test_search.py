@@ -19,6 +19,7 @@ from rich.console import Console
 from recsys.errors import InsufficientData
 from recsys.events.weighting import Weighting
 from recsys.models.registry import MODELS
+from recsys.models.search_space import Choice
 from recsys.store.sqlite import SQLiteStore
 from training.config import TrainingConfig, load_config, overridden
 from training.pipeline.nightly import refuse_personal_rows
@@ -27,8 +28,6 @@ from training.search.report import SearchResult, reasons, winning_config, write_
 from training.search.run import run
 from training.search.space import (
     KIND_WEIGHTS,
-    SPACES,
-    Choice,
     point_of,
     rounded,
     space_of,
@@ -222,18 +221,18 @@ def test_a_search_without_a_validation_period_is_refused(filled: Path, small_sho
         )
 
 
-@pytest.mark.parametrize("family", sorted(SPACES))
+@pytest.mark.parametrize("family", sorted(MODELS))
 def test_every_setting_that_is_searched_exists_and_takes_its_values(family: str) -> None:
-    for name, space in SPACES[family].items():
+    for name, space in MODELS[family].search_space.items():
         values = space.values if isinstance(space, Choice) else (space.low, space.high)
         for value in values:
             MODELS[family].config.model_validate({name: value})
 
 
-@pytest.mark.parametrize("family", sorted(SPACES))
+@pytest.mark.parametrize("family", sorted(MODELS))
 def test_the_default_settings_lie_in_the_space(family: str) -> None:
     assert start_of(family, {}) is not None
-    assert set(space_of(family)) == set(SPACES[family])
+    assert set(space_of(family)) == set(MODELS[family].search_space)
 
 
 def test_settings_outside_the_space_are_no_point_of_it() -> None:
@@ -271,8 +270,8 @@ def test_values_are_rounded_to_three_figures() -> None:
 
 
 def test_none_is_within_a_choice_that_has_it() -> None:
-    assert within(SPACES["repeat"]["half_life_days"], None)
-    assert not within(SPACES["rebuy"]["prior"], None)
+    assert within(MODELS["repeat"].search_space["half_life_days"], None)
+    assert not within(MODELS["rebuy"].search_space["prior"], None)
 
 
 def test_models_of_other_placements_keep_their_settings(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,8 +21,8 @@ from recsys.bundle.save_load import load_bundle
 from recsys.errors import BundleError, InvalidInput
 from recsys.evaluation.intervals import Estimate
 from recsys.events.pseudonyms import pseudonyms_of
-from recsys.models.popularity.popularity import PopularityConfig, PopularityModel, fit_popularity
-from recsys.models.registry import MODELS, ModelFamily
+from recsys.models.popularity.popularity import POPULARITY, PopularityModel
+from recsys.models.registry import MODELS
 from training.pipeline import plots
 from training.tracking import Tracking, TrackingError, load_model, log_model, save_model
 from training.tracking.predictor import BundlePredictor
@@ -331,8 +332,7 @@ def test_a_bundle_that_does_not_name_its_rows_of_customers_is_not_logged(
     class Neighbours(PopularityModel):
         stores_user_data: ClassVar[bool] = True
 
-    family = ModelFamily(PopularityConfig, fit_popularity, Neighbours, "customers like you")
-    monkeypatch.setitem(MODELS, "popularity", family)
+    monkeypatch.setitem(MODELS, "popularity", replace(POPULARITY, model=Neighbours))
     with (
         pytest.raises(BundleError, match="single customers"),
         tracking.run("nightly", params={}, tags={}) as run,
