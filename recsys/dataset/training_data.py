@@ -19,15 +19,24 @@ from recsys.dataset.context_counts import ContextCounts, no_circumstances, read_
 from recsys.dataset.event_frame import Frame, after_newest, event_table
 from recsys.dataset.impressions import Impressions, no_lists, read_lists
 from recsys.dataset.item_frame import item_list, profiles_by_person
+from recsys.dataset.person_records import (
+    PersonRecords,
+    no_records,
+    read_person_records,
+    session_codes,
+)
 from recsys.dataset.ratings import Ratings, no_ratings, read_ratings
 from recsys.errors import InsufficientData
 from recsys.events.views import EventSource, literal, name_of, open_log
 from recsys.events.weighting import Weighting
 from recsys.ids import Numbers, Vocabulary
-from recsys.query.facts import SESSION_GAP
-from recsys.query.history import NO_HISTORY, History
+from recsys.query.builder import QuerySettings, build_query
+from recsys.query.facts import SESSION_GAP, PersonFacts
+from recsys.query.history import NO_ROWS, EventRows, History
+from recsys.query.preferences import Preferences
 from recsys.query.profile import UNKNOWN, Profile
-from recsys.query.query import Context, Query
+from recsys.query.query import Query
+from recsys.query.segments import Segment
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +46,8 @@ class Timeline:
     Row span of user u: `starts[u]:starts[u + 1]`. `events` numbers the event that a row belongs
     to, from 0 in the order of the rows, so that the items of one invoice share a number; so does
     `sessions` for visits (rows in a run with the same `session_id`, or without one and without a
-    silence of more than SESSION_GAP). `sessions` is empty where visits are not told.
+    silence of more than SESSION_GAP). `session_codes` are codes of the session ids, 0 where there
+    is none. Both are empty where visits are unknown.
     """
 
     starts: NDArray[np.int64]
@@ -47,6 +57,7 @@ class Timeline:
     times: NDArray[np.float64]
     events: NDArray[np.int64]
     sessions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+    session_codes: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +110,7 @@ class TrainingData:
     lists: Impressions = field(default_factory=no_lists)
     circumstances: ContextCounts = field(default_factory=no_circumstances)
     ratings: Ratings = field(default_factory=no_ratings)
+    records: PersonRecords = field(default_factory=no_records)
 
     @classmethod
     def from_events(
@@ -146,20 +158,61 @@ class TrainingData:
         weights = self.weighting.weights(kinds, times, now=now.timestamp())
         return History(timeline.items[span], kinds, times, weights)
 
-    def queries(self, persons: Sequence[str], *, now: datetime) -> list[Query]:
-        """What a service would know when these persons (keys) ask at `now`."""
-        return [self._query(person, now) for person in persons]
-
-    def _query(self, person: str, now: datetime) -> Query:
-        user = self.users.number(person)
-        profile = UNKNOWN if user is None else self.profiles[user]
-        return Query(
-            now=now,
-            history=NO_HISTORY if user is None else self.history(user, now=now),
-            profile=profile,
-            context=Context(country=profile.country),
-            known=person.startswith("u:"),
+    def query_settings(
+        self, *, segments: Sequence[Segment] = (), counts_impressions: bool = False
+    ) -> QuerySettings:
+        """What the queries of a bundle that is fitted on these data are built with."""
+        return QuerySettings(
+            items=self.items,
+            weighting=self.weighting,
+            weighed_at=self.as_of,
+            segments=tuple(segments),
+            counts_impressions=counts_impressions,
         )
+
+    def facts(self, person: str, *, now: datetime) -> PersonFacts:
+        """What the service would know of a person (key) at `now`: nothing from at or after it.
+
+        Of somebody without an event before `as_of` nothing that was declared is used.
+        """
+        user = self.users.number(person)
+        timeline, profile = NO_ROWS, UNKNOWN
+        codes = np.empty(0, np.uint32)
+        if user is not None:
+            first, end = int(self.timeline.starts[user]), int(self.timeline.starts[user + 1])
+            times = self.timeline.times[first:end]
+            if len(times) and times[-1] >= now.timestamp():
+                end = first + int(np.searchsorted(times, now.timestamp()))
+            span, profile = slice(first, end), self.profiles[user]
+            timeline = EventRows(
+                self.timeline.items[span], self.timeline.kinds[span], self.timeline.times[span]
+            )
+            codes = self.timeline.session_codes[span]
+        if not len(codes):
+            codes = np.zeros(len(timeline), np.uint32)
+        return self.records.facts(
+            person, timeline, codes, profile=profile, items=self.items, now=now
+        )
+
+    def queries(
+        self, persons: Sequence[str], *, now: datetime, settings: QuerySettings | None = None
+    ) -> list[Query]:
+        """What the service would ask the models when these persons (keys) come at `now`.
+
+        `session` holds the visit that is under way at `now`, `context` that of its newest event:
+        both are empty for whoever comes back later. `settings` default to those of a bundle
+        without segments and frequency caps.
+        """
+        settings = settings or self.query_settings()
+        return [
+            build_query(
+                self.facts(person, now=now),
+                settings,
+                now=now,
+                context=self.records.context(person, now=now),
+            )
+            for person in persons
+        ]
 
 
 def read_training_data(
@@ -169,6 +222,7 @@ def read_training_data(
     weighting: Weighting,
     catalog: Sequence[Item] = (),
     profiles: Mapping[str, Profile] | None = None,
+    preferences: Mapping[str, Preferences] | None = None,
     denied: Collection[str] = (),
     window: timedelta = timedelta(days=730),
 ) -> TrainingData:
@@ -202,6 +256,9 @@ def read_training_data(
         lists = read_lists(connection, gap=SESSION_GAP)
         circumstances = read_circumstances(connection)
         ratings = read_ratings(connection)
+        records = read_person_records(
+            connection, as_of=as_of, profiles=profiles or {}, preferences=preferences or {}
+        )
     by_person = profiles or {}
     return TrainingData(
         as_of=as_of,
@@ -217,6 +274,7 @@ def read_training_data(
         lists=lists,
         circumstances=circumstances,
         ratings=ratings,
+        records=records,
     )
 
 
@@ -290,6 +348,7 @@ def _timeline(columns: _Columns, n_users: int) -> Timeline:
     names = np.asarray(columns["event"], np.uint64)
     begins = np.diff(names, prepend=~names[:1]) != 0
     times = np.asarray(columns["time"], np.float64)
+    hashes = np.asarray(columns["session"], np.uint64)
     return Timeline(
         starts=np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64),
         users=users,
@@ -297,7 +356,8 @@ def _timeline(columns: _Columns, n_users: int) -> Timeline:
         kinds=np.asarray(columns["kind"], np.int8),
         times=times,
         events=np.cumsum(begins, dtype=np.int64) - 1,
-        sessions=_visits(users, times, np.asarray(columns["session"], np.uint64)),
+        sessions=_visits(users, times, hashes),
+        session_codes=session_codes(hashes),
     )
 
 

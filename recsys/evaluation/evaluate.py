@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.catalog.live import LiveCatalog
+from recsys.catalog.rules import Rule
 from recsys.dataset.splitting import HeldOut, Truth, check_no_leak
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InsufficientData
@@ -37,6 +39,8 @@ from recsys.evaluation.metrics import (
 )
 from recsys.evaluation.objectives import bought_a_few_times, gains
 from recsys.ids import NONE, Mask, Numbers, Vocabulary
+from recsys.query.builder import build_query, personal_rules_of
+from recsys.query.facts import PersonFacts
 from recsys.query.query import Query
 from recsys.recommend.operations import recommend
 from recsys.recommend.suppression import no_repeats
@@ -133,7 +137,10 @@ def evaluate(
     lists, lists_unseen = asked.answers(bundle, rules, progress=progress)
     per_person = asked.slices.measure(lists, lists_unseen, rules.cutoffs)
     eligible = asked.live_catalog.eligible(held_out.cut)
-    hidden = [no_repeats(query, placement, bundle.models) for query in asked.questions]
+    hidden = [
+        np.union1d(no_repeats(query, placement, bundle.models), query.refused)
+        for query in asked.questions
+    ]
     persons = list(held_out.persons)
     baselines = {
         name: asked.slices.measure(
@@ -158,26 +165,44 @@ def evaluate(
 
 @dataclass(frozen=True, slots=True)
 class HeldOutQuestions:
-    """A held-out period as questions with their truth, so that several bundles can be asked."""
+    """A held-out period as queries with their truth, so that several bundles can be asked.
+
+    Everybody is asked for at the cut, with what the service would have known then: `now` is the
+    cut, `session` the visit that is under way at it (empty for whoever comes back later), and
+    refusals, fatigue, segments and accounts are as of it (`recsys.dataset.person_records` says what
+    is not). `personal` are each person's own rules for a list of `n` items; `histories` the
+    distinct items of each history.
+    """
 
     questions: list[Query]
+    facts: list[PersonFacts]
     histories: list[Numbers]
     slices: Slices
     live_catalog: LiveCatalog
 
     @classmethod
     def of(cls, bundle: Bundle, data: TrainingData, held_out: HeldOut) -> HeldOutQuestions:
-        """The questions of everybody held out; bundles that are asked share this one's items."""
-        questions = data.queries(list(held_out.persons), now=held_out.cut)
+        """The queries of everybody held out; bundles that are asked share this one's items."""
+        facts = [data.facts(person, now=held_out.cut) for person in held_out.persons]
+        settings = bundle.query_settings()
+        questions = [
+            build_query(
+                known,
+                settings,
+                now=held_out.cut,
+                context=data.records.context(person, now=held_out.cut),
+            )
+            for person, known in zip(held_out.persons, facts, strict=True)
+        ]
         numbered = numbered_truth(held_out.truth, bundle.items)
         truth = [numbers for numbers, _ in numbered]
         revenues = [
-            gains("revenue", taken)[places]
-            for taken, (_, places) in zip(held_out.truth, numbered, strict=True)
+            gains("revenue", bought)[positions]
+            for bought, (_, positions) in zip(held_out.truth, numbered, strict=True)
         ]
         histories = [query.history.distinct() for query in questions]
         slices = Slices.of(data, questions, truth, revenues, histories)
-        return cls(questions, histories, slices, shelf_as_of(bundle))
+        return cls(questions, facts, histories, slices, live_catalog_as_of(bundle))
 
     def measure(self, bundle: Bundle, rules: EvaluationRules) -> dict[str, Values]:
         """Every measure per person, without baselines and intervals."""
@@ -195,18 +220,42 @@ class HeldOutQuestions:
         unseen = placement.model_copy(update={"repeats": "exclude_history"})
         lists: list[Numbers] = [NONE] * len(self.questions)
         lists_unseen: list[Numbers] = [NONE] * len(self.questions)
-        # Asked together are those with histories of like size: as much is hidden for each of them.
-        by_size = np.argsort([len(items) for items in self.histories], kind="stable")
-        for span in _chunks(len(lists)):
-            rows = by_size[span].tolist()
-            some = [self.questions[row] for row in rows]
-            for found, asked in ((lists, placement), (lists_unseen, unseen)):
-                answers = recommend(bundle, some, asked, self.live_catalog, rules.n)
+        done = 0
+        for rows, personal in self._batches(placement, rules.n):
+            batch = [self.questions[row] for row in rows]
+            for results, asked in ((lists, placement), (lists_unseen, unseen)):
+                answers = recommend(
+                    bundle, batch, asked, self.live_catalog, rules.n, personal=personal
+                )
                 for row, answer in zip(rows, answers, strict=True):
-                    found[row] = answer.numbers
+                    results[row] = answer.numbers
+            done += len(rows)
             if progress is not None:
-                progress(min(span.stop, len(lists)), len(lists))
+                progress(done, len(lists))
         return lists, lists_unseen
+
+    def _batches(
+        self, placement: Placement, n: int
+    ) -> Iterator[tuple[list[int], tuple[Rule, ...]]]:
+        """Rows that may be asked together, at most CHUNK, and their personal rules.
+
+        The rules of a batch hold for all of it, so that only persons with the same rules and the
+        same segments share one. Batches are by history length: the over-fetch for what is hidden
+        stays small.
+        """
+        targeted = {name for rule in placement.rules for name in rule.for_ or ()}
+        groups: dict[tuple[object, ...], tuple[list[int], tuple[Rule, ...]]] = {}
+        by_size = np.argsort([len(items) for items in self.histories], kind="stable")
+        for row in by_size.tolist():
+            personal = personal_rules_of(self.facts[row], n=n)
+            key = (
+                msgspec.json.encode(personal),
+                frozenset(targeted.intersection(self.questions[row].segments)),
+            )
+            groups.setdefault(key, ([], personal))[0].append(row)
+        for rows, personal in groups.values():
+            for span in _chunks(len(rows)):
+                yield rows[span], personal
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,7 +354,7 @@ def numbered_truth(
     return found
 
 
-def shelf_as_of(bundle: Bundle) -> LiveCatalog:
+def live_catalog_as_of(bundle: Bundle) -> LiveCatalog:
     """The shelf for a moment in the past: dates count, today's stock and withdrawals do not."""
     live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
     return replace(live_catalog, offered=np.ones_like(live_catalog.offered))

@@ -174,6 +174,11 @@ class Store(Protocol):
         """Person key → profile, interests among its traits, of everybody who has not refused."""
         ...
 
+    def all_preferences(self) -> dict[str, Preferences]:
+        """Person key → order, interests and exclusions, of everybody who has any and has not
+        refused."""
+        ...
+
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses personalisation."""
         ...

@@ -156,6 +156,14 @@ class SQLiteStore:
             declared[key] = named(with_interests(profile, wishes), key)
         return declared
 
+    def all_preferences(self) -> dict[str, Preferences]:
+        """Person key → preferences, of everybody who has any and has not refused."""
+        stored = self._file.read(
+            "SELECT person, preferences FROM profiles WHERE personalization IS NOT 0 "
+            "AND objected IS NOT 1 AND preferences IS NOT NULL ORDER BY person"
+        )
+        return {key: read_preferences(preferences) for key, preferences in stored}
+
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""
         return {key for (key,) in self._file.read(DENIED_SQL)}

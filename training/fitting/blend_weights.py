@@ -13,7 +13,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from recsys.bundle.placements import Placement
-from recsys.evaluation.evaluate import shelf_as_of
+from recsys.evaluation.evaluate import live_catalog_as_of
 from recsys.evaluation.objectives import Objective
 from training.config import BlendSearch
 from training.fitting.candidate_table import (
@@ -58,7 +58,7 @@ def choose_blend(
             period.held_out,
             {name: period.bundle.models[name] for name in names},
             placement,
-            eligible=shelf_as_of(period.bundle).eligible(period.held_out.cut),
+            eligible=live_catalog_as_of(period.bundle).eligible(period.held_out.cut),
             objective=objective,
             sample=search.sample,
             n=n,

@@ -14,7 +14,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import check_no_leak
 from recsys.errors import InsufficientData
-from recsys.evaluation.evaluate import CHUNK, shelf_as_of, truth_numbers
+from recsys.evaluation.evaluate import CHUNK, live_catalog_as_of, truth_numbers
 from recsys.ids import NONE, Mask, Numbers
 from recsys.query.query import Query
 from recsys.ranking.features import item_facts
@@ -149,7 +149,7 @@ def labelled_table(
     ]
     queries = period.data.queries([held_out.persons[index] for index in known], now=held_out.cut)
     truth = truth_numbers([held_out.truth[index] for index in known], period.bundle.items)
-    eligible = shelf_as_of(period.bundle).eligible(held_out.cut)
+    eligible = live_catalog_as_of(period.bundle).eligible(held_out.cut)
     models, facts = tuple(placement.blend), item_facts(period.data)
     matrices = [np.empty((0, len(column_names(models))), np.float32)]
     taken, discounts = [np.empty(0, np.bool_)], []

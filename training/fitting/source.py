@@ -15,6 +15,7 @@ from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.errors import InsufficientData
 from recsys.evaluation.objectives import TAKING, Objective
 from recsys.events.log import EventLog
+from recsys.query.preferences import Preferences
 from recsys.query.profile import Profile
 from recsys.store.protocol import Store
 from training.config import Recipe
@@ -38,6 +39,8 @@ class Source:
     newest: datetime
     events: int
     fingerprint: str
+    preferences: Mapping[str, Preferences] = field(default_factory=dict)
+    """Profiles and preferences are those of today: the store keeps no past versions."""
     erased: int = 0
     """How many rows of erased persons left the log when it was read."""
     _read: dict[_Key, TrainingData] = field(default_factory=dict, compare=False, repr=False)
@@ -62,6 +65,7 @@ class Source:
             weighting=recipe.weighting,
             catalog=self.items,
             profiles=self.profiles,
+            preferences=self.preferences,
             denied=self.denied,
             window=timedelta(days=recipe.window_days),
         )
@@ -118,6 +122,7 @@ def read_source(store: Store, log: EventLog, *, now: datetime) -> Source:
         log=log,
         items=tuple(store.items()),
         profiles=store.profiles(),
+        preferences=store.all_preferences(),
         denied=frozenset(store.denied()),
         oldest=datetime.fromtimestamp(float(row[0]), UTC),
         newest=datetime.fromtimestamp(float(row[1]), UTC) + timedelta(seconds=1),

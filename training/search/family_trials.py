@@ -16,7 +16,7 @@ import numpy as np
 from recsys.bundle.placements import Placement, Repeats
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import RecsysError
-from recsys.evaluation.evaluate import shelf_as_of
+from recsys.evaluation.evaluate import live_catalog_as_of
 from recsys.events.schema import EVENT_KINDS
 from recsys.events.weighting import Weighting
 from recsys.ids import Mask
@@ -300,7 +300,7 @@ def open_family_evaluator(
             objective=recipe.objective,
         )
         bundle = build(data, recipe, provenance=NOWHERE, placements=())
-        eligible = shelf_as_of(bundle).eligible(cut)
+        eligible = live_catalog_as_of(bundle).eligible(cut)
         asking = data.queries(
             [one for one in held_out.persons if data.users.number(one) is not None][:ASKING],
             now=cut,

@@ -11,7 +11,13 @@ from recsys.bundle.bundle import Bundle
 from recsys.dataset.splitting import HeldOut, Truth, hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import LeakFromFuture
-from recsys.evaluation.evaluate import EvaluationRules, Report, evaluate, shelf_as_of, truth_numbers
+from recsys.evaluation.evaluate import (
+    EvaluationRules,
+    Report,
+    evaluate,
+    live_catalog_as_of,
+    truth_numbers,
+)
 from recsys.evaluation.metrics import ndcg_at_k, recall_at_k
 from recsys.ids import Vocabulary
 from recsys.recommend.operations import recommend
@@ -36,7 +42,7 @@ def test_the_figures_are_those_of_the_served_lists(
     lists = [
         answer.numbers
         for answer in recommend(
-            bundle, queries, bundle.placements["for_you"], shelf_as_of(bundle), 20
+            bundle, queries, bundle.placements["for_you"], live_catalog_as_of(bundle), 20
         )
     ]
     truth = truth_numbers(held_out.truth, bundle.items)

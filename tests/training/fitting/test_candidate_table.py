@@ -13,7 +13,7 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import HeldOut, hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import LeakFromFuture
-from recsys.evaluation.evaluate import EvaluationRules, evaluate, shelf_as_of
+from recsys.evaluation.evaluate import EvaluationRules, evaluate, live_catalog_as_of
 from recsys.evaluation.objectives import Objective
 from recsys.ids import Mask
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, totals
@@ -52,7 +52,7 @@ class LogFields:
 @pytest.fixture(scope="module")
 def told(bundle: Bundle, small_data: TrainingData, small_shop) -> LogFields:
     held_out = hold_out(small_shop.log, cut=small_data.as_of, until=small_shop.end, seed=1)
-    eligible = shelf_as_of(bundle).eligible(held_out.cut)
+    eligible = live_catalog_as_of(bundle).eligible(held_out.cut)
     return LogFields(bundle, small_data, held_out, eligible)
 
 
