@@ -337,7 +337,8 @@ def test_the_same_log_gives_the_same_arrays_in_another_time_zone(tmp_path: Path)
         [make_event("view_item", id, days=n / 7, user_id=id) for n, id in enumerate("abcdef", 1)],
     )
     program = (
-        "import sys, pathlib, datetime as d; from recsys.dataset.training_data import *;"
+        "import sys, pathlib, datetime as d; from recsys.events.log import EventLog;"
+        "from recsys.dataset.training_data import *;"
         "t = read_training_data(EventLog(pathlib.Path(sys.argv[1])),"
         " weighting=Weighting(half_life_days=10), as_of=d.datetime(2026, 11, 21, tzinfo=d.UTC));"
         "print(t.popularity.days.tolist(), t.timeline.times.tolist())"
