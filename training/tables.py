@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING
 
 from rich.box import SIMPLE
 from rich.table import Table
 
-from recsys.evaluation.intervals import Estimate
+if TYPE_CHECKING:  # `recsys --help` loads no NumPy
+    from recsys.evaluation.intervals import Estimate
 
 Rows = Sequence[Sequence[str]]
 
