@@ -68,7 +68,8 @@ def build_query(
     refused = settings.items.known(_refused_ids(facts.feedback, preferences))
     order = preferences.order or "own"
     if order == "shop":
-        return Query(now=now, refused=refused, context=context)
+        wishes = Preferences(order=order)
+        return Query(now=now, refused=refused, context=context, preferences=wishes)
     segments = _segments(facts, settings, now, context)
     if order == "segment":
         return Query(

@@ -30,11 +30,11 @@ from recsys.bundle.placements import Placement
 from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import NO_RULES, Rule, Rules
 from recsys.errors import InvalidQuery
-from recsys.ids import NONE, Mask, Numbers, Scores
+from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Scorer
 from recsys.models.scoring.top_n import top_n_of
 from recsys.query.account import with_account
-from recsys.query.query import Listed, Query
+from recsys.query.query import Query
 from recsys.recommend.answers import CATALOG, PINNED, Answer, Recommendation, level_of
 from recsys.recommend.candidates import (
     BlendedCandidates,
@@ -46,12 +46,13 @@ from recsys.recommend.candidates import (
 from recsys.recommend.diagnostics import diagnose as diagnosed
 from recsys.recommend.exploration import explore
 from recsys.recommend.fallback import CandidatePool, Fallback
+from recsys.recommend.rerank_rules import rerank_effects
 from recsys.recommend.rerank_scores import (
     ENGINE,
-    engine_part,
     engine_ranks,
+    listed_of,
     order_within,
-    scaled,
+    scores_by_source,
     weighted,
 )
 from recsys.recommend.rule_engine import Choice, RuleEngine, list_rules
@@ -64,7 +65,6 @@ __all__ = [
     "Answer",
     "Ranking",
     "Recommendation",
-    "list_parts",
     "recommend",
     "rerank",
 ]
@@ -177,69 +177,55 @@ def rerank(
     bundle: Bundle,
     queries: Sequence[Query],
     placement: Placement,
+    live_catalog: LiveCatalog,
     *,
-    factors: Sequence[NDArray[np.float32]] | None = None,
+    rules: Rules = NO_RULES,
+    personal: Sequence[Rule] = (),
 ) -> list[Ranking]:
     """The personal order of each query's `listed` items; every item of the list stays in it.
 
-    score = engine_weight · engine + Σ weight · model, over the parts of `list_parts`; who has no
-    history gets the placement's `stranger_blend`. No item moves more than `max_shift` places from
-    the engine's order, but for what the person has refused, which goes to the end. `factors` are
-    multiplied with the scores, one per listed item, row by row.
+    score = Σ weight · score of the source (`scores_by_source`) · boost factors. The weights are
+    `engine_weight` and the blend of the placement; without a history its `stranger_blend`, and
+    the engine's order alone for a person who asked for the shop's order. No item moves more than
+    `max_shift` positions from the engine's order, but for excluded and refused items, which go to
+    the end with a score of −1. `rules` of the request and the `personal` ones hold beside those of
+    the placement, for all rows; of the placement's those that are in force for the row's segments.
     """
     queries = [with_account(query, placement.account_weight) for query in queries]
-    for_customers = {ENGINE: placement.engine_weight, **placement.blend}
-    for_strangers = dict.fromkeys(for_customers, 0.0) | placement.stranger_blend
     rankings = []
-    every = list_parts(bundle, queries, placement.models)
-    for row, (query, parts) in enumerate(zip(queries, every, strict=True)):
-        listed = _listed(query)
-        is_stranger = not len(query.history) and placement.stranger_blend
-        by_source = weighted(parts, for_strangers if is_stranger else for_customers)
-        if factors is not None:
-            by_source = by_source * factors[row]
+    sources = scores_by_source(bundle, queries, placement.models)
+    for query, scores in zip(queries, sources, strict=True):
+        listed = listed_of(query)
+        in_force = (rule for rule in placement.rules if rule.in_force(query.now, query.segments))
+        effects = rerank_effects((*in_force, rules, *personal), listed.items, live_catalog)
+        in_shop_order = query.preferences.order == "shop"
+        if in_shop_order:
+            scores = {ENGINE: scores[ENGINE]}
+        by_source = weighted(scores, _rerank_weights(query, placement)) * effects.factors
         totals = by_source.sum(axis=0)
-        last = np.isin(listed.items, query.refused)
+        last = effects.excluded | np.isin(listed.items, query.refused)
         order = order_within(
-            totals, engine_ranks(listed.scores), max_shift=placement.max_shift, last=last
+            totals,
+            engine_ranks(listed.scores),
+            max_shift=0 if in_shop_order else placement.max_shift,
+            last=last,
         )
-        names = tuple(parts)
+        names = tuple(scores)
         heaviest = by_source[:, order].argmax(axis=0).tolist()
-        # What stands after a better one, because of the cap, is worth no more than that.
-        scores = np.minimum.accumulate(np.where(last, np.float32(-1.0), totals)[order])
-        rankings.append(Ranking(order, scores, tuple(names[index] for index in heaviest)))
+        # An item that `max_shift` holds below a better one scores no more than that one.
+        final = np.minimum.accumulate(np.where(last, np.float32(-1.0), totals)[order])
+        rankings.append(Ranking(order, final, tuple(names[index] for index in heaviest)))
     return rankings
 
 
-def list_parts(
-    bundle: Bundle, queries: Sequence[Query], models: Sequence[str]
-) -> list[dict[str, Scores]]:
-    """What the engine and each model think of every item of the `listed` lists, 0 to 1 in a list.
-
-    Source → a value per item; 0 where a model has no opinion or the bundle does not know the item.
-    Also what the weights of reranking are learnt on.
-    """
-    listed = [_listed(query) for query in queries]
-    known = [np.flatnonzero(given.items >= 0) for given in listed]
-    asked = [given.items[places] for given, places in zip(listed, known, strict=True)]
-    scores = {
-        name: scorer.score(asked) for name, scorer in condition(bundle, queries, models).items()
-    }
-    found = []
-    for row, (given, places) in enumerate(zip(listed, known, strict=True)):
-        parts = {ENGINE: engine_part(given.scores)}
-        for name, by_row in scores.items():
-            part = np.zeros(len(given.items), np.float32)
-            part[places] = scaled(by_row[row])
-            parts[name] = part
-        found.append(parts)
-    return found
-
-
-def _listed(query: Query) -> Listed:
-    if query.listed is None:
-        raise InvalidQuery("rerank needs the list to order; send its items.")
-    return query.listed
+def _rerank_weights(query: Query, placement: Placement) -> Mapping[str, float]:
+    """The weight of each source for whoever asks."""
+    if query.preferences.order == "shop":
+        return {ENGINE: 1.0}
+    weights = {ENGINE: placement.engine_weight, **placement.blend}
+    if placement.stranger_blend and not len(query.history):
+        return dict.fromkeys(weights, 0.0) | placement.stranger_blend
+    return weights
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,19 +1,54 @@
-"""The arithmetic of reordering a given list: scales, sums, and how far an item may move."""
+"""Scores of a list that is reranked: scales, weighted sums, and how far an item may move."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
+from recsys.bundle.bundle import Bundle
+from recsys.errors import InvalidQuery
 from recsys.ids import Mask, Scores
+from recsys.query.query import Listed, Query
+from recsys.recommend.candidates import condition
 
 ENGINE: Final = "engine"
 """The source of an item that stands where the engine put it."""
 SHARE_OF_SCORE: Final = np.float32(0.5)
 """How much of the engine's part is its score, where it gave one; the rest is its position."""
+
+
+def scores_by_source(
+    bundle: Bundle, queries: Sequence[Query], models: Sequence[str]
+) -> list[dict[str, Scores]]:
+    """Per query the scores of its `listed` items by the engine and by each model, 0 to 1.
+
+    Source → a score per item; 0 where a model has no opinion or the bundle does not know the item.
+    The weights of reranking are fitted on the same scores. InvalidQuery where a query has no list.
+    """
+    lists = [listed_of(query) for query in queries]
+    known = [np.flatnonzero(listed.items >= 0) for listed in lists]
+    items = [listed.items[rows] for listed, rows in zip(lists, known, strict=True)]
+    by_model = {
+        name: scorer.score(items) for name, scorer in condition(bundle, queries, models).items()
+    }
+    results = []
+    for row, (listed, rows) in enumerate(zip(lists, known, strict=True)):
+        scores = {ENGINE: engine_scores(listed.scores)}
+        for name, by_row in by_model.items():
+            scores[name] = np.zeros(len(listed.items), np.float32)
+            scores[name][rows] = scaled(by_row[row])
+        results.append(scores)
+    return results
+
+
+def listed_of(query: Query) -> Listed:
+    """The list to rerank; InvalidQuery where the query has none."""
+    if query.listed is None:
+        raise InvalidQuery("rerank needs the list to order; send its items.")
+    return query.listed
 
 
 def engine_ranks(scores: NDArray[np.float32]) -> NDArray[np.intp]:
@@ -25,7 +60,7 @@ def engine_ranks(scores: NDArray[np.float32]) -> NDArray[np.intp]:
     return ranks
 
 
-def engine_part(scores: NDArray[np.float32]) -> Scores:
+def engine_scores(scores: NDArray[np.float32]) -> Scores:
     """The engine's opinion on its own list, 1 at most: 1 / log₂(rank + 2), its mean with the score
     between the lowest and the highest of the list where there is one for every item."""
     by_rank = np.asarray(1.0 / np.log2(engine_ranks(scores) + 2.0), np.float32)

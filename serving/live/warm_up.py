@@ -59,7 +59,8 @@ def warm_up(bundle: Bundle) -> None:
             if placement.name == RERANK:
                 for engine in (np.nan, 1.0):
                     scores = np.full(len(listed), engine, np.float32)
-                    rerank(bundle, [replace(query, listed=Listed(listed, scores))], placement)
+                    asked = replace(query, listed=Listed(listed, scores))
+                    rerank(bundle, [asked], placement, live_catalog)
             else:
                 recommend(bundle, [query], placement, live_catalog, 10, explain=True)
 

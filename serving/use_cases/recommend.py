@@ -16,14 +16,13 @@ from msgspec import UNSET
 from numpy.random import Generator
 
 from recsys.bundle.placements import RERANK, Placement
-from recsys.catalog.rules import Rule
+from recsys.catalog.rules import Rules
 from recsys.query.builder import build_query, personal_rules_of
 from recsys.query.facts import PersonFacts
 from recsys.query.query import Listed, Query
 from recsys.recommend.operations import recommend, rerank
 from recsys.recommend.phrases import Language
 from recsys.recommend.reasons import ReasonStyle
-from recsys.recommend.rerank_rules import in_order_of_the_shop, words_about
 from recsys.store.protocol import LoggedAnswer, Store
 from serving.api.problems import invalid
 from serving.api.schemas import (
@@ -171,20 +170,14 @@ class Recommender:
         placement = variant.bundle.placement(RERANK)
         if placement is None:
             raise invalid("placement", RERANK, "the served bundle cannot rerank; train it so")
-        rules = [rule for rule in placement.rules if rule.in_force(now, query.segments)]
-        if request.boost:
-            rules.append(Rule(boost=request.boost))
-        words = words_about([*rules, *personal_rules_of(facts)], listed.items, variant.live_catalog)
-        refused = np.concatenate([query.refused, words.refused])
-        query = replace(query, listed=listed, refused=refused)
-        if permitted.known.preferences.order == "shop":
-            placement = in_order_of_the_shop(placement)
         started = self._metrics.stopwatch()
         (ranking,) = rerank(
             variant.bundle,
-            [query],
+            [replace(query, listed=listed)],
             placement,
-            factors=None if words.factors is None else [words.factors],
+            variant.live_catalog,
+            rules=Rules(boost=request.boost),
+            personal=personal_rules_of(facts),
         )
         recommendation_id = new_id(now, rng)
         ranked = ranked_items(request.items, ranking, request.language or self._voice.language)

@@ -22,8 +22,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.models.popularity.position_bias import LAST_POSITION, examination
 from recsys.query.history import NO_HISTORY, History
 from recsys.query.query import Context, Listed, Query
-from recsys.recommend.operations import list_parts
-from recsys.recommend.rerank_scores import ENGINE
+from recsys.recommend.rerank_scores import ENGINE, scores_by_source
 
 AT_ONCE = 500
 """Lists that are conditioned in one batch."""
@@ -70,7 +69,7 @@ def learnt_weights(
         queries = [one.query for one in taught[start : start + AT_ONCE]]
         parts += [
             np.stack([of_list[name] for name in names])
-            for of_list in list_parts(bundle, queries, names[1:])
+            for of_list in scores_by_source(bundle, queries, names[1:])
         ]
     gains = [one.gains for one in taught]
     offsets = [np.log(one.examined) for one in taught]

@@ -33,7 +33,7 @@ def smoke_check(bundle: Bundle) -> None:
     ]
     for placement in bundle.placements.values():
         if placement.name == "rerank":
-            rankings = rerank(bundle, queries, placement)
+            rankings = rerank(bundle, queries, placement, live_catalog)
             complete = all(sorted(ranking.order) == list(range(len(some))) for ranking in rankings)
             _require(bundle, placement.name, complete, "loses items of the list")
             continue

@@ -201,26 +201,31 @@ def test_an_explained_answer_names_what_the_person_did(
     assert named <= {7, 8}
 
 
-def test_a_reranked_list_keeps_every_item(bundle: Bundle, customers: list[Query]) -> None:
+def test_a_reranked_list_keeps_every_item(
+    bundle: Bundle, live_catalog: LiveCatalog, customers: list[Query]
+) -> None:
     items = np.array([5, -1, 9, 3, -1, 20], np.int32)
     listed = Listed(items, np.full(len(items), np.nan, np.float32))
-    (ranking,) = rerank(bundle, [replace(customers[0], listed=listed)], bundle.placements["rerank"])
+    asked = [replace(customers[0], listed=listed)]
+    (ranking,) = rerank(bundle, asked, bundle.placements["rerank"], live_catalog)
     assert sorted(ranking.order.tolist()) == [0, 1, 2, 3, 4, 5]
     assert len(ranking.sources) == 6
     assert (np.diff(ranking.scores) <= 0).all()
 
 
 def test_without_opinions_the_engines_order_stands(
-    bundle: Bundle, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     listed = Listed(np.full(4, -1, np.int32), np.array([1.0, 4.0, 3.0, 2.0], np.float32))
-    (ranking,) = rerank(bundle, [stranger(small_data, listed=listed)], bundle.placements["rerank"])
+    (ranking,) = rerank(
+        bundle, [stranger(small_data, listed=listed)], bundle.placements["rerank"], live_catalog
+    )
     assert ranking.order.tolist() == [1, 2, 3, 0]
     assert set(ranking.sources) == {ENGINE}
 
 
 def test_what_a_person_bought_rises_in_a_reranked_list(
-    bundle: Bundle, small_data: TrainingData
+    bundle: Bundle, live_catalog: LiveCatalog, small_data: TrainingData
 ) -> None:
     items = np.arange(20, dtype=np.int32)
     listed = Listed(items, np.full(20, np.nan, np.float32))
@@ -237,6 +242,7 @@ def test_what_a_person_bought_rises_in_a_reranked_list(
             stranger(small_data, listed=listed, history=liking),
         ],
         bundle.placements["rerank"],
+        live_catalog,
     )
     assert with_history.order.tolist().index(15) < without.order.tolist().index(15)
 
@@ -251,7 +257,7 @@ def test_what_was_refused_is_never_recommended_and_last_in_a_list(
     refusing = replace(customers[0], refused=no, listed=listed)
     (after,) = recommend(bundle, [refusing], placement, live_catalog, 10)
     assert not set(no.tolist()) & set(after.numbers.tolist())
-    (ranking,) = rerank(bundle, [refusing], bundle.placements["rerank"])
+    (ranking,) = rerank(bundle, [refusing], bundle.placements["rerank"], live_catalog)
     assert set(ranking.order[-2:].tolist()) == {0, 1}
 
 

@@ -7,7 +7,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from recsys.recommend.rerank_scores import engine_part, engine_ranks, order_within, scaled
+from recsys.recommend.rerank_scores import engine_ranks, engine_scores, order_within, scaled
 
 NOBODY = np.zeros(6, np.bool_)
 
@@ -65,14 +65,14 @@ def test_what_was_refused_goes_to_the_end_however_far_that_is() -> None:
 
 def test_the_engine_speaks_by_position_and_by_score_where_it_gave_one() -> None:
     unknown = np.full(3, np.nan, np.float32)
-    assert engine_part(unknown) == pytest.approx(1 / np.log2([2, 3, 4]))
+    assert engine_scores(unknown) == pytest.approx(1 / np.log2([2, 3, 4]))
     scores = np.array([1.0, 5.0, 3.0], np.float32)
     assert engine_ranks(scores).tolist() == [2, 0, 1]
     by_rank = 1 / np.log2([4, 2, 3])
-    assert engine_part(scores) == pytest.approx((by_rank + np.array([0.0, 1.0, 0.5])) / 2)
+    assert engine_scores(scores) == pytest.approx((by_rank + np.array([0.0, 1.0, 0.5])) / 2)
     some = np.array([1.0, np.nan, 3.0], np.float32)
-    assert engine_part(some) == pytest.approx(1 / np.log2([2, 3, 4]))
-    assert engine_part(np.empty(0, np.float32)).tolist() == []
+    assert engine_scores(some) == pytest.approx(1 / np.log2([2, 3, 4]))
+    assert engine_scores(np.empty(0, np.float32)).tolist() == []
 
 
 def test_scores_are_scaled_to_the_best_of_the_list() -> None:

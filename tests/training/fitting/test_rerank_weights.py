@@ -10,6 +10,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.events.log import EventLog
 from recsys.ids import NONE
@@ -83,7 +84,8 @@ def test_what_is_taken_against_the_engine_lowers_the_engine(
     learnt = learnt_weights(bundle, placement, judged)
     assert learnt.blend["popularity"] > 5 * learnt.engine_weight
     assert set(learnt.stranger_blend) == {ENGINE, "popularity"} <= {ENGINE, *EVERYBODY}
-    rankings = rerank(bundle, [one.query for one in judged], learnt)
+    live_catalog = LiveCatalog.of(bundle.catalog)
+    rankings = rerank(bundle, [one.query for one in judged], learnt, live_catalog)
     firsts = [one.gains[ranking.order[0]] for one, ranking in zip(judged, rankings, strict=True)]
     assert np.mean(firsts) > 0.9
 
@@ -104,7 +106,8 @@ def test_a_stranger_gets_the_weights_for_strangers(
     known = next(query for query in customers if len(query.history))
     stranger = Query(now=small_data.as_of, listed=listed)
     customer = Query(now=small_data.as_of, history=known.history, listed=listed)
-    for_stranger, for_customer = rerank(bundle, [stranger, customer], placement)
+    live_catalog = LiveCatalog.of(bundle.catalog)
+    for_stranger, for_customer = rerank(bundle, [stranger, customer], placement, live_catalog)
     assert for_stranger.order.tolist() == list(range(12))
     assert for_customer.order.tolist() != list(range(12))
 

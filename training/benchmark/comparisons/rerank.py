@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.catalog.items import Item
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.baselines import buyers
 from recsys.models.content.item_words import title_words
@@ -248,10 +249,8 @@ def _measured(
     queries = [one.query for one in asked]
     listed = [one.query.listed.items for one in asked if one.query.listed is not None]
     orders = {
-        OURS: [ranking.order for ranking in rerank(ours[0], queries, ours[1])],
-        "unpersonalised ranker": [
-            ranking.order for ranking in rerank(unpersonal[0], queries, unpersonal[1])
-        ],
+        OURS: _orders(queries, *ours),
+        "unpersonalised ranker": _orders(queries, *unpersonal),
         "engine": [np.arange(len(items)) for items in listed],
         "popularity": [
             np.argsort(-np.where(items >= 0, counts[items], -1.0), kind="stable")
@@ -263,6 +262,13 @@ def _measured(
         for name, by_list in orders.items()
     }
     return rows_of(protocol, measured, ours=OURS, rng=np.random.default_rng(seed))
+
+
+def _orders(
+    queries: Sequence[Query], bundle: Bundle, placement: Placement
+) -> list[NDArray[np.intp]]:
+    live_catalog = LiveCatalog.of(bundle.catalog)
+    return [ranking.order for ranking in rerank(bundle, queries, placement, live_catalog)]
 
 
 def graded_ndcg(
