@@ -17,6 +17,7 @@ import bentoml
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.problems import unavailable
+from serving.api.routes import READY
 from serving.config import config_from_environment
 from serving.http.guard import send_problem
 from serving.request_log import set_up_logging
@@ -44,7 +45,7 @@ class Front:
         assert answering is not None, "BentoML serves requests between start-up and shutdown"
         if self.site.draining and scope["type"] == "http":
             send = _ending(send)
-            if scope["path"] == "/readyz":
+            if scope["path"] == READY.path:
                 await send_problem(unavailable("This worker is about to stop."), send)
                 return
         await answering(scope, receive, send)

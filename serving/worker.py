@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 from starlette.applications import Starlette
@@ -13,7 +13,7 @@ from recsys.events.log import EventLog
 from recsys.store.sqlite import SQLiteStore
 from serving.config import ServingConfig
 from serving.http.admission import Admission
-from serving.http.app import build_app, utc_now
+from serving.http.app import build_app
 from serving.http.app_state import AppState
 from serving.http.guard import Limits
 from serving.live.bundle_source import BundleSource, Polling
@@ -124,3 +124,8 @@ def limits_of(config: ServingConfig) -> Limits:
         body_seconds=config.body_seconds,
         api_key=None if config.api_key is None else config.api_key.get_secret_value(),
     )
+
+
+def utc_now() -> datetime:
+    """The service's clock, the only place where it is read."""
+    return datetime.now(UTC)

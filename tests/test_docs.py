@@ -21,8 +21,9 @@ from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
 from recsys.bundle.save_load import save_bundle
 from recsys.bundle.shop_settings import PlacementsConfig, SegmentsConfig
+from serving.api.routes import ROUTES
 from serving.config import ServingConfig
-from serving.http.app import ROUTES, build_app
+from serving.http.app import build_app
 from serving.http.guard import Limits
 from serving.worker import Worker
 from training.cli.app import app as commands
@@ -71,7 +72,7 @@ def app(bundle, tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
 
 def test_the_readme_has_an_example_of_every_route_that_takes_a_body() -> None:
     shown = {path for _, path, _ in REQUESTS}
-    taking = {path for path, (method, _) in ROUTES.items() if method in ("POST", "PUT")}
+    taking = {route.path for route in ROUTES if route.takes_body}
     assert shown == taking
 
 
@@ -87,7 +88,7 @@ def test_the_readmes_requests_are_answered(app: App, method: str, path: str, bod
 
 def test_the_readmes_table_names_every_route() -> None:
     rows = set(re.findall(r"`(?:GET|POST|PUT) (/\S+?)`", README))
-    assert rows == set(ROUTES)
+    assert rows == {route.path for route in ROUTES}
 
 
 def test_the_readmes_table_names_every_command() -> None:
@@ -159,7 +160,7 @@ def test_the_options_that_the_readme_uses_exist() -> None:
 def test_the_openapi_description_is_valid_json_of_version_3_1(app: App) -> None:
     described = msgspec.json.decode(app.ask("GET", "/openapi.json").content)
     assert described["openapi"].startswith("3.1")
-    assert set(described["paths"]) == set(ROUTES)
+    assert set(described["paths"]) == {route.path for route in ROUTES}
 
 
 def test_the_clock_of_the_examples_is_within_the_tolerance() -> None:

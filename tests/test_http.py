@@ -30,7 +30,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import parse_event
 from recsys.models.registry import MODELS
 from recsys.store.sqlite import SQLiteStore
-from serving.client.client import Client, ServiceError
+from serving.client import Client, ServiceError
 
 YES = {"personalization": True}
 NO = {"personalization": False}

@@ -14,7 +14,7 @@ from rich.console import Console
 from running_service import Service
 
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
-from serving.client.client import Client
+from serving.client import Client
 from training.config import TrainingConfig
 from training.pipeline import nightly
 

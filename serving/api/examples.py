@@ -1,13 +1,23 @@
-"""An example of what each route is asked and answers, as /openapi.json shows them.
+"""An example request and answer of each route, as /openapi.json shows them.
 
-A test holds every one of them against its schema, and sends the requests to a running service.
+A test validates each against its schema and sends the requests to a running service.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, Final
 
 Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A request body (None for a route without a body) and an answer to it."""
+
+    request: Body | None
+    answer: Body
+
 
 _ANSWER: Final[Body] = {
     "recommendation_id": "r-1a201e299445a1c0e7f9b3d2468ace01357",
@@ -42,9 +52,30 @@ _PREFERENCES: Final[Body] = {
     "interests": {"categories": [["Home", "Kitchen"]], "brands": ["Quay"]},
     "exclusions": {"items": ["sku-9"], "brands": ["Harbour"]},
 }
+_ORDER: Final[Body] = {
+    **_ANSWER,
+    "items": [
+        {
+            "item_id": "sku-2",
+            "position": 0,
+            "original_position": 1,
+            "score": 0.82,
+            "source": "als",
+            "source_text": "fits your taste",
+        },
+        {
+            "item_id": "sku-1",
+            "position": 1,
+            "original_position": 0,
+            "score": 0.54,
+            "source": "popularity",
+            "source_text": "Popular now",
+        },
+    ],
+}
 
-REQUESTS: Final[dict[str, Body]] = {
-    "/v1/recommendations": {
+RECOMMENDATIONS: Final = Example(
+    request={
         "user": {"user_id": "u-17", "session_id": "s-3"},
         "consent": {"personalization": True},
         "placements": [
@@ -68,128 +99,7 @@ REQUESTS: Final[dict[str, Body]] = {
         "social_proof": True,
         "fields": ["title", "price"],
     },
-    "/v1/rerank": {
-        "user": {"user_id": "u-17"},
-        "query": "coffee",
-        "items": [{"item_id": "sku-1", "score": 9.1}, {"item_id": "sku-2", "score": 8.7}],
-    },
-    "/v1/rerank/elasticsearch": {
-        "user": {"user_id": "u-17"},
-        "query": "coffee",
-        "response": {
-            "took": 3,
-            "timed_out": False,
-            "hits": {
-                "total": {"value": 2, "relation": "eq"},
-                "max_score": 9.1,
-                "hits": [
-                    {"_index": "products", "_id": "sku-1", "_score": 9.1},
-                    {"_index": "products", "_id": "sku-2", "_score": 8.7},
-                ],
-            },
-        },
-    },
-    "/v1/events": {
-        "events": [
-            {
-                "event_id": "c0ffee-1",
-                "event": "view_item",
-                "timestamp": "2026-11-21T20:15:00Z",
-                "user_id": "u-17",
-                "session_id": "s-3",
-                "items": [{"item_id": "sku-1"}],
-                "consent": {"personalization": True},
-            }
-        ]
-    },
-    "/v1/events/ga4": {
-        "client_id": "1826873915.1795291200",
-        "user_id": "u-17",
-        "consent": {"ad_user_data": "GRANTED", "ad_personalization": "GRANTED"},
-        "events": [
-            {
-                "name": "add_to_cart",
-                "params": {
-                    "session_id": "1795291200",
-                    "currency": "EUR",
-                    "items": [{"item_id": "sku-1", "price": 9.95, "quantity": 1}],
-                },
-            }
-        ],
-    },
-    "/v1/events/segment": {
-        "batch": [
-            {
-                "type": "track",
-                "event": "Product Viewed",
-                "messageId": "ajs-022bb90c",
-                "userId": "u-17",
-                "anonymousId": "a-9",
-                "properties": {"product_id": "sku-1", "price": 9.95},
-                "context": {"consent": {"categoryPreferences": {"Personalization": True}}},
-            }
-        ]
-    },
-    "/v1/catalog/items": {
-        "items": [
-            {
-                "item_id": "sku-1",
-                "title": "Coffee mug",
-                "category": ["Home", "Kitchen", "Mugs"],
-                "price": 9.95,
-                "stock": 12,
-            }
-        ]
-    },
-    "/v1/catalog/stock": {
-        "items": [{"item_id": "sku-1", "stock": 0}, {"item_id": "sku-2", "price": 8.5}]
-    },
-    "/v1/profiles": {
-        "profiles": [{"user_id": "u-17", "country": "NL", "consent": {"personalization": True}}]
-    },
-    "/v1/feedback": {
-        "user": {"user_id": "u-17"},
-        "action": "not_interested",
-        "brand": "Harbour",
-        "consent": {"personalization": True},
-    },
-    "/v1/preferences": {
-        "user": {"user_id": "u-17"},
-        "interests": {"categories": [["Home", "Kitchen"]], "brands": ["Quay"]},
-        "exclusions": {"items": ["sku-9"], "brands": ["Harbour"]},
-        "order": "own",
-        "consent": {"personalization": True},
-    },
-    "/v1/preferences/read": {"user": {"user_id": "u-17"}},
-    "/v1/privacy/export": {"user": {"user_id": "u-17"}, "limit": 100},
-    "/v1/privacy/erase": {"user": {"user_id": "u-99"}},
-}
-"""Path → a body that the route accepts."""
-
-_ORDER: Final[Body] = {
-    **_ANSWER,
-    "items": [
-        {
-            "item_id": "sku-2",
-            "position": 0,
-            "original_position": 1,
-            "score": 0.82,
-            "source": "als",
-            "source_text": "fits your taste",
-        },
-        {
-            "item_id": "sku-1",
-            "position": 1,
-            "original_position": 0,
-            "score": 0.54,
-            "source": "popularity",
-            "source_text": "Popular now",
-        },
-    ],
-}
-
-ANSWERS: Final[dict[str, Body]] = {
-    "/v1/recommendations": {
+    answer={
         **_ANSWER,
         "placements": [
             {
@@ -224,8 +134,33 @@ ANSWERS: Final[dict[str, Body]] = {
             {"placement": "bought_together", "level": None, "fallback": None, "items": []},
         ],
     },
-    "/v1/rerank": _ORDER,
-    "/v1/rerank/elasticsearch": {
+)
+RERANK: Final = Example(
+    request={
+        "user": {"user_id": "u-17"},
+        "query": "coffee",
+        "items": [{"item_id": "sku-1", "score": 9.1}, {"item_id": "sku-2", "score": 8.7}],
+    },
+    answer=_ORDER,
+)
+RERANK_ELASTICSEARCH: Final = Example(
+    request={
+        "user": {"user_id": "u-17"},
+        "query": "coffee",
+        "response": {
+            "took": 3,
+            "timed_out": False,
+            "hits": {
+                "total": {"value": 2, "relation": "eq"},
+                "max_score": 9.1,
+                "hits": [
+                    {"_index": "products", "_id": "sku-1", "_score": 9.1},
+                    {"_index": "products", "_id": "sku-2", "_score": 8.7},
+                ],
+            },
+        },
+    },
+    answer={
         "took": 3,
         "timed_out": False,
         "hits": {
@@ -238,11 +173,74 @@ ANSWERS: Final[dict[str, Body]] = {
         },
         "_recsys": _ORDER,
     },
-    "/v1/events": _ONE_ACCEPTED,
-    "/v1/events/ga4": _ONE_ACCEPTED,
-    "/v1/events/segment": _ONE_ACCEPTED,
-    "/v1/catalog/items": _TWO_ACCEPTED,
-    "/v1/catalog/stock": {
+)
+EVENTS: Final = Example(
+    request={
+        "events": [
+            {
+                "event_id": "c0ffee-1",
+                "event": "view_item",
+                "timestamp": "2026-11-21T20:15:00Z",
+                "user_id": "u-17",
+                "session_id": "s-3",
+                "items": [{"item_id": "sku-1"}],
+                "consent": {"personalization": True},
+            }
+        ]
+    },
+    answer=_ONE_ACCEPTED,
+)
+GA4_EVENTS: Final = Example(
+    request={
+        "client_id": "1826873915.1795291200",
+        "user_id": "u-17",
+        "consent": {"ad_user_data": "GRANTED", "ad_personalization": "GRANTED"},
+        "events": [
+            {
+                "name": "add_to_cart",
+                "params": {
+                    "session_id": "1795291200",
+                    "currency": "EUR",
+                    "items": [{"item_id": "sku-1", "price": 9.95, "quantity": 1}],
+                },
+            }
+        ],
+    },
+    answer=_ONE_ACCEPTED,
+)
+SEGMENT_EVENTS: Final = Example(
+    request={
+        "batch": [
+            {
+                "type": "track",
+                "event": "Product Viewed",
+                "messageId": "ajs-022bb90c",
+                "userId": "u-17",
+                "anonymousId": "a-9",
+                "properties": {"product_id": "sku-1", "price": 9.95},
+                "context": {"consent": {"categoryPreferences": {"Personalization": True}}},
+            }
+        ]
+    },
+    answer=_ONE_ACCEPTED,
+)
+ITEMS: Final = Example(
+    request={
+        "items": [
+            {
+                "item_id": "sku-1",
+                "title": "Coffee mug",
+                "category": ["Home", "Kitchen", "Mugs"],
+                "price": 9.95,
+                "stock": 12,
+            }
+        ]
+    },
+    answer=_TWO_ACCEPTED,
+)
+STOCK: Final = Example(
+    request={"items": [{"item_id": "sku-1", "stock": 0}, {"item_id": "sku-2", "price": 8.5}]},
+    answer={
         "results": [
             {"id": "sku-1", "status": "accepted"},
             {
@@ -255,19 +253,47 @@ ANSWERS: Final[dict[str, Body]] = {
         "accepted": 1,
         "rejected": 1,
     },
-    "/v1/profiles": {
+)
+PROFILES: Final = Example(
+    request={
+        "profiles": [{"user_id": "u-17", "country": "NL", "consent": {"personalization": True}}]
+    },
+    answer={
         "results": [{"id": "u-17", "status": "accepted"}],
         "accepted": 1,
         "rejected": 0,
     },
-    "/v1/feedback": {
+)
+FEEDBACK: Final = Example(
+    request={
+        "user": {"user_id": "u-17"},
+        "action": "not_interested",
+        "brand": "Harbour",
+        "consent": {"personalization": True},
+    },
+    answer={
         "event_id": "f-5a1c0e7f9b3d2468ace01357",
         "status": "accepted",
         "in_force": True,
     },
-    "/v1/preferences": {**_PREFERENCES, "in_force": True},
-    "/v1/preferences/read": _PREFERENCES,
-    "/v1/privacy/export": {
+)
+PREFERENCES: Final = Example(
+    request={
+        "user": {"user_id": "u-17"},
+        "interests": {"categories": [["Home", "Kitchen"]], "brands": ["Quay"]},
+        "exclusions": {"items": ["sku-9"], "brands": ["Harbour"]},
+        "order": "own",
+        "consent": {"personalization": True},
+    },
+    answer={**_PREFERENCES, "in_force": True},
+)
+READ_PREFERENCES: Final = Example(
+    request={"user": {"user_id": "u-17"}},
+    answer=_PREFERENCES,
+)
+EXPORT: Final = Example(
+    request={"user": {"user_id": "u-17"}, "limit": 100},
+    answer={
         "records": [
             {
                 "place": "history",
@@ -279,7 +305,10 @@ ANSWERS: Final[dict[str, Body]] = {
         ],
         "next": None,
     },
-    "/v1/privacy/erase": {
+)
+ERASE: Final = Example(
+    request={"user": {"user_id": "u-99"}},
+    answer={
         "receipt": "x-5a1c0e7f9b3d2468ace01357",
         "erased_at": "2026-11-21T20:16:00.000+00:00",
         "removed": {
@@ -297,8 +326,10 @@ ANSWERS: Final[dict[str, Body]] = {
         "remaining": ["event log: its rows are removed by the next `recsys nightly`"],
         "verify": "POST /v1/privacy/export has no record left once event_log.state is done",
     },
-    "/livez": {"status": "alive"},
-    "/v1/experiments": {
+)
+EXPERIMENTS: Final = Example(
+    request=None,
+    answer={
         "experiment": "autumn",
         "started_at": "2026-11-20T09:00:00Z",
         "variants": [
@@ -306,7 +337,10 @@ ANSWERS: Final[dict[str, Body]] = {
             {"name": "challenger", "model_version": "20261119T0315-9c02", "share": 0.1},
         ],
     },
-    "/v1/kpi": {
+)
+KPI: Final = Example(
+    request=None,
+    answer={
         "as_of": "2026-11-21T20:15:00Z",
         "since": "2026-11-15T00:00:00Z",
         "placements": [
@@ -336,9 +370,15 @@ ANSWERS: Final[dict[str, Body]] = {
         ],
         "experiment": None,
     },
-    "/readyz": {"status": "ready", "model_versions": {"champion": "20261121T0315-1f3a"}},
-}
-"""Path → an answer of the route."""
+)
+LIVE: Final = Example(
+    request=None,
+    answer={"status": "alive"},
+)
+READY: Final = Example(
+    request=None,
+    answer={"status": "ready", "model_versions": {"champion": "20261121T0315-1f3a"}},
+)
 
 PROBLEM: Final[Body] = {
     "type": "urn:recsys:problem:invalid-request",

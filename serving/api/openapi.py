@@ -1,7 +1,8 @@
-"""/openapi.json: generated from the schemas, so that it cannot differ from what is accepted."""
+"""/openapi.json: generated from the route table, so that it cannot differ from what is accepted."""
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -10,134 +11,11 @@ from recsys.catalog.items import Item, ItemChange
 from recsys.events.adapters import GA4Event, SegmentMessage
 from recsys.events.schema import Event
 from recsys.query.profile import Profile
-from serving.api.customer_schemas import (
-    EraseAnswer,
-    ExportAnswer,
-    ExportRequest,
-    FeedbackAnswer,
-    FeedbackRequest,
-    PersonRequest,
-    PreferencesAnswer,
-    PreferencesRequest,
-)
-from serving.api.examples import ANSWERS, PROBLEM, REQUESTS
-from serving.api.result_schemas import ExperimentsAnswer, KpiAnswer
-from serving.api.schemas import (
-    EventsAnswer,
-    EventsRequest,
-    Health,
-    ItemsRequest,
-    Problem,
-    ProfilesRequest,
-    PutAnswer,
-    RecommendationsAnswer,
-    RecommendationsRequest,
-    RerankAnswer,
-    RerankRequest,
-    StockRequest,
-)
-from serving.api.vendor_bodies import (
-    EngineAnswer,
-    EngineRequest,
-    EngineResponse,
-    GA4Request,
-    SegmentRequest,
-)
+from serving.api.examples import PROBLEM
+from serving.api.routes import ROUTES, Route
+from serving.api.schemas import Problem
+from serving.api.vendor_bodies import EngineResponse
 
-_BODIES: Final[dict[str, tuple[str, str, type, type]]] = {
-    "/v1/recommendations": (
-        "post",
-        "Lists for one or several places of a page.",
-        RecommendationsRequest,
-        RecommendationsAnswer,
-    ),
-    "/v1/rerank": (
-        "post",
-        "A search result or listing page in the person's own order.",
-        RerankRequest,
-        RerankAnswer,
-    ),
-    "/v1/rerank/elasticsearch": (
-        "post",
-        "The body of an Elasticsearch or OpenSearch answer, its hits in the person's own order.",
-        EngineRequest,
-        EngineAnswer,
-    ),
-    "/v1/events": ("post", "What visitors did; a result per event.", EventsRequest, EventsAnswer),
-    "/v1/events/ga4": (
-        "post",
-        "A GA4 Measurement Protocol body as it is; a result per event.",
-        GA4Request,
-        EventsAnswer,
-    ),
-    "/v1/events/segment": (
-        "post",
-        "A Segment message or batch as it is; a result per message.",
-        SegmentRequest,
-        EventsAnswer,
-    ),
-    "/v1/catalog/items": (
-        "put",
-        "Catalogue items; in force within a second.",
-        ItemsRequest,
-        PutAnswer,
-    ),
-    "/v1/catalog/stock": (
-        "post",
-        "New stock and prices of items; in force within a second.",
-        StockRequest,
-        PutAnswer,
-    ),
-    "/v1/profiles": (
-        "put",
-        "Declared traits, customer group, account, consent.",
-        ProfilesRequest,
-        PutAnswer,
-    ),
-    "/v1/feedback": (
-        "post",
-        "What a person says of an item, a brand or a category; in force in the next answer.",
-        FeedbackRequest,
-        FeedbackAnswer,
-    ),
-    "/v1/preferences": (
-        "put",
-        "Interests, exclusions, the order that is wanted, personalisation off or on.",
-        PreferencesRequest,
-        PreferencesAnswer,
-    ),
-    "/v1/preferences/read": (
-        "post",
-        "The preferences on record.",
-        PersonRequest,
-        PreferencesAnswer,
-    ),
-    "/v1/privacy/export": (
-        "post",
-        "Everything that is held about a person, page by page.",
-        ExportRequest,
-        ExportAnswer,
-    ),
-    "/v1/privacy/erase": (
-        "post",
-        "Removes everything that is held about a person; the answer is a receipt.",
-        PersonRequest,
-        EraseAnswer,
-    ),
-}
-_READS: Final[dict[str, str]] = {
-    "/v1/experiments": "The variants that are served now, with their shares.",
-    "/v1/kpi": "What the answers of the last seven days brought, by placement and day.",
-    "/livez": "The process answers.",
-    "/readyz": "A model is loaded and warmed up.",
-    "/metrics": "Prometheus text.",
-    "/openapi.json": "This description.",
-}
-_ANSWERED: Final[dict[str, type]] = {
-    "/v1/experiments": ExperimentsAnswer,
-    "/v1/kpi": KpiAnswer,
-}
-"""Path read → the type of its answer, where it is not Health."""
 _PROBLEMS: Final[dict[str, str]] = {
     "400": "The body cannot be read.",
     "401": "The API key is missing or wrong.",
@@ -148,6 +26,7 @@ _PROBLEMS: Final[dict[str, str]] = {
     "503": "The store or the model is unavailable; see Retry-After.",
     "default": "Any other refusal: another host (421), another method (405).",
 }
+_PROBLEMS_OF_READS: Final = ("401", "503", "default")
 _REF: Final = "#/components/schemas/{name}"
 _ENTRIES: Final = (
     ("EventsRequest", "events", Event),
@@ -162,13 +41,12 @@ _ENTRIES: Final = (
 
 def document() -> dict[str, Any]:
     """The OpenAPI 3.1 description."""
-    types = [
-        *(t for _, _, *pair in _BODIES.values() for t in pair),
+    types: list[type] = [
+        *(route.request for route in ROUTES if route.takes_body),
+        *(route.answer for route in ROUTES if route.answer not in (str, dict)),
         *(entry for _, _, entry in _ENTRIES),
         EngineResponse,
-        *_ANSWERED.values(),
         Problem,
-        Health,
     ]
     _, components = msgspec.json.schema_components(types, ref_template=_REF)
     for body, field, entry in _ENTRIES:
@@ -176,11 +54,8 @@ def document() -> dict[str, Any]:
     components["EngineRequest"]["properties"]["response"] = _ref(EngineResponse)
     components = _in_ecma_dialect(components)
     paths: dict[str, Any] = {
-        path: {method: _operation(path, method, summary, asked, answered)}
-        for path, (method, summary, asked, answered) in _BODIES.items()
+        route.path: {route.method.lower(): _operation(route)} for route in ROUTES
     }
-    for path, summary in _READS.items():
-        paths[path] = {"get": _reading(path, summary)}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -213,48 +88,41 @@ def _in_ecma_dialect(schemas: Any) -> Any:
     return [_in_ecma_dialect(inner) for inner in schemas] if isinstance(schemas, list) else schemas
 
 
-def _operation(path: str, method: str, summary: str, asked: type, answered: type) -> dict[str, Any]:
-    return {
-        "operationId": method + path.replace("/", "_"),
-        "summary": summary,
-        "requestBody": {
+def _operation(route: Route[Any, Any]) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "operationId": route.method.lower() + re.sub(r"[/.]", "_", route.path),
+        "summary": route.summary,
+    }
+    problems = _PROBLEMS
+    if route.takes_body:
+        assert route.example is not None, f"{route.path} needs an example"
+        described["requestBody"] = {
             "required": True,
-            "content": {"application/json": {"schema": _ref(asked), "example": REQUESTS[path]}},
-        },
-        "responses": {
-            "200": _response("The answer.", _json(answered, ANSWERS[path])),
-            **{status: _response(text, _PROBLEM) for status, text in _PROBLEMS.items()},
-        },
+            "content": _json(route.request, route.example.request),
+        }
+    else:
+        problems = {status: _PROBLEMS[status] for status in _PROBLEMS_OF_READS}
+    described["responses"] = {
+        "200": _response("The answer.", _answer_content(route)),
+        **{status: _response(text, _PROBLEM) for status, text in problems.items()},
     }
+    return described
 
 
-def _reading(path: str, summary: str) -> dict[str, Any]:
-    content: dict[str, Any]
-    match path:
-        case "/metrics":
-            content = {"text/plain": {"schema": {"type": "string"}}}
-        case "/openapi.json":
-            content = {"application/json": {"schema": {"type": "object"}}}
-        case _:
-            content = _json(_ANSWERED.get(path, Health), ANSWERS[path])
-    statuses = {
-        status: text for status, text in _PROBLEMS.items() if status in ("401", "503", "default")
-    }
-    return {
-        "operationId": "get" + path.replace("/", "_").replace(".", "_"),
-        "summary": summary,
-        "responses": {
-            "200": _response("The answer.", content),
-            **{status: _response(text, _PROBLEM) for status, text in statuses.items()},
-        },
-    }
+def _answer_content(route: Route[Any, Any]) -> dict[str, Any]:
+    if route.answer is str:
+        return {"text/plain": {"schema": {"type": "string"}}}
+    if route.answer is dict:
+        return {"application/json": {"schema": {"type": "object"}}}
+    assert route.example is not None, f"{route.path} needs an example"
+    return _json(route.answer, route.example.answer)
 
 
 def _response(text: str, content: dict[str, Any]) -> dict[str, Any]:
     return {"description": text, "content": content}
 
 
-def _json(type_: type, example: dict[str, Any]) -> dict[str, Any]:
+def _json(type_: type, example: dict[str, Any] | None) -> dict[str, Any]:
     return {"application/json": {"schema": _ref(type_), "example": example}}
 
 

@@ -1,4 +1,4 @@
-"""Reading bodies: the envelope as a whole, its entries one by one, and what is wrong in words."""
+"""Parsing of request bodies: the envelope as a whole, its entries one by one."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def read_body(decoder: msgspec.json.Decoder[T], body: bytes) -> T:
         except msgspec.ValidationError as error:
             raise invalid_input(_named("body", invalid_event(str(error), body), body)) from None
     except _UNREADABLE as error:
-        told = InvalidInput("body", None, f"send one JSON object in UTF-8 ({error})")
-        raise invalid_input(told, status=400) from None
+        unreadable = InvalidInput("body", None, f"send one JSON object in UTF-8 ({error})")
+        raise invalid_input(unreadable, status=400) from None
 
 
 def read_entry(parse: Callable[[msgspec.Raw], T], raw: msgspec.Raw, *, kind: str) -> T:
@@ -40,31 +40,31 @@ def read_entry(parse: Callable[[msgspec.Raw], T], raw: msgspec.Raw, *, kind: str
         raise InvalidInput(kind, None, f"send one JSON object in UTF-8 ({error})") from None
 
 
-def sort_out(
+def parse_entries(
     raws: Sequence[msgspec.Raw],
     parse: Callable[[msgspec.Raw], T],
     *,
     kind: str,
     id_field: str,
 ) -> tuple[list[PutResult], list[T]]:
-    """A result per entry, and the entries that can be taken."""
-    results, taken = [], []
+    """A result per entry in their order, and the entries that were accepted."""
+    results, accepted = [], []
     for raw in raws:
         id = id_of(raw, id_field)
         try:
-            taken.append(read_entry(parse, raw, kind=kind))
+            accepted.append(read_entry(parse, raw, kind=kind))
         except InvalidInput as error:
             results.append(
                 PutResult(id=id, status="rejected", field=error.field, reason=reason_text(error))
             )
         else:
             results.append(PutResult(id=id, status="accepted"))
-    return results, taken
+    return results, accepted
 
 
-def without_unknown(results: Sequence[PutResult], found: Sequence[bool]) -> list[PutResult]:
-    """The results, those that were accepted rejected where their item was not found."""
-    there = iter(found)
+def reject_unknown(results: Sequence[PutResult], is_known: Sequence[bool]) -> list[PutResult]:
+    """The results, with accepted entries rejected where `is_known` (one flag each) is False."""
+    known = iter(is_known)
     return [
         PutResult(
             id=result.id,
@@ -72,7 +72,7 @@ def without_unknown(results: Sequence[PutResult], found: Sequence[bool]) -> list
             field="item_id",
             reason="item_id is not in the catalogue; put the item first",
         )
-        if result.status == "accepted" and not next(there)
+        if result.status == "accepted" and not next(known)
         else result
         for result in results
     ]
@@ -100,7 +100,7 @@ def reason_text(error: InvalidInput) -> str:
 
 
 def _named(whole: str, error: InvalidInput, raw: bytes | msgspec.Raw) -> InvalidInput:
-    """The complaint under the name of the whole, where it is not about a field in it."""
+    """The error under the name of the whole, where it is not about a field in it."""
     if error.field == "event" and bytes(raw).lstrip()[:1] != b"{":
         return InvalidInput(whole, error.value, error.remedy)
     return error

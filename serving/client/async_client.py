@@ -1,4 +1,4 @@
-"""`AsyncClient`: the calls of `serving.client.client.Client` for asyncio.
+"""`AsyncClient`: the calls of `serving.client.Client` for asyncio.
 
 async with AsyncClient("http://127.0.0.1:3000", api_key=key) as client:
     page = await client.recommend({"user_id": "u-17"}, [{"placement": "for_you", "k": 8}])
@@ -10,11 +10,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import Any, Self, Unpack
 
 import httpx
 
 from serving.api.customer_schemas import EraseAnswer, FeedbackAnswer, PreferencesAnswer
+from serving.api.result_schemas import ExperimentsAnswer, KpiAnswer
+from serving.api.routes import READY
 from serving.api.schemas import EventsAnswer, PutAnswer, RecommendationsAnswer, RerankAnswer
 from serving.api.search_hits import OWN_ID, with_order
 from serving.client import calls
@@ -39,9 +41,6 @@ from serving.client.retries import (
     listed_hits,
     read_answer,
 )
-
-if TYPE_CHECKING:
-    from serving.api.result_schemas import ExperimentsAnswer, KpiAnswer
 
 
 class AsyncClient:
@@ -72,13 +71,13 @@ class AsyncClient:
         or_else: Sequence[str] = (),
         **options: Unpack[RecommendOptions],
     ) -> RecommendationsAnswer:
-        """Lists for the places of a page; `or_else` are ids to show while the service is away."""
+        """Lists for a page's placements; `or_else`: item ids to show while the service is away."""
         return await self._send(calls.recommendations(user, placements, options, or_else))
 
     async def rerank(
         self, user: Body, items: Sequence[Body], **options: Unpack[RerankOptions]
     ) -> RerankAnswer:
-        """A list in the person's own order."""
+        """A list in the person's order."""
         return await self._send(calls.reranking(user, items, options))
 
     async def rerank_hits(
@@ -122,7 +121,7 @@ class AsyncClient:
     async def send_feedback(
         self, user: Body, action: str, **options: Unpack[FeedbackOptions]
     ) -> FeedbackAnswer:
-        """What a person says of an item, a brand or a category."""
+        """Feedback of a person on an item, a brand or a category."""
         return await self._send(calls.feedback(user, action, options))
 
     async def put_preferences(
@@ -146,7 +145,7 @@ class AsyncClient:
                 return
 
     async def erase_person(self, user: Body) -> EraseAnswer:
-        """Erases all that is held about a person; calling it again tells how far it has come."""
+        """Erases all that is held about a person; calling it again reports the progress."""
         return await self._send(calls.erasure(user))
 
     async def experiments(self) -> ExperimentsAnswer:
@@ -160,7 +159,7 @@ class AsyncClient:
     async def ready(self) -> bool:
         """Whether the service has a model in service."""
         try:
-            return (await self._http.get("/readyz")).is_success
+            return (await self._http.get(READY.path)).is_success
         except httpx.TransportError:
             return False
 
@@ -191,7 +190,7 @@ class AsyncClient:
         while True:
             try:
                 response = await self._http.request(
-                    call.method, call.path, content=content, headers=JSON
+                    call.route.method, call.route.path, content=content, headers=JSON
                 )
                 if response.is_success:
                     return read_answer(call, response)

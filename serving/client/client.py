@@ -1,14 +1,14 @@
 """`Client`: the service from Python, typed, with time-outs and retries.
 
-`serving.client.async_client` has the same for asyncio.
+`serving.client.AsyncClient` has the same calls for asyncio.
 
 with Client("http://127.0.0.1:3000", api_key=key) as client:
     client.send_events([{"event_id": "1", "event": "view_item", ...}])
     page = client.recommend({"user_id": "u-17"}, [{"placement": "for_you", "k": 8}])
 
-In a checkout path nothing may go wrong on a page because of its recommendations. A client that is
-told what to do `on_failure` never raises there: lists come from `or_else`, a result list keeps
-the engine's order, each with `degraded`, and the error goes to that function, to be logged.
+A page must not fail because of its recommendations: with `on_failure` the calls that a page needs
+never raise. Lists then come from `or_else`, a result list keeps its order, each with `degraded`,
+and `on_failure` is called with the error.
 """
 
 from __future__ import annotations
@@ -16,11 +16,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack
+from typing import Any, Self, Unpack
 
 import httpx
 
 from serving.api.customer_schemas import EraseAnswer, FeedbackAnswer, PreferencesAnswer
+from serving.api.result_schemas import ExperimentsAnswer, KpiAnswer
+from serving.api.routes import READY
 from serving.api.schemas import EventsAnswer, PutAnswer, RecommendationsAnswer, RerankAnswer
 from serving.api.search_hits import OWN_ID, with_order
 from serving.client import calls
@@ -37,36 +39,21 @@ from serving.client.retries import (
     JSON,
     KEPT,
     Attempts,
-    InvalidRequest,
-    KeyRefused,
     OnFailure,
     Patience,
     ServiceError,
-    ServiceUnavailable,
     fall_back,
     key_header,
     listed_hits,
     read_answer,
 )
 
-if TYPE_CHECKING:
-    from serving.api.result_schemas import ExperimentsAnswer, KpiAnswer
-
-__all__ = [
-    "Client",
-    "InvalidRequest",
-    "KeyRefused",
-    "Patience",
-    "ServiceError",
-    "ServiceUnavailable",
-]
-
 
 class Client:
     """A pool of kept connections to one service; may be shared by threads.
 
-    `timeout_seconds` is for one attempt, `patience` for all of them. A call is repeated where the
-    service said that nothing was done, or where doing it twice is doing it once.
+    `timeout_seconds` limits one attempt, `patience` all of them. A call is repeated where the
+    service answered that nothing was done, or where the call is idempotent.
     """
 
     def __init__(
@@ -94,13 +81,13 @@ class Client:
         or_else: Sequence[str] = (),
         **options: Unpack[RecommendOptions],
     ) -> RecommendationsAnswer:
-        """Lists for the places of a page; `or_else` are ids to show while the service is away."""
+        """Lists for a page's placements; `or_else`: item ids to show while the service is away."""
         return self._send(calls.recommendations(user, placements, options, or_else))
 
     def rerank(
         self, user: Body, items: Sequence[Body], **options: Unpack[RerankOptions]
     ) -> RerankAnswer:
-        """A list in the person's own order."""
+        """A list in the person's order."""
         return self._send(calls.reranking(user, items, options))
 
     def rerank_hits(
@@ -147,7 +134,7 @@ class Client:
     def send_feedback(
         self, user: Body, action: str, **options: Unpack[FeedbackOptions]
     ) -> FeedbackAnswer:
-        """What a person says of an item, a brand or a category."""
+        """Feedback of a person on an item, a brand or a category."""
         return self._send(calls.feedback(user, action, options))
 
     def put_preferences(
@@ -170,7 +157,7 @@ class Client:
                 return
 
     def erase_person(self, user: Body) -> EraseAnswer:
-        """Erases all that is held about a person; calling it again tells how far it has come."""
+        """Erases all that is held about a person; calling it again reports the progress."""
         return self._send(calls.erasure(user))
 
     def experiments(self) -> ExperimentsAnswer:
@@ -184,7 +171,7 @@ class Client:
     def ready(self) -> bool:
         """Whether the service has a model in service."""
         try:
-            return self._http.get("/readyz").is_success
+            return self._http.get(READY.path).is_success
         except httpx.TransportError:
             return False
 
@@ -214,7 +201,9 @@ class Client:
         attempts = Attempts(self._patience, call.repeatable, started=time.monotonic())
         while True:
             try:
-                response = self._http.request(call.method, call.path, content=content, headers=JSON)
+                response = self._http.request(
+                    call.route.method, call.route.path, content=content, headers=JSON
+                )
                 if response.is_success:
                     return read_answer(call, response)
                 pause = attempts.refused(response, now=time.monotonic())

@@ -53,7 +53,7 @@ class ServiceUnavailable(ServiceError):
 
 
 OnFailure = Callable[[ServiceError], None]
-"""What a client is told to do instead of raising on a page."""
+"""Called with the error instead of raising it on a page."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,10 +106,11 @@ class Attempts:
 def read_answer(call: Call[T], response: httpx.Response) -> T:
     """The typed answer; ServiceError where the service speaks another version of this interface."""
     try:
-        return msgspec.json.decode(response.content, type=call.answer)
+        return msgspec.json.decode(response.content, type=call.route.answer)
     except msgspec.DecodeError as error:
         raise ServiceError(
-            response.status_code, f"{call.path} answered something else than documented ({error})"
+            response.status_code,
+            f"{call.route.path} answered something else than documented ({error})",
         ) from error
 
 
@@ -119,7 +120,7 @@ def key_header(api_key: str | None) -> dict[str, str]:
 
 
 def fall_back(call: Call[T], error: ServiceError, on_failure: OnFailure | None) -> T:
-    """What a page shows instead; raises where nobody is to be told or no page needs the call."""
+    """The call's fallback; raises without `on_failure`, or where the call has no fallback."""
     if on_failure is None or call.fallback is None:
         raise error
     on_failure(error)
@@ -129,7 +130,7 @@ def fall_back(call: Call[T], error: ServiceError, on_failure: OnFailure | None) 
 def listed_hits(
     response: Mapping[str, Any], id_field: str, on_failure: OnFailure | None
 ) -> list[dict[str, Any]]:
-    """The items of a search answer; none where it is no such answer and somebody was told."""
+    """The items of a search answer; none where it is none and `on_failure` was called."""
     try:
         return items_of(response, id_field=id_field)
     except InvalidInput as error:

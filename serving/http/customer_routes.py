@@ -1,4 +1,4 @@
-"""The routes of the customer's own say: feedback, preferences, access and erasure."""
+"""The routes about a person: profile, feedback, preferences, access and erasure."""
 
 from __future__ import annotations
 
@@ -8,22 +8,37 @@ from typing import Final
 import msgspec
 from starlette.responses import Response
 
-from serving.api.customer_schemas import (
-    ExportRequest,
-    FeedbackRequest,
-    PersonRequest,
-    PreferencesRequest,
-)
-from serving.api.parsing import read_body
-from serving.http.app_state import AppState
-from serving.use_cases.customer_choices import give_feedback, keep_preferences
-from serving.use_cases.customer_choices import read_preferences as preferences_of
+from recsys.query.profile import parse_profile
+from serving.api import routes
+from serving.api.parsing import parse_entries, put_answer, read_body
+from serving.http.app_state import AppState, Handlers
+from serving.http.responses import json_response
+from serving.use_cases import customer_choices
+
+_PROFILES: Final = msgspec.json.Decoder(routes.PROFILES.request)
+_FEEDBACK: Final = msgspec.json.Decoder(routes.FEEDBACK.request)
+_PREFERENCES: Final = msgspec.json.Decoder(routes.PREFERENCES.request)
+_PERSON: Final = msgspec.json.Decoder(routes.ERASE.request)
+_EXPORT: Final = msgspec.json.Decoder(routes.EXPORT.request)
+
+
+async def put_profiles(state: AppState, body: bytes) -> Response:
+    """Declared traits, customer group, account and consent."""
+    request = read_body(_PROFILES, body)
+    results, profiles = parse_entries(
+        request.profiles, parse_profile, kind="profile", id_field="user_id"
+    )
+    if profiles:
+        await asyncio.to_thread(
+            lambda: state.store.put_profiles(profiles, received_at=state.clock())
+        )
+    return json_response(put_answer(results))
 
 
 async def post_feedback(state: AppState, body: bytes) -> Response:
-    """What a person says of an item, a brand or a category; in force in the next answer."""
-    return _json(
-        await give_feedback(
+    """Feedback on an item, a brand or a category; in force in the next answer."""
+    return json_response(
+        await customer_choices.give_feedback(
             read_body(_FEEDBACK, body),
             store=state.store,
             writer=state.writer,
@@ -36,38 +51,44 @@ async def post_feedback(state: AppState, body: bytes) -> Response:
 
 
 async def put_preferences(state: AppState, body: bytes) -> Response:
-    """Interests, exclusions, the order that is wanted, personalisation off or on."""
+    """Interests, exclusions, the order of lists, personalisation off or on."""
     request = read_body(_PREFERENCES, body)
     now = state.clock()
-    return _json(
-        await asyncio.to_thread(lambda: keep_preferences(request, store=state.store, now=now))
+    return json_response(
+        await asyncio.to_thread(
+            lambda: customer_choices.keep_preferences(request, store=state.store, now=now)
+        )
     )
 
 
 async def read_preferences(state: AppState, body: bytes) -> Response:
     """The preferences on record."""
     user = read_body(_PERSON, body).user
-    return _json(await asyncio.to_thread(lambda: preferences_of(user, store=state.store)))
+    return json_response(
+        await asyncio.to_thread(lambda: customer_choices.read_preferences(user, store=state.store))
+    )
 
 
 async def post_export(state: AppState, body: bytes) -> Response:
-    """Everything that is held about a person, page by page."""
+    """A page of the records that are held about a person."""
     request = read_body(_EXPORT, body)
-    return _json(await asyncio.to_thread(lambda: state.privacy.export(request)))
+    return json_response(await asyncio.to_thread(lambda: state.privacy.export(request)))
 
 
 async def post_erase(state: AppState, body: bytes) -> Response:
     """Removes everything that is held about a person; the answer is a receipt."""
     user = read_body(_PERSON, body).user
     now = state.clock()
-    return _json(await asyncio.to_thread(lambda: state.privacy.erase(user, now=now, rng=state.rng)))
+    return json_response(
+        await asyncio.to_thread(lambda: state.privacy.erase(user, now=now, rng=state.rng))
+    )
 
 
-def _json(answer: msgspec.Struct) -> Response:
-    return Response(msgspec.json.encode(answer), media_type="application/json")
-
-
-_FEEDBACK: Final = msgspec.json.Decoder(FeedbackRequest)
-_PREFERENCES: Final = msgspec.json.Decoder(PreferencesRequest)
-_PERSON: Final = msgspec.json.Decoder(PersonRequest)
-_EXPORT: Final = msgspec.json.Decoder(ExportRequest)
+HANDLERS: Final[Handlers] = {
+    routes.PROFILES: put_profiles,
+    routes.FEEDBACK: post_feedback,
+    routes.PREFERENCES: put_preferences,
+    routes.READ_PREFERENCES: read_preferences,
+    routes.EXPORT: post_export,
+    routes.ERASE: post_erase,
+}

@@ -9,14 +9,13 @@ import asyncio
 import hmac
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serving.api.problems import MEDIA_TYPE, ProblemError, encode_problem
+from serving.api.routes import Route
 from serving.config import is_loopback
-
-OPEN_PATHS = frozenset({"/livez", "/readyz"})
-"""Answered without a key: they say nothing about anybody."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +39,17 @@ class Guard:
         self,
         app: ASGIApp,
         *,
-        routes: Mapping[str, Collection[str]],
+        routes: Collection[Route[Any, Any]],
         limits: Limits,
         refused: Callable[[int], None],
     ) -> None:
         self.app = app
         self.refused = refused
-        self.routes = {path: frozenset(methods) for path, methods in routes.items()}
+        self.methods = {
+            route.path: frozenset(("GET", "HEAD") if route.method == "GET" else (route.method,))
+            for route in routes
+        }
+        self.open_paths = frozenset(route.path for route in routes if not route.needs_key)
         self.limits = limits
         self.key = None if limits.api_key is None else limits.api_key.encode()
 
@@ -74,13 +77,13 @@ class Guard:
         if self.key is None and not _names_this_machine(_headers(scope).get(b"host", b"")):
             raise ProblemError(421, "Without an API key only this machine's own names are served.")
         path, method = scope["path"], scope["method"]
-        methods = self.routes.get(path)
+        methods = self.methods.get(path)
         if methods is None:
             raise ProblemError(404, "Paths are listed in /openapi.json.")
         if method not in methods:
             allowed = ", ".join(sorted(methods))
             raise ProblemError(405, f"Use {allowed}.", headers={"Allow": allowed})
-        if self.key is not None and path not in OPEN_PATHS and not self._has_key(scope):
+        if self.key is not None and path not in self.open_paths and not self._has_key(scope):
             raise ProblemError(
                 401,
                 "Send the key in the header X-API-Key or as Authorization: Bearer.",

@@ -24,6 +24,7 @@ from recsys.recommend.operations import recommend, rerank
 from recsys.recommend.phrases import Language
 from recsys.recommend.reasons import ReasonStyle
 from recsys.store.protocol import LoggedAnswer, Store
+from serving.api import routes
 from serving.api.problems import invalid
 from serving.api.schemas import (
     PlacementAnswer,
@@ -130,7 +131,7 @@ class Recommender:
                 record_of_list(recommendation_id, asked.placement, answer, permitted, here, variant)
             )
             self._count(
-                "/v1/recommendations",
+                routes.RECOMMENDATIONS.path,
                 asked.placement,
                 variant,
                 answer.level,
@@ -182,7 +183,7 @@ class Recommender:
         recommendation_id = new_id(now, rng)
         ranked = ranked_items(request.items, ranking, request.language or self._voice.language)
         seconds = self._metrics.stopwatch() - started
-        self._count("/v1/rerank", RERANK, variant, ranking_level(query), seconds)
+        self._count(routes.RERANK.path, RERANK, variant, ranking_level(query), seconds)
         return (
             RerankAnswer(
                 recommendation_id=recommendation_id,

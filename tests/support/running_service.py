@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import psutil
 
-from serving.client.client import Client
+from serving.client import Client
 
 
 @dataclass

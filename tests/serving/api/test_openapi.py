@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from serving.api.openapi import OPENAPI_JSON
-from serving.http.app import ROUTES
+from serving.api.routes import ROUTES
 
 DOCUMENT: dict[str, Any] = msgspec.json.decode(OPENAPI_JSON)
 
@@ -31,7 +31,7 @@ def contents(operation: dict[str, Any]) -> list[dict[str, Any]]:
 
 def test_every_route_is_described_and_no_other() -> None:
     described = {(path, method.upper()) for path, method, _ in operations()}
-    assert described == {(path, method) for path, (method, _) in ROUTES.items()}
+    assert described == {(route.path, route.method) for route in ROUTES}
 
 
 @pytest.mark.parametrize(("path", "method", "operation"), operations())

@@ -6,24 +6,26 @@ import asyncio
 import inspect
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
-from serving.client import calls
-from serving.client.async_client import AsyncClient
-from serving.client.client import (
+from serving.api import routes
+from serving.client import (
+    AsyncClient,
     Client,
     InvalidRequest,
     KeyRefused,
     Patience,
     ServiceError,
     ServiceUnavailable,
+    calls,
 )
-from serving.http.app import ROUTES
 
 UNAVAILABLE = (
     b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 5\r\nContent-Length: 0\r\n"
@@ -182,10 +184,26 @@ def test_a_wrong_key_and_a_wrong_field_are_told_apart(listen: Callable[..., List
 
 
 def test_every_route_has_a_method_in_both_clients() -> None:
-    source = Path(calls.__file__).read_text()
-    reading = {"/livez", "/readyz", "/metrics", "/openapi.json"}
-    for path in ROUTES.keys() - reading - {"/v1/rerank/elasticsearch"}:
-        assert f'"{path}"' in source, path
+    made = [
+        calls.recommendations({}, [], {}, ()),
+        calls.reranking({}, [], {}),
+        calls.events([]),
+        calls.ga4_events({}),
+        calls.segment_events({}),
+        calls.items([]),
+        calls.stock([]),
+        calls.profiles([]),
+        calls.feedback({}, "like", {}),
+        calls.preferences({}, {}),
+        calls.preferences_on_record({}),
+        calls.export({}, None),
+        calls.erasure({}),
+        calls.experiments(),
+        calls.kpi(),
+    ]
+    of_operators = {routes.LIVE, routes.READY, routes.METRICS, routes.OPENAPI}
+    in_this_process = {routes.RERANK_ELASTICSEARCH}
+    assert {call.route for call in made} == set(routes.ROUTES) - of_operators - in_this_process
     for name in dir(Client):
         if not name.startswith("_"):
             assert inspect.signature(getattr(Client, name)).parameters.keys() == (
@@ -241,3 +259,21 @@ def test_the_async_client_does_as_the_other(listen: Callable[..., Listener]) -> 
     asyncio.run(talk())
     assert pauses[0] == 5.0
     assert all(b"x-api-key: k" in request.lower() for request in listener.feedback_state)
+
+
+LIGHT = """
+import sys
+import serving.client
+heavy = {"bentoml", "mlflow", "starlette", "pandas", "numba", "duckdb", "pyarrow", "scipy"}
+print(sorted(heavy & set(sys.modules)))
+"""
+
+
+def test_the_client_loads_no_service_no_trainer_and_no_compiled_kernels() -> None:
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_the_names_of_the_client_package_need_no_type_checker_to_resolve() -> None:
+    for call in (calls.experiments, calls.kpi):
+        assert get_type_hints(call)["return"]

@@ -15,14 +15,15 @@ import pytest
 
 from recsys.events.schema import Person
 from recsys.store.sqlite import SQLiteStore
-from serving.api.examples import REQUESTS as EXAMPLES
 from serving.api.openapi import document
 from serving.api.problems import MEDIA_TYPE
+from serving.api.routes import ROUTES, Route
 from serving.config import ServingConfig
-from serving.http.app import ROUTES
+from serving.http.app import HANDLERS
 from serving.worker import Worker
 
 YES = {"personalization": True}
+WITH_BODY = [route for route in ROUTES if route.takes_body]
 
 
 class Shop:
@@ -422,14 +423,19 @@ def test_the_openapi_document_is_served_and_describes_every_route(standing_shop:
     assert served == document()
     assert served["openapi"].startswith("3.1")
     described = {(path, method) for path, methods in served["paths"].items() for method in methods}
-    assert described == {(path, method.lower()) for path, (method, _) in ROUTES.items()}
+    assert described == {(route.path, route.method.lower()) for route in ROUTES}
     text = json.dumps(served)
     references = {part.split('"')[0] for part in text.split("#/components/schemas/")[1:]}
     assert references <= served["components"]["schemas"].keys()
 
 
-@pytest.mark.parametrize("path", EXAMPLES)
-def test_the_examples_of_the_openapi_document_are_accepted(standing_shop: Shop, path: str) -> None:
-    method = next(iter(document()["paths"][path]))
-    answer = standing_shop.send(method, path, json=EXAMPLES[path])
+@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.path)
+def test_the_examples_of_the_openapi_document_are_accepted(
+    standing_shop: Shop, route: Route[Any, Any]
+) -> None:
+    answer = standing_shop.send(route.method, route.path, json=route.example.request)
     assert answer.status_code == 200, answer.text
+
+
+def test_every_route_has_a_handler_and_every_handler_a_route() -> None:
+    assert set(HANDLERS) == set(ROUTES)

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.api.examples import REQUESTS as EXAMPLES
-from serving.api.openapi import document
+from serving.api.routes import ROUTES, Route
 from serving.config import ServingConfig
 from serving.worker import Worker
 
+WITH_BODY = [route for route in ROUTES if route.takes_body]
 Send = Callable[[str, str, bytes], httpx.Response]
 
 ODD_TEXT = st.sampled_from(
@@ -63,16 +63,16 @@ def send(tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., None])
         runner.run(worker.close())
 
 
-def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """Every place in a JSON value, the whole of it first."""
+def paths_in(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path to every value in a JSON value, the whole of it first."""
     yield path
     if isinstance(value, dict | list):
         for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from places(inner, (*path, key))
+            yield from paths_in(inner, (*path, key))
 
 
 def changed(body: Any, path: tuple[Any, ...], value: Any) -> Any:
-    """The body with the value at one place replaced."""
+    """The body with the value at the path replaced."""
     if not path:
         return value
     body = copy.deepcopy(body)
@@ -83,25 +83,24 @@ def changed(body: Any, path: tuple[Any, ...], value: Any) -> Any:
     return body
 
 
-def fresh(path: str) -> dict[str, Any]:
+def fresh(route: Route[Any, Any]) -> dict[str, Any]:
     """The documented example, with the present as the time of its events."""
-    body = copy.deepcopy(EXAMPLES[path])
+    body = copy.deepcopy(route.example.request)
     for event in body.get("events", ()):
         event["timestamp"] = datetime.now(UTC).isoformat()
     return body
 
 
-@pytest.mark.parametrize("path", EXAMPLES)
+@pytest.mark.parametrize("route", WITH_BODY, ids=lambda route: route.path)
 @settings(max_examples=30, deadline=None, derandomize=True)
 @given(choices=st.data())
 def test_a_body_with_one_odd_value_is_answered_and_never_a_5xx(
-    send: Send, path: str, choices: st.DataObject
+    send: Send, route: Route[Any, Any], choices: st.DataObject
 ) -> None:
-    body = fresh(path)
-    place = choices.draw(st.sampled_from(list(places(body))))
-    odd = changed(body, place, choices.draw(ANYTHING))
-    method = next(iter(document()["paths"][path])).upper()
-    answer = send(method, path, json.dumps(odd).encode())
+    body = fresh(route)
+    path = choices.draw(st.sampled_from(list(paths_in(body))))
+    odd = changed(body, path, choices.draw(ANYTHING))
+    answer = send(route.method, route.path, json.dumps(odd).encode())
     assert answer.status_code < 500, (odd, answer.text)
     assert "json" in answer.headers["content-type"]
     answer.json()

@@ -8,6 +8,7 @@ from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from serving.api import routes
 from serving.http.guard import Guard, Limits
 
 
@@ -19,7 +20,7 @@ class Door:
         self.refused: list[int] = []
         self.guard = Guard(
             self.echo,
-            routes={"/v1/events": ("POST",)},
+            routes=[routes.EVENTS],
             limits=Limits(body_bytes=100, body_seconds=body_seconds, api_key=None),
             refused=self.refused.append,
         )
