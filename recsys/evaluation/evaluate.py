@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
@@ -23,7 +23,7 @@ from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import Rule
 from recsys.dataset.splitting import HeldOut, Truth, check_no_leak
 from recsys.dataset.training_data import TrainingData
-from recsys.errors import InsufficientData
+from recsys.errors import InsufficientData, InvalidInput
 from recsys.evaluation.baselines import BASELINES
 from recsys.evaluation.intervals import Estimate, Values, estimates
 from recsys.evaluation.metrics import (
@@ -38,6 +38,7 @@ from recsys.evaluation.metrics import (
     reciprocal_rank_at_k,
 )
 from recsys.evaluation.objectives import bought_a_few_times, gains
+from recsys.evaluation.shop_metrics import Metric, metric_named
 from recsys.ids import NONE, Mask, Numbers, Vocabulary
 from recsys.query.builder import build_query, personal_rules_of
 from recsys.query.facts import PersonFacts
@@ -69,11 +70,35 @@ class EvaluationRules(BaseModel):
     resamples: int = Field(default=1000, ge=100)
     singles: bool = False
     """Whether each model of the placement is measured alone, too: that it is worth its place."""
+    metrics: tuple[str, ...] = ()
+    """Metrics of the shop's own: entry points of the group `recsys.metrics` or paths
+    `module:attribute` (`recsys.evaluation.shop_metrics`)."""
+
+    @model_validator(mode="after")
+    def _metrics_exist(self) -> EvaluationRules:
+        try:
+            metrics = self.shop_metrics()
+        except InvalidInput as error:
+            raise ValueError(str(error)) from error
+        names = [metric.name for metric in metrics]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two metrics have one name: {', '.join(names)}")
+        for metric in metrics:
+            if max(metric.cutoffs) > self.n:
+                raise ValueError(
+                    f"{metric.name} looks at {max(metric.cutoffs)} items and the lists have "
+                    f"{self.n}; add {max(metric.cutoffs)} to `cutoffs`"
+                )
+        return self
 
     @property
     def n(self) -> int:
         """The length of the lists."""
         return max(self.cutoffs)
+
+    def shop_metrics(self) -> tuple[Metric, ...]:
+        """The metrics behind `metrics`."""
+        return tuple(metric_named(name) for name in self.metrics)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +160,17 @@ def evaluate(
     placement = _placement(bundle, rules.placement)
     asked = HeldOutQuestions.of(bundle, data, held_out)
     lists, lists_unseen = asked.answers(bundle, rules, progress=progress)
-    per_person = asked.slices.measure(lists, lists_unseen, rules.cutoffs)
+    metrics = rules.shop_metrics()
+
+    def measured_by_all(ranked: list[Numbers], unseen: list[Numbers]) -> dict[str, Values]:
+        by_shop = _shop_measures(metrics, ranked, held_out, bundle.items)
+        applies = asked.slices.with_history
+        return {
+            **asked.slices.measure(ranked, unseen, rules.cutoffs),
+            **{name: np.where(applies, values, np.nan) for name, values in by_shop.items()},
+        }
+
+    per_person = measured_by_all(lists, lists_unseen)
     eligible = asked.live_catalog.eligible(held_out.cut)
     hidden = [
         np.union1d(no_repeats(query, placement, bundle.models), query.refused)
@@ -143,9 +178,8 @@ def evaluate(
     ]
     persons = list(held_out.persons)
     baselines = {
-        name: asked.slices.measure(
-            *_baseline_lists(name, data, persons, hidden, rules.n, eligible, asked.histories),
-            rules.cutoffs,
+        name: measured_by_all(
+            *_baseline_lists(name, data, persons, hidden, rules.n, eligible, asked.histories)
         )
         for name in BASELINES
     }
@@ -366,6 +400,17 @@ def _measured(
     for name, measure in MEASURES.items():
         for k in cutoffs:
             yield f"{name}_at_{k}", measure(lists, truth, k)
+
+
+def _shop_measures(
+    metrics: Sequence[Metric], lists: Sequence[Numbers], held_out: HeldOut, items: Vocabulary
+) -> dict[str, Values]:
+    """`name_at_k` → one value per person, of the metrics of the shop's own."""
+    if not metrics:
+        return {}
+    ids = [items.ids(numbers) for numbers in lists]
+    truth = [chosen.items for chosen in held_out.truth]
+    return {name: v for metric in metrics for name, v in metric.values(ids, truth)}
 
 
 def _baseline_lists(
