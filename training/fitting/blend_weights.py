@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.random import Generator
@@ -129,8 +130,15 @@ class BlendObjective:
         return float(whole ** (1.0 - share) * unseen**share)
 
 
+class ScoresObjective(Protocol):
+    """What a coordinate ascent maximises."""
+
+    def value(self, scores: Sequence[ScoreMatrix]) -> float:
+        """The value of blended scores, one array per period; 1 for the blend to improve on."""
+
+
 def coordinate_ascent(
-    blend_objective: BlendObjective,
+    blend_objective: ScoresObjective,
     parts: Sequence[Sequence[ScoreMatrix]],
     weights: Weights,
     adjustable: NDArray[np.bool_],

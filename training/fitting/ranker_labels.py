@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from recsys.errors import InsufficientData
 from recsys.evaluation.evaluate import CHUNK, live_catalog_as_of, truth_numbers
 from recsys.ids import NONE, Mask, Numbers
 from recsys.query.query import Query
-from recsys.ranking.features import item_facts
+from recsys.ranking.features import ItemFacts, item_facts
 from recsys.ranking.ranker import column_names, ranking_matrix
 from recsys.recommend.candidates import BlendedCandidates, best_of, blended, condition, gather
 from training.config import RankerConfig, Recipe
@@ -150,31 +150,53 @@ def labelled_table(
     queries = period.data.queries([held_out.persons[index] for index in known], now=held_out.cut)
     truth = truth_numbers([held_out.truth[index] for index in known], period.bundle.items)
     eligible = live_catalog_as_of(period.bundle).eligible(held_out.cut)
-    models, facts = tuple(placement.blend), item_facts(period.data)
+    batches = (
+        (
+            some := queries[start : start + CHUNK],
+            _candidates(period.bundle, some, placement, config.lesson_candidates, eligible),
+            truth[start : start + CHUNK],
+        )
+        for start in range(0, len(known), CHUNK)
+    )
+    facts = item_facts(period.data)
+    return label_candidates(tuple(placement.blend), facts, batches, config, rng=rng)
+
+
+def label_candidates(
+    models: tuple[str, ...],
+    facts: ItemFacts,
+    batches: Iterable[tuple[Sequence[Query], Sequence[BlendedCandidates], Sequence[Numbers]]],
+    config: RankerConfig,
+    *,
+    rng: Generator,
+) -> LabelledTable:
+    """Candidates with their features, labelled by whether they are in the truth of their query.
+
+    `batches` holds queries, candidates and truths in parallel. All hits are kept, of the others a
+    random share of `config.negatives`.
+    """
     matrices = [np.empty((0, len(column_names(models))), np.float32)]
-    taken, discounts = [np.empty(0, np.bool_)], []
-    for start in range(0, len(known), CHUNK):
-        some = queries[start : start + CHUNK]
-        found = _candidates(period.bundle, some, placement, config.lesson_candidates, eligible)
-        numbers = [row.candidates.numbers for row in found]
-        parts = [row.candidates.parts for row in found]
-        matrix = ranking_matrix(facts, some, numbers, parts, [row.scores for row in found])
+    labels, discounts = [np.empty(0, np.bool_)], []
+    for queries, candidates, truths in batches:
+        numbers = [row.candidates.numbers for row in candidates]
+        parts = [row.candidates.parts for row in candidates]
+        matrix = ranking_matrix(facts, queries, numbers, parts, [row.scores for row in candidates])
         first = 0
-        for items, true in zip(numbers, truth[start : start + CHUNK], strict=True):
-            hits = np.isin(items, true)
+        for items, truth in zip(numbers, truths, strict=True):
+            hits = np.isin(items, truth)
             kept = hits | (rng.random(len(items)) < config.negatives)
             rows = matrix[first : first + len(items)][kept]
             first += len(items)
-            # All taken or none taken says nothing about the order.
+            # A query with only hits or none says nothing about the order.
             if hits.any() and not hits[kept].all():
                 matrices.append(rows)
-                taken.append(hits[kept])
-                discounts.append(float(len(true)) ** -config.bulk_discount)
-    sizes = np.array([len(hits) for hits in taken[1:]], np.int64)
+                labels.append(hits[kept])
+                discounts.append(float(len(truth)) ** -config.bulk_discount)
+    sizes = np.array([len(hits) for hits in labels[1:]], np.int64)
     return LabelledTable(
         models=models,
         matrix=np.concatenate(matrices),
-        taken=np.concatenate(taken).astype(np.int8),
+        taken=np.concatenate(labels).astype(np.int8),
         sizes=sizes,
         weights=np.repeat(np.array(discounts, np.float32), sizes),
     )
