@@ -1,158 +1,70 @@
-"""What reasons and sources are called, in English and Dutch, openly or subtly.
+"""Phrases for reasons, sources and traits: one file per language in `languages/`.
 
-An open phrase may name the evidence (`{title}`, `{brand}`, `{days}` …); a subtle one never does, so
-that it can be said where nothing may be named.
+A language is added as `languages/<ISO 639-1 code>.json` with the codes, sources and traits of
+`en.json`:
+
+- `reasons`: reason code → its phrase in two tones. The open one may name evidence (`{title}`,
+  `{brand}`, `{days}` …), the subtle one never does, so that it can be used for sensitive items.
+- `sources`: source → the phrase that names it. Model families bring a label of their own
+  (`ModelFamily.labels`); a file may name families too, in place of that label.
+- `traits`: trait of a profile → its name. A trait of the shop's own keeps the name it has there.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Final, Literal, get_args
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, get_args
+
+import msgspec
 
 from recsys.bundle.placements import Tone
 from recsys.models.registry import MODELS
 
-Language = Literal["en", "nl"]
-LANGUAGES: Final[tuple[Language, ...]] = get_args(Language)
+DEFAULT_LANGUAGE: Final = "en"
 TONES: Final[tuple[Tone, ...]] = get_args(Tone)
 
 
-@dataclass(frozen=True, slots=True)
-class Phrase:
+class Phrase(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One reason in one language."""
 
     open: str
     subtle: str
 
-    def said(self, tone: Tone) -> str:
-        """The words in that tone."""
+    def in_tone(self, tone: Tone) -> str:
+        """The template of that tone."""
         return self.open if tone == "open" else self.subtle
 
 
-def _both(en: tuple[str, str], nl: tuple[str, str]) -> Mapping[Language, Phrase]:
-    return {"en": Phrase(*en), "nl": Phrase(*nl)}
+class LanguageFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The phrases of one language."""
+
+    reasons: dict[str, Phrase]
+    sources: dict[str, str]
+    traits: dict[str, str]
 
 
-_TASTE: Final = ("matches your taste", "past bij je smaak")
-_KNOWN: Final = ("a familiar choice", "een vertrouwde keuze")
-_VISIT: Final = ("goes with this visit", "past bij dit bezoek")
-_WITH: Final = ("goes well with it", "past er goed bij")
-_LIKED: Final = ("well liked", "in trek")
+def read_languages(folder: Path) -> dict[str, LanguageFile]:
+    """Language code → its phrases, for every `<code>.json` in a folder; ValueError names a file
+    that is not one."""
+    return {path.stem: _read(path) for path in sorted(folder.glob("*.json"))}
 
-PHRASES: Final[Mapping[str, Mapping[Language, Phrase]]] = {
-    # The person's own history: {title} is the item that speaks.
-    "bought": _both(
-        ("because you bought {title}", _TASTE[0]), ("omdat je {title} hebt gekocht", _TASTE[1])
-    ),
-    "in_cart": _both(
-        ("because you put {title} into your cart", _TASTE[0]),
-        ("omdat je {title} in je winkelwagen hebt gelegd", _TASTE[1]),
-    ),
-    "on_wishlist": _both(
-        ("because you saved {title}", _TASTE[0]), ("omdat je {title} hebt bewaard", _TASTE[1])
-    ),
-    "rated": _both(
-        ("because you rated {title}", _TASTE[0]), ("omdat je {title} hebt beoordeeld", _TASTE[1])
-    ),
-    "viewed": _both(
-        ("because you looked at {title}", _TASTE[0]), ("omdat je {title} hebt bekeken", _TASTE[1])
-    ),
-    "visit": _both(
-        ("because you just looked at {title}", _VISIT[0]),
-        ("omdat je net {title} hebt bekeken", _VISIT[1]),
-    ),
-    "account": _both(
-        ("because your company chose {title}", "chosen for your company"),
-        ("omdat je bedrijf {title} heeft gekozen", "gekozen voor je bedrijf"),
-    ),
-    # The item speaks for itself.
-    "bought_before": _both(
-        ("you bought it before", _KNOWN[0]), ("je hebt dit eerder gekocht", _KNOWN[1])
-    ),
-    "in_cart_before": _both(
-        ("you put it into your cart before", _KNOWN[0]),
-        ("je hebt dit eerder in je winkelwagen gelegd", _KNOWN[1]),
-    ),
-    "on_wishlist_before": _both(
-        ("you saved it before", _KNOWN[0]), ("je hebt dit eerder bewaard", _KNOWN[1])
-    ),
-    "rated_before": _both(
-        ("you rated it before", _KNOWN[0]), ("je hebt dit eerder beoordeeld", _KNOWN[1])
-    ),
-    "liked_before": _both(("you like it", _KNOWN[0]), ("je vindt dit leuk", _KNOWN[1])),
-    "viewed_before": _both(
-        ("you looked at it before", _KNOWN[0]), ("je hebt dit eerder bekeken", _KNOWN[1])
-    ),
-    "account_before": _both(
-        ("your company chose it before", "chosen for your company"),
-        ("je bedrijf koos dit eerder", "gekozen voor je bedrijf"),
-    ),
-    "due": _both(
-        ("you buy it about every {days} days", "perhaps time for it again"),
-        ("je koopt dit ongeveer elke {days} dagen", "misschien weer tijd hiervoor"),
-    ),
-    # The page or the cart.
-    "bought_with": _both(
-        ("often bought with {title}", _WITH[0]), ("vaak samen gekocht met {title}", _WITH[1])
-    ),
-    "goes_with": _both(("goes with {title}", _WITH[0]), ("past bij {title}", _WITH[1])),
-    "similar_to": _both(
-        ("similar to {title}", "something like it"), ("lijkt op {title}", "iets wat hierop lijkt")
-    ),
-    # What the person or the shop has said.
-    "preferred_brand": _both(
-        ("you follow {brand}", "among your preferences"),
-        ("je volgt {brand}", "volgens je voorkeuren"),
-    ),
-    "preferred_category": _both(
-        ("you are interested in {category}", "among your preferences"),
-        ("je hebt interesse in {category}", "volgens je voorkeuren"),
-    ),
-    "liked": _both(
-        ("because you like {title}", _TASTE[0]), ("omdat je {title} leuk vindt", _TASTE[1])
-    ),
-    "chosen_by_shop": _both(
-        ("chosen by the shop", "chosen by the shop"),
-        ("gekozen door de winkel", "gekozen door de winkel"),
-    ),
-    # What is like the person, or anybody.
-    "segment": _both(("popular in {country}", _LIKED[0]), ("populair in {country}", _LIKED[1])),
-    "trait": _both(
-        ("liked by customers with the same {trait}", _LIKED[0]),
-        ("in trek bij klanten met dezelfde {trait}", _LIKED[1]),
-    ),
-    "taste": _both(("fits your taste", _TASTE[0]), ("past bij je smaak", _TASTE[1])),
-    "goes_with_visit": _both((_VISIT[0], _VISIT[0]), (_VISIT[1], _VISIT[1])),
-    "same_search": _both(
-        ("chosen by who searched for this", _LIKED[0]),
-        ("gekozen door wie hiernaar zocht", _LIKED[1]),
-    ),
-    "popular": _both(("popular with everybody", _LIKED[0]), ("populair bij iedereen", _LIKED[1])),
-    "popular_here": _both(
-        ("popular in your country", _LIKED[0]), ("populair in jouw land", _LIKED[1])
-    ),
-    "popular_in_categories": _both(
-        ("popular in the categories that you look at", _TASTE[0]),
-        ("populair in de categorieën die je bekijkt", _TASTE[1]),
-    ),
-    "popular_in_segment": _both(
-        ("popular with customers like you", _LIKED[0]),
-        ("populair bij klanten zoals jij", _LIKED[1]),
-    ),
-    "trending": _both(("on the rise", "on the rise"), ("in opkomst", "in opkomst")),
-    # What the item is.
-    "new": _both(("new", "new"), ("nieuw", "nieuw")),
-    "on_sale": _both(("on sale", "on sale"), ("in de aanbieding", "in de aanbieding")),
-    "listed": _both(
-        ("in the order that was sent", "in the order that was sent"),
-        ("in de volgorde die is gestuurd", "in de volgorde die is gestuurd"),
-    ),
-    "in_catalog": _both(
-        ("from the catalogue", "from the catalogue"), ("uit het assortiment", "uit het assortiment")
-    ),
-}
-"""Reason code → language → words."""
+
+def _read(path: Path) -> LanguageFile:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=LanguageFile)
+    except msgspec.DecodeError as error:
+        raise ValueError(f"Language file {path} cannot be read: {error}.") from error
+
+
+PHRASES: Final[Mapping[str, LanguageFile]] = read_languages(Path(__file__).with_name("languages"))
+LANGUAGES: Final = tuple(PHRASES)
+
+if TYPE_CHECKING:
+    Language = str
+else:
+    Language = Literal[LANGUAGES]
+    """The code of a language that has a file; requests with any other are refused."""
 
 SOURCE_CODES: Final[Mapping[str, str]] = {
     **{name: family.reason for name, family in MODELS.items()},
@@ -164,21 +76,20 @@ SOURCE_CODES: Final[Mapping[str, str]] = {
 """Source → the code of the reason that is shown where the source names no evidence; of any other
 source, `taste`."""
 
-SOURCE_LABELS: Final[Mapping[str, Mapping[str, str]]] = {
-    **{name: family.labels for name, family in MODELS.items()},
-    "exploration": {"en": "new in the shop", "nl": "nieuw in de winkel"},
-    "engine": {"en": "in the order that was sent", "nl": "in de volgorde die is gestuurd"},
-    "catalog": {"en": "from the catalogue", "nl": "uit het assortiment"},
-    "pinned": {"en": "chosen by the shop", "nl": "gekozen door de winkel"},
-}
-"""Source → language → the phrase that names the source."""
 
-TRAITS: Final[Mapping[str, Mapping[Language, str]]] = {
-    "country": {"en": "country", "nl": "landinstelling"},
-    "customer_group": {"en": "customer group", "nl": "klantgroep"},
-    "account_id": {"en": "company", "nl": "werkgever"},
-    "segment": {"en": "segment", "nl": "doelgroep"},
-    "interests": {"en": "interests", "nl": "interesses"},
-    "profile": {"en": "profile", "nl": "achtergrond"},
-}
-"""What a trait is called; one that the shop made up keeps its own name."""
+def source_label(source: str, language: Language = DEFAULT_LANGUAGE) -> str:
+    """The phrase that names the source of an item: that of the language file, else the family's
+    label in this language, else its English one; the name of the source where there is none."""
+    family = MODELS.get(source)
+    labels = {} if family is None else family.labels
+    return (
+        PHRASES[language].sources.get(source)
+        or labels.get(language)
+        or labels.get(DEFAULT_LANGUAGE)
+        or source.replace("_", " ")
+    )
+
+
+def trait_name(trait: str, language: Language = DEFAULT_LANGUAGE) -> str:
+    """The name of a trait; the shop's own name, spelt with spaces, where the file has none."""
+    return PHRASES[language].traits.get(trait, trait.replace("_", " "))

@@ -1,8 +1,8 @@
-"""Why this item: reason codes, the evidence behind them, and words in English or Dutch.
+"""Why an item is recommended: reason codes, the evidence behind them, and their phrases.
 
-The codes are stable and meant for programs; `text` is ready to be shown. A reason is true of who
-asks: its history item lies in their history, its numbers were counted. It names nobody else,
-nothing in a sensitive category, and no number of customers below a minimum.
+Codes are stable and meant for programs; `text` can be shown to customers. A reason is verifiable:
+its item is in the person's own history or on the page, its numbers were counted. It never names
+another person, an item in a sensitive category or a number of customers below a minimum.
 """
 
 from __future__ import annotations
@@ -25,18 +25,24 @@ from recsys.models.protocol import Contribution
 from recsys.query.history import History
 from recsys.query.preferences import INTEREST
 from recsys.query.query import Query
-from recsys.recommend.operations import Recommendation
-from recsys.recommend.phrases import PHRASES, SOURCE_CODES, SOURCE_LABELS, TRAITS, Language
+from recsys.recommend.answers import Recommendation
+from recsys.recommend.phrases import (
+    DEFAULT_LANGUAGE,
+    PHRASES,
+    SOURCE_CODES,
+    Language,
+    trait_name,
+)
 
 MAX_REASONS: Final = 3
 LEAST_SHARE: Final = 0.05
-"""A reason that made less of the score than this is not worth a sentence."""
+"""A contribution with a smaller share of the score is not shown."""
 NEW_FOR: Final = timedelta(days=30)
-"""How long after it came into the shop an item is called new."""
+"""How long after its first day in the shop an item is called new."""
 
 Fact = str | int | float
 
-_SAID: Final[Mapping[str, str]] = {
+_EVENT_CODES: Final[Mapping[str, str]] = {
     "purchase": "bought",
     "add_to_cart": "in_cart",
     "view_cart": "in_cart",
@@ -49,19 +55,19 @@ _SAID: Final[Mapping[str, str]] = {
     "custom": "viewed",
     "remove_from_cart": "viewed",
 }
-"""Kind of event, the most telling first → code; a list that it merely stood in tells nothing."""
-_TELLING: Final = tuple(KIND_NUMBER[kind] for kind in _SAID)
+"""Kind of event → reason code, the strongest kind first; an impression is no reason."""
+_STRONGEST_FIRST: Final = tuple(KIND_NUMBER[kind] for kind in _EVENT_CODES)
 
 
 @dataclass(frozen=True, slots=True)
 class ReasonStyle:
-    """How a shop speaks of its reasons.
+    """How a shop wants its reasons phrased.
 
     `sensitive` are category paths in lower case: nothing in them or below them is ever named.
-    `min_customers` is the least number of distinct customers that is counted aloud.
+    `min_customers` is the smallest number of distinct customers that is ever shown.
     """
 
-    language: Language = "en"
+    language: Language = DEFAULT_LANGUAGE
     tone: Tone = "open"
     sensitive: frozenset[tuple[str, ...]] = frozenset()
     min_customers: int = 5
@@ -76,10 +82,10 @@ class ReasonStyle:
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason. `item` is the row number of the history item or seed that speaks for it.
+    """One reason. `item` is the number of the history item or seed that is its evidence.
 
-    `share` is the fraction of the model's score that it made, 0 for what is true beside it; `facts`
-    the numbers and names behind the words (`customers`, `lift`, `days`, `country`, `brand`).
+    `share` is its fraction of the model's score, 0 for reasons that are no part of the score;
+    `facts` the numbers and names in the text (`customers`, `lift`, `days`, `country`, `brand`).
     """
 
     code: str
@@ -101,52 +107,47 @@ def reasons(
     query: Query,
     bundle: Bundle,
     live_catalog: LiveCatalog,
-    voice: ReasonStyle,
+    style: ReasonStyle,
     promoted: bool = False,
 ) -> tuple[Reason, ...]:
-    """The reasons for a recommended item, the weightiest first, at most MAX_REASONS.
+    """The reasons for a recommended item, the largest share first, at most MAX_REASONS.
 
-    What came from a fallback without a contribution of its own is explained by its source; what is
-    itself in a sensitive category is explained without evidence. `promoted` says that a rule of the
-    shop made the item weigh more.
+    An item without contributions (of a fallback model, say) is explained by its source, an item in
+    a sensitive category without evidence. `promoted`: a boost rule of the shop matches the item.
     """
-    teller = _ReasonBuilder(recommended, query, bundle, live_catalog, voice, promoted)
-    told: dict[str, Reason] = {}
-    for reason in teller.all():
-        told.setdefault(reason.text, reason)
-    return tuple(told.values())[:MAX_REASONS]
-
-
-def source_words(source: str, language: Language = "en") -> str:
-    """The phrase that names the source of an item; the source itself where it has no label."""
-    labels = SOURCE_LABELS.get(source, {})
-    return labels.get(language) or labels.get("en") or source.replace("_", " ")
+    builder = _ReasonBuilder(recommended, query, bundle, live_catalog, style, promoted)
+    distinct: dict[str, Reason] = {}
+    for reason in builder.all():
+        distinct.setdefault(reason.text, reason)
+    return tuple(distinct.values())[:MAX_REASONS]
 
 
 @dataclass(frozen=True, slots=True)
 class _ReasonBuilder:
+    """Collects the reasons of one recommended item."""
+
     recommended: Recommendation
     query: Query
     bundle: Bundle
     live_catalog: LiveCatalog
-    voice: ReasonStyle
+    style: ReasonStyle
     promoted: bool
 
     def all(self) -> list[Reason]:
-        """Every reason that holds; never none."""
+        """Every reason that holds, at least one."""
         item = self.live_catalog.items[self.recommended.number]
-        if not self.voice.may_name(item):
+        if not self.style.may_name(item):
             return [replace(self._of_source(), trait=None)]
-        found = [
+        evidence = [
             reason
             for contribution in self.recommended.why
             if contribution.share >= LEAST_SHARE
             and (reason := self._of_contribution(contribution)) is not None
         ]
-        return [*(found or [self._of_source()]), *self._of_preferences(item), *self._of_item()]
+        return [*(evidence or [self._of_source()]), *self._of_preferences(item), *self._of_item()]
 
     def _of_contribution(self, contribution: Contribution) -> Reason | None:
-        """None where what contributed is not known of whoever asks: then nothing is claimed."""
+        """None where the contribution is not part of what is known of the person."""
         share = round(contribution.share, 4)
         number = contribution.item
         if contribution.kind == "history":
@@ -161,7 +162,7 @@ class _ReasonBuilder:
 
     def _of_history(self, number: int, share: float) -> Reason | None:
         itself = number == self.recommended.number
-        code = _what_was_done(self.query.history, number)
+        code = _event_code(self.query.history, number)
         if code is None:
             account = self.query.account
             if account is None or number not in account.items:
@@ -170,53 +171,53 @@ class _ReasonBuilder:
         elif itself and code == "bought" and self.recommended.source == "refill":
             days = _days_between(self.query.history, number)
             if days is not None:
-                return self._say("due", share, item=number, facts={"days": days})
+                return self._reason("due", share, item=number, facts={"days": days})
         if itself:
-            return self._say(f"{code}_before", share, item=number)
+            return self._reason(f"{code}_before", share, item=number)
         if code == "viewed" and number in self.query.session.items:
             code = "visit"
-        return self._say(code, share, item=number)
+        return self._reason(code, share, item=number)
 
     def _is_known(self, number: int) -> bool:
-        """Whether it stands on the page, or in the history that seeds come from without a page."""
+        """Whether the item is on the page, or in the history that a placement takes seeds from."""
         return number in self.query.seeds or number in self.query.history.items
 
     def _of_seed(self, number: int, share: float) -> Reason:
         if self.recommended.source != "bought_together":
-            return self._say("similar_to", share, item=number)
+            return self._reason("similar_to", share, item=number)
         model = self.bundle.models.get("bought_together")
         if isinstance(model, BoughtTogetherModel):
             evidence = model.evidence(number, self.recommended.number)
-            if evidence is not None and evidence.customers >= self.voice.min_customers:
+            if evidence is not None and evidence.customers >= self.style.min_customers:
                 facts = {"customers": evidence.customers, "lift": round(evidence.lift, 2)}
-                return self._say("bought_with", share, item=number, facts=facts)
-        return self._say("goes_with", share, item=number)
+                return self._reason("bought_with", share, item=number, facts=facts)
+        return self._reason("goes_with", share, item=number)
 
     def _of_trait(self, trait: str, share: float) -> Reason:
         name = trait.partition("=")[0]
         if name.startswith(INTEREST):
-            return self._say("trait", share, trait="interests")
+            return self._reason("trait", share, trait="interests")
         if name == "country" and self.query.country:
             facts = {"country": self.query.country}
-            return self._say("segment", share, trait=name, facts=facts)
-        return self._say("trait", share, trait=name)
+            return self._reason("segment", share, trait=name, facts=facts)
+        return self._reason("trait", share, trait=name)
 
     def _of_source(self) -> Reason:
         code = SOURCE_CODES.get(self.recommended.source, "taste")
-        return self._say(code, 1.0)
+        return self._reason(code, 1.0)
 
     def _of_preferences(self, item: Item) -> list[Reason]:
         interests = self.query.preferences.interests
         if interests is None:
             return []
-        found = []
+        preferred = []
         if item.brand is not None and item.brand in interests.brands:
-            found.append(self._say("preferred_brand", 0.0, facts={"brand": item.brand}))
+            preferred.append(self._reason("preferred_brand", 0.0, facts={"brand": item.brand}))
         for path in interests.categories:
             if path == item.category[: len(path)]:
                 facts = {"category": path[-1]}
-                found.append(self._say("preferred_category", 0.0, facts=facts))
-        return found
+                preferred.append(self._reason("preferred_category", 0.0, facts=facts))
+        return preferred
 
     def _of_item(self) -> list[Reason]:
         number = self.recommended.number
@@ -226,9 +227,9 @@ class _ReasonBuilder:
             "on_sale": self.live_catalog.on_sale[number],
             "new": 0 <= self.query.now.timestamp() - born < NEW_FOR.total_seconds(),
         }
-        return [self._say(code, 0.0) for code, true in holds.items() if true]
+        return [self._reason(code, 0.0) for code, true in holds.items() if true]
 
-    def _say(
+    def _reason(
         self,
         code: str,
         share: float,
@@ -237,32 +238,30 @@ class _ReasonBuilder:
         trait: str | None = None,
         facts: Mapping[str, Fact] | None = None,
     ) -> Reason:
-        voice, facts = self.voice, facts or {}
-        phrase = PHRASES[code][voice.language]
-        named = None if item is None else self.live_catalog.items[item]
-        if named is not None and not voice.may_name(named):
+        style, facts = self.style, facts or {}
+        phrase = PHRASES[style.language].reasons[code]
+        evidence = None if item is None else self.live_catalog.items[item]
+        if evidence is not None and not style.may_name(evidence):
             return Reason(code, phrase.subtle, share)
-        title = "" if named is None else named.title or named.item_id
-        kind = "" if trait is None else TRAITS.get(trait, {}).get(voice.language, _plain(trait))
-        text = phrase.said(voice.tone).format(**{"title": title, "trait": kind, **facts})
+        title = "" if evidence is None else evidence.title or evidence.item_id
+        kind = "" if trait is None else trait_name(trait, style.language)
+        text = phrase.in_tone(style.tone).format(**{"title": title, "trait": kind, **facts})
         return Reason(code, text, share, item, trait, facts)
 
 
-def _what_was_done(history: History, item: int) -> str | None:
-    """The most telling thing that was done with an item, as a code; None where nothing was."""
+def _event_code(history: History, item: int) -> str | None:
+    """The code of the strongest event with an item; None without one."""
     kinds = set(history.kinds[history.items == item].tolist())
-    return next((_SAID[EVENT_KINDS[kind]] for kind in _TELLING if kind in kinds), None)
+    return next(
+        (_EVENT_CODES[EVENT_KINDS[kind]] for kind in _STRONGEST_FIRST if kind in kinds), None
+    )
 
 
 def _days_between(history: History, item: int) -> int | None:
-    """The mean number of days between purchases of an item, of three days or more on which it was
-    bought: of two, nobody would say that it is a rhythm."""
+    """The mean number of days between purchases of an item; None for fewer than three days on which
+    it was bought, from which no interval can be claimed."""
     bought = history.purchases()
     days = np.unique(bought.times[bought.items == item] // SECONDS_PER_DAY)
     if len(days) < 3:
         return None
     return round(float(days[-1] - days[0]) / (len(days) - 1))
-
-
-def _plain(trait: str) -> str:
-    return trait.replace("_", " ")

@@ -14,8 +14,8 @@ from recsys.ids import Mask
 from recsys.query.query import Query
 from recsys.recommend.answers import Answer, Diagnostics, Recommendation
 from recsys.recommend.operations import Ranking
-from recsys.recommend.phrases import Language
-from recsys.recommend.reasons import ReasonStyle, reasons, source_words
+from recsys.recommend.phrases import Language, source_label
+from recsys.recommend.reasons import ReasonStyle, reasons
 from serving.api.schemas import (
     DiagnosticsAnswer,
     PlacementAnswer,
@@ -74,7 +74,7 @@ def ranked_items(
     items: Sequence[RerankItem], ranking: Ranking, language: Language
 ) -> list[RankedItem]:
     """A given list in its new order."""
-    words = {source: source_words(source, language) for source in set(ranking.sources)}
+    words = {source: source_label(source, language) for source in set(ranking.sources)}
     return [
         RankedItem(
             item_id=items[original].item_id,
@@ -98,7 +98,7 @@ def _item(recommended: Recommendation, position: int, speaking: RenderContext) -
         item_id=item.item_id,
         score=recommended.score,
         source=recommended.source,
-        source_text=source_words(recommended.source, speaking.voice.language),
+        source_text=source_label(recommended.source, speaking.voice.language),
         position=position,
         reasons=_reasons(recommended, speaking) if request.explain else UNSET,
         social_proof=_social_proof(recommended, variant) if request.social_proof else UNSET,
@@ -119,7 +119,7 @@ def _reasons(recommended: Recommendation, speaking: RenderContext) -> list[Reaso
         query=speaking.query,
         bundle=speaking.variant.bundle,
         live_catalog=live_catalog,
-        voice=speaking.voice,
+        style=speaking.voice,
         promoted=marked is not None and bool(marked[recommended.number]),
     )
     return [
