@@ -21,6 +21,7 @@ from recsys.evaluation.objectives import Objective, primary_measure
 from recsys.events.checks import CheckRules
 from recsys.events.weighting import Weighting
 from recsys.models.registry import MODELS
+from recsys.query.segments import Segment
 from training.datasets import ImportOptions
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -126,6 +127,12 @@ class Recipe(_Section):
     """Whether a published bundle may hold models that store rows of customers or visits (`up_cf`,
     `tifu_knn`, `session_knn`): a shop says yes to that, nobody else. The rows have no ids, those of
     erased customers are dropped when the service loads them, and they never enter MLflow."""
+
+    @property
+    def segments(self) -> tuple[Segment, ...]:
+        """The rules of the segments that its bundles know."""
+        rules = self.models.get("popularity_by_segment", {}).get("segments", ())
+        return tuple(Segment.model_validate(rule) for rule in rules)
 
     @model_validator(mode="before")
     @classmethod

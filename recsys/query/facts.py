@@ -6,10 +6,13 @@ The service fills it from the store, training and evaluation from the event log
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Final
 
+import numpy as np
+
+from recsys.ids import Numbers
 from recsys.query.feedback import NO_FEEDBACK, FeedbackState
 from recsys.query.history import NO_ROWS, EventRows
 from recsys.query.preferences import NO_PREFERENCES, Preferences
@@ -47,6 +50,15 @@ class PersonFacts:
     account: EventRows = NO_ROWS
     profile: Profile = UNKNOWN
     preferences: Preferences = NO_PREFERENCES
+
+    def renumbered(self, numbers: Numbers) -> PersonFacts:
+        """The facts over another vocabulary: `numbers[n]` is what item n is there, −1 nothing."""
+        known = np.append(numbers, np.int32(-1))
+        return replace(
+            self,
+            events=replace(self.events, items=known[self.events.items]),
+            account=replace(self.account, items=known[self.account.items]),
+        )
 
     @property
     def is_customer(self) -> bool:

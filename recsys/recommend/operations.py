@@ -56,7 +56,7 @@ from recsys.recommend.rerank_scores import (
     weighted,
 )
 from recsys.recommend.rule_engine import Choice, RuleEngine, list_rules
-from recsys.recommend.suppression import Suppression, seeded, shown_mask, suppression
+from recsys.recommend.suppression import Suppression, query_for, shown_mask, suppression
 
 __all__ = [
     "CATALOG",
@@ -128,7 +128,7 @@ def recommend(
     if len(in_force.hidden) > MASKED_FROM:
         eligible = _without(eligible, in_force.hidden)
         in_force = replace(in_force, hidden=NONE)
-    asked = [with_account(seeded(query, placement), placement.account_weight) for query in queries]
+    asked = [query_for(query, placement) for query in queries]
     journeys = [
         _journey(bundle, query, placement, live_catalog, in_force, out)
         for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)

@@ -20,6 +20,7 @@ from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.models.protocol import Model
 from recsys.models.repurchase.refill import RefillModel, due_again
+from recsys.query.account import with_account
 from recsys.query.history import History, UnclickedImpressions
 from recsys.query.query import Query
 
@@ -115,6 +116,12 @@ def no_repeats(query: Query, placement: Placement, models: Mapping[str, Model]) 
     if placement.repeats == "when_due":
         return not_due(query.history, now=query.now.timestamp(), models=models)
     return NONE
+
+
+def query_for(query: Query, placement: Placement) -> Query:
+    """The query as a placement's models see it: with the placement's own seeds, and the events of
+    the account in its history."""
+    return with_account(seeded(query, placement), placement.account_weight)
 
 
 def seeded(query: Query, placement: Placement) -> Query:

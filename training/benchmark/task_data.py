@@ -22,7 +22,9 @@ from recsys.events.schema import EVENT_KINDS, KIND_NUMBER, EventKind
 from recsys.events.weighting import SECONDS_PER_DAY, Weighting
 from recsys.ids import NONE, Numbers, Vocabulary
 from recsys.models.scoring.decayed import decayed_interactions
-from recsys.query.history import History
+from recsys.query.builder import QuerySettings, build_query
+from recsys.query.facts import PersonFacts
+from recsys.query.history import EventRows
 from recsys.query.profile import UNKNOWN
 from recsys.query.query import Query
 
@@ -30,6 +32,11 @@ AS_OF: Final = datetime(2020, 1, 1, tzinfo=UTC)
 """The moment of asking where a file tells no times."""
 LASTING: Final = 1e9
 """A half-life in days that forgets nothing."""
+NO_IDS: Final = Vocabulary([])
+"""Instead of the items' ids, which nothing in a benchmark file refers to."""
+CUSTOMER: Final = "u:"
+VISITOR: Final = "a:"
+"""Keys of the persons of a file, who have no ids."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +97,23 @@ class EvalQueries:
         )
 
     def queries(self, weighting: Weighting) -> list[Query]:
-        """The questions as a service would know them."""
+        """The questions as the service would ask them: each at its own `now`."""
         return [self._query(row, weighting) for row in range(len(self))]
 
     def _query(self, row: int, weighting: Weighting) -> Query:
         begin, end = int(self.begins[row]), int(self.ends[row])
-        now = float(self.nows[row])
-        items, times = self.items[begin:end], self.times[begin:end]
-        kinds = np.full(len(items), self.kind, np.int8)
-        history = History(items, kinds, times, weighting.weights(kinds, times, now=now))
-        first = int(self.visits[row]) - begin
-        session = History(items[first:], kinds[first:], times[first:], history.weights[first:])
-        moment = datetime.fromtimestamp(now, UTC)
-        return Query(now=moment, history=history, session=session, known=self.known)
+        items = self.items[begin:end]
+        rows = EventRows(
+            items,
+            np.full(len(items), self.kind, np.int8),
+            self.times[begin:end],
+            visit=np.arange(begin, end) >= self.visits[row],
+        )
+        now = datetime.fromtimestamp(float(self.nows[row]), UTC)
+        settings = QuerySettings(NO_IDS, weighting, weighed_at=now)
+        return build_query(
+            PersonFacts(CUSTOMER if self.known else VISITOR, rows), settings, now=now
+        )
 
 
 @dataclass(frozen=True, slots=True)

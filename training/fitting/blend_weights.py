@@ -65,6 +65,7 @@ def choose_blend(
             n=n,
             rng=rng,
             knowledge=period.bundle.models,
+            segments=period.bundle.segments,
         )
         for period in periods
     ]

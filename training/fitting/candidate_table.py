@@ -21,8 +21,9 @@ from recsys.evaluation.objectives import Objective, counts, gains
 from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Model
 from recsys.query.query import Query
+from recsys.query.segments import Segment
 from recsys.recommend.candidates import Candidates, gather
-from recsys.recommend.suppression import no_repeats
+from recsys.recommend.suppression import no_repeats, query_for, tired
 
 WIDTH = 400
 """Candidates kept per customer: those with the best rank in any model."""
@@ -102,9 +103,11 @@ def tabulate(
     n: int,
     rng: Generator,
     knowledge: Mapping[str, Model] | None = None,
+    segments: Sequence[Segment] = (),
 ) -> tuple[CandidateTable, NDArray[np.float32]]:
     """The table of a period over the union of the models' candidates, and each model's part of it:
-    models × customers × candidates. `knowledge` are the models of `Placement.knowledge`.
+    models × customers × candidates. `knowledge` are the models of `Placement.knowledge`, `segments`
+    the rules of the segments in force.
 
     Only customers with a history are in it. Raises LeakFromFuture where the data overlap.
     """
@@ -118,7 +121,7 @@ def tabulate(
     if len(known) > sample:
         known = sorted(rng.choice(known, size=sample, replace=False).tolist())
     persons = tuple(held_out.persons[index] for index in known)
-    queries = data.queries(persons, now=held_out.cut)
+    queries = placement_queries(data, persons, placement, segments)
     taken = numbered_truth([held_out.truth[index] for index in known], data.items)
     weighed = [gains(objective, held_out.truth[index]) for index in known]
     shape = (len(known), WIDTH)
@@ -129,15 +132,18 @@ def tabulate(
     sums = np.zeros((4, len(known)))
     for start in range(0, len(known), CHUNK):
         some = queries[start : start + CHUNK]
-        scorers = {name: model.condition(some) for name, model in models.items()}
+        asked = [query_for(query, placement) for query in some]
+        scorers = {name: model.condition(asked) for name, model in models.items()}
         gathered = gather(scorers, placement.candidates, eligible, [NONE] * len(some))
-        for row, (query, union) in enumerate(zip(some, gathered, strict=True), start=start):
+        for row, (query, as_asked, union) in enumerate(
+            zip(some, asked, gathered, strict=True), start=start
+        ):
             candidates = _narrowed(union)
             size = len(candidates.numbers)
             numbers[row, :size] = candidates.numbers
             parts[:, row, :size] = candidates.parts
             seen[row, :size] = np.isin(candidates.numbers, query.history.items)
-            hidden[row, :size] = hidden_by(placement, candidates.numbers, query, knowledge)
+            hidden[row, :size] = hidden_by(placement, candidates.numbers, as_asked, knowledge)
             if not counts(objective, query):
                 continue
             truth, places = taken[row]
@@ -160,6 +166,19 @@ def tabulate(
     return table, parts
 
 
+def placement_queries(
+    data: TrainingData,
+    persons: Sequence[str],
+    placement: Placement,
+    segments: Sequence[Segment] = (),
+) -> list[Query]:
+    """What the service would know of these persons at the moment of the data (their `as_of`)."""
+    settings = data.query_settings(
+        segments=segments, counts_impressions=placement.fatigue is not None
+    )
+    return data.queries(persons, now=data.as_of, settings=settings)
+
+
 def part_of(
     model: Model,
     table: CandidateTable,
@@ -173,7 +192,9 @@ def part_of(
     """
     part = np.zeros(table.numbers.shape, np.float32)
     for start in range(0, len(queries), CHUNK):
-        scorer = model.condition(queries[start : start + CHUNK])
+        scorer = model.condition(
+            [query_for(query, placement) for query in queries[start : start + CHUNK]]
+        )
         retrieved = scorer.retrieve(placement.candidates, eligible)
         rows = [row[row >= 0] for row in table.numbers[start : start + CHUNK]]
         for offset, (found, scores) in enumerate(
@@ -188,8 +209,13 @@ def part_of(
 def hidden_by(
     placement: Placement, numbers: Numbers, query: Query, models: Mapping[str, Model]
 ) -> NDArray[np.bool_]:
-    """Which of the items a placement does not show to whoever asks, for having had them."""
-    return np.isin(numbers, no_repeats(query, placement, models))
+    """Which of the items a placement does not show for this query (as `query_for` gives it): what
+    was bought or seen, by its `repeats`, what is refused and what tires."""
+    hidden = [no_repeats(query, placement, models), query.refused]
+    if placement.fatigue is not None:
+        now = query.now.timestamp()
+        hidden.append(tired(query.unclicked_impressions, placement.fatigue, now=now))
+    return np.isin(numbers, np.concatenate(hidden))
 
 
 def _narrowed(candidates: Candidates) -> Candidates:

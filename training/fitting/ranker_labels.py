@@ -20,6 +20,7 @@ from recsys.query.query import Query
 from recsys.ranking.features import ItemFacts, item_facts
 from recsys.ranking.ranker import column_names, ranking_matrix
 from recsys.recommend.candidates import BlendedCandidates, best_of, blended, condition, gather
+from recsys.recommend.suppression import query_for
 from training.config import RankerConfig, Recipe
 from training.fitting.blend_weights import Period, hidden_by
 from training.fitting.build import Provenance, build
@@ -147,12 +148,16 @@ def labelled_table(
         for index, person in enumerate(held_out.persons)
         if period.data.users.number(person) is not None
     ]
-    queries = period.data.queries([held_out.persons[index] for index in known], now=held_out.cut)
+    queries = period.data.queries(
+        [held_out.persons[index] for index in known],
+        now=held_out.cut,
+        settings=period.bundle.query_settings(),
+    )
     truth = truth_numbers([held_out.truth[index] for index in known], period.bundle.items)
     eligible = live_catalog_as_of(period.bundle).eligible(held_out.cut)
     batches = (
         (
-            some := queries[start : start + CHUNK],
+            some := [query_for(query, placement) for query in queries[start : start + CHUNK]],
             _candidates(period.bundle, some, placement, config.lesson_candidates, eligible),
             truth[start : start + CHUNK],
         )

@@ -8,7 +8,7 @@ learning-to-rank with biased feedback, WSDM 2017).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -20,7 +20,9 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART
 from recsys.dataset.training_data import TrainingData
 from recsys.models.popularity.position_bias import LAST_POSITION, examination
-from recsys.query.history import NO_HISTORY, History
+from recsys.query.account import with_account
+from recsys.query.builder import build_query
+from recsys.query.facts import NO_FACTS
 from recsys.query.query import Context, Listed, Query
 from recsys.recommend.rerank_scores import ENGINE, scores_by_source
 
@@ -67,6 +69,7 @@ def learnt_weights(
     parts = []
     for start in range(0, len(taught), AT_ONCE):
         queries = [one.query for one in taught[start : start + AT_ONCE]]
+        queries = [with_account(query, placement.account_weight) for query in queries]
         parts += [
             np.stack([of_list[name] for name in names])
             for of_list in scores_by_source(bundle, queries, names[1:])
@@ -131,8 +134,9 @@ def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> li
     """The search results that were shown from `known.as_of` on, asked as the service would have
     been; listing pages too where no more than LEAST_LISTS searches were logged.
 
-    `later` reaches beyond the lists; a person's history is what it holds before each list. How much
-    of a list is looked at is learnt from `known`.
+    `later` reaches beyond the lists; a query knows what happened before its list alone: `now` is
+    the moment of the list, `session` the visit that it belongs to. How much of a list is looked at
+    is learnt from `known`.
     """
     lists = later.lists
     seen = examination(known.lists) ** SEVERITY
@@ -141,6 +145,7 @@ def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> li
         gain[outcome] = worth
     numbers = bundle.items.numbers(later.items.ids())
     terms = [*later.lists.term_names.ids(), None]
+    settings = bundle.query_settings()
     found = []
     shown = np.flatnonzero(lists.times >= known.as_of.timestamp())
     searched = shown[lists.terms[shown] >= 0]
@@ -150,25 +155,12 @@ def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> li
         items = numbers[lists.items[rows]]
         places = np.minimum(lists.positions[rows], min(LAST_POSITION, len(seen) - 1))
         user = int(lists.users[number])
-        time = float(lists.times[number])
-        query = Query(
-            now=datetime.fromtimestamp(time, UTC),
-            history=_history(later, user, time, numbers),
-            listed=Listed(items, np.full(len(items), np.nan, np.float32)),
-            context=Context(search_term=term),
-            known=user >= 0 and later.users.id(user).startswith("u:"),
-        )
+        now = datetime.fromtimestamp(float(lists.times[number]), UTC)
+        facts = NO_FACTS
+        if user >= 0:
+            facts = later.facts(later.users.id(user), now=now).renumbered(numbers)
+        query = build_query(facts, settings, now=now, context=Context(search_term=term))
+        listed = Listed(items, np.full(len(items), np.nan, np.float32))
+        query = replace(query, listed=listed)
         found.append(JudgedList(query, gain[lists.outcomes[rows]], seen[places]))
     return found
-
-
-def _history(later: TrainingData, user: int, before: float, numbers: NDArray[np.int32]) -> History:
-    """What the person had done before a moment, in the bundle's numbers."""
-    if user < 0:
-        return NO_HISTORY
-    timeline = later.timeline
-    span = slice(int(timeline.starts[user]), int(timeline.starts[user + 1]))
-    items, kinds, times = numbers[timeline.items[span]], timeline.kinds[span], timeline.times[span]
-    chosen = (times < before) & (items >= 0)
-    items, kinds, times = items[chosen], kinds[chosen], times[chosen]
-    return History(items, kinds, times, later.weighting.weights(kinds, times, now=before))

@@ -25,7 +25,13 @@ from recsys.models.registry import MODELS
 from training.config import Recipe
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, shares, totals
 from training.fitting.build import Provenance, build, fit
-from training.fitting.candidate_table import CandidateTable, ScoreMatrix, part_of, tabulate
+from training.fitting.candidate_table import (
+    CandidateTable,
+    ScoreMatrix,
+    part_of,
+    placement_queries,
+    tabulate,
+)
 from training.fitting.source import Source
 from training.fitting.trial import TimeSplits
 
@@ -256,7 +262,7 @@ class FamilyEvaluator:
         return part_of(
             fit(family, data, _of(recipe, family, settings)),
             table,
-            data.queries(table.persons, now=data.as_of),
+            placement_queries(data, table.persons, self.placement, self.recipe.segments),
             self.placement,
             self.eligible[place],
         )
@@ -301,9 +307,13 @@ def open_family_evaluator(
         )
         bundle = build(data, recipe, provenance=NOWHERE, placements=())
         eligible = live_catalog_as_of(bundle).eligible(cut)
-        asking = data.queries(
-            [one for one in held_out.persons if data.users.number(one) is not None][:ASKING],
-            now=cut,
+        asking = placement_queries(
+            data,
+            [person for person in held_out.persons if data.users.number(person) is not None][
+                :ASKING
+            ],
+            placement,
+            recipe.segments,
         )
         models: dict[str, Model] = {}
         for name in list(seconds):
@@ -345,6 +355,7 @@ def open_family_evaluator(
             sample=recipe.blend_search.sample,
             n=n,
             rng=np.random.default_rng(recipe.seed),
+            segments=recipe.segments,
         )
         read.append(data)
         masks.append(eligible)
