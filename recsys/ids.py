@@ -1,10 +1,10 @@
-"""External ids (str) and row numbers (int), both ways."""
+"""External ids (str) and row numbers (int), both ways; keys of persons."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import repeat
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,24 @@ Mask = NDArray[np.bool_]
 
 Scores = NDArray[np.float32]
 """One score per item asked for; NaN means no opinion."""
+
+USER_PREFIX: Final = "u:"
+VISITOR_PREFIX: Final = "a:"
+
+
+def user_key(user_id: str) -> str:
+    """The person key of a customer."""
+    return f"{USER_PREFIX}{user_id}"
+
+
+def visitor_key(anonymous_id: str) -> str:
+    """The person key of a visitor who is no known customer."""
+    return f"{VISITOR_PREFIX}{anonymous_id}"
+
+
+def is_user_key(key: str) -> bool:
+    """Whether a person key is that of a customer."""
+    return key.startswith(USER_PREFIX)
 
 
 class Vocabulary:
@@ -52,8 +70,8 @@ class Vocabulary:
 
     def numbers(self, ids: Sequence[str]) -> Numbers:
         """Row numbers in the order given; -1 where an id is unknown."""
-        found = map(self._number_of.get, ids, repeat(-1))
-        return np.fromiter(found, dtype=np.int32, count=len(ids))
+        numbers = map(self._number_of.get, ids, repeat(-1))
+        return np.fromiter(numbers, dtype=np.int32, count=len(ids))
 
     def known(self, ids: Sequence[str]) -> Numbers:
         """Row numbers in the order given, unknown ids left out."""

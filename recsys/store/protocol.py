@@ -1,4 +1,4 @@
-"""The event store: events, profiles, live catalogue and logged answers behind one protocol.
+"""The event store: events, people, live catalogue and logged answers, a protocol for each.
 
 Training and serving meet here. Consent is enforced at this door, so that no caller can forget it:
 an event without consent to personalisation is stored without anything tied to a person.
@@ -41,8 +41,8 @@ class KnownPerson:
     preferences: Preferences = NO_PREFERENCES
     account: Sequence[StoredEvent] = ()
     assigned: str | None = None
-    """The key that the person's variant hangs on: of a customer who came as a visitor that of the
-    visitor, so that logging in changes no variant; settled by the customer's first event."""
+    """The key that decides the person's variant: of a customer who came as a visitor that of the
+    visitor, so that logging in changes no variant; fixed by the customer's first event."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,23 +77,19 @@ class CatalogChanges:
 class ErasedUsers:
     """Whose stored rows must not be used any more: of the erased and of those who refuse.
 
-    `revision` changes whenever `owners` may have.
+    `revision` changes whenever `pseudonyms` may have.
     """
 
     revision: int
-    owners: Pseudonyms
+    pseudonyms: Pseudonyms
 
 
-PLACES: Final = ("person", "history", "waiting", "answers")
-"""Where the store keeps what is about a person, in the order of an export."""
+EXPORT_SECTIONS: Final = ("person", "history", "waiting", "answers")
+"""The parts of what the store keeps about a person, in the order of an export."""
 
 
-class Store(Protocol):
-    """Durable on return: what a call has acknowledged survives a power cut.
-
-    Every method raises StoreUnavailable where the store is locked for longer than its time-out,
-    full or gone. One object may be used by several threads.
-    """
+class EventStore(Protocol):
+    """Received events and their way into the event log."""
 
     def append(
         self, events: Sequence[Event], *, received_at: datetime, lasting: bool = False
@@ -105,6 +101,25 @@ class Store(Protocol):
         known for ever (an import may come again after years), the others until `prune`.
         """
         ...
+
+    def waiting(self) -> list[Event]:
+        """The events that are not in the event log yet, in the order of their arrival."""
+        ...
+
+    def archive(self, log: EventLog) -> int:
+        """Copies events not yet archived into the log, each exactly once; gives their number.
+
+        Safe to be killed at any moment: the next call finishes what was begun.
+        """
+        ...
+
+    def clear_log(self, log: EventLog, *, at: datetime) -> int:
+        """Removes the rows of everybody erased since the last time from the log; their number."""
+        ...
+
+
+class PeopleStore(Protocol):
+    """What is known about persons: history, profile, preferences and consent."""
 
     def person(
         self, person: Person, *, limit: int = HISTORY_LIMIT, account_id: str | None = None
@@ -125,7 +140,7 @@ class Store(Protocol):
     def put_preferences(
         self, preferences: Sequence[Preferences], *, received_at: datetime
     ) -> list[bool]:
-        """Takes preferences in; False where nothing may be kept, since consent is missing.
+        """Stores preferences; False where nothing may be kept, since consent is missing.
 
         Switching personalisation off always works, and holds until the person switches it on.
         """
@@ -133,41 +148,6 @@ class Store(Protocol):
 
     def preferences(self, person: Person) -> Preferences:
         """What the person has asked for, the switch and the consent on record among it."""
-        ...
-
-    def export(self, person: Person, *, place: str, offset: int, limit: int) -> list[Any]:
-        """A page of what is kept about a person in one of PLACES, oldest first; for the person's
-        eyes, whatever their consent."""
-        ...
-
-    def visitors(self, person: Person) -> list[Person]:
-        """The person as the event log may name them: the customer, and each of their visitors."""
-        ...
-
-    def erase(
-        self, person: Person, *, receipt: str, at: datetime, rejected_lines: int = 0
-    ) -> Erasure:
-        """Removes everything that is tied to a person, the visitors who logged in as them
-        included, and leaves no copy in the store's files. The event log is cleared by `clear_log`.
-
-        What happened before and arrives later is nobody's. Erasing somebody of whom nothing is
-        left gives the receipt of the last time.
-        """
-        ...
-
-    def clear_log(self, log: EventLog, *, at: datetime) -> int:
-        """Removes the rows of everybody erased since the last time from the log; their number."""
-        ...
-
-    def forgotten(self, *, since: int = -1) -> ErasedUsers | None:
-        """Whose stored rows must not be used; None where that is as at revision `since`."""
-        ...
-
-    def prune(self, *, event_ids_before: datetime, answers_before: datetime) -> tuple[int, int]:
-        """Forgets ids of events received, and answers given, before these moments; how many.
-
-        In small bites, so that nobody waits for it.
-        """
         ...
 
     def profiles(self) -> dict[str, Profile]:
@@ -182,6 +162,34 @@ class Store(Protocol):
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses personalisation."""
         ...
+
+    def visitors(self, person: Person) -> list[Person]:
+        """The person as the event log may name them: the customer, and each of their visitors."""
+        ...
+
+    def export(self, person: Person, *, section: str, offset: int, limit: int) -> list[Any]:
+        """A page of one of EXPORT_SECTIONS, oldest first: all that is kept about the person,
+        whatever their consent."""
+        ...
+
+    def erase(
+        self, person: Person, *, receipt: str, at: datetime, rejected_lines: int = 0
+    ) -> Erasure:
+        """Removes everything that is tied to a person, the visitors who logged in as them
+        included, and leaves no copy in the store's files. The event log is cleared by `clear_log`.
+
+        What happened before and arrives later is nobody's. Erasing somebody of whom nothing is
+        left gives the receipt of the last time.
+        """
+        ...
+
+    def erased_users(self, *, since: int = -1) -> ErasedUsers | None:
+        """Whose stored rows must not be used; None where that is as at revision `since`."""
+        ...
+
+
+class CatalogStore(Protocol):
+    """The live catalogue."""
 
     def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
         """Replaces or adds catalogue items in one transaction; gives the new revision."""
@@ -205,6 +213,10 @@ class Store(Protocol):
         """Items put after revision `since`; 0 gives all."""
         ...
 
+
+class AnswerStore(Protocol):
+    """The answers that were given, for the attribution of what followed."""
+
     def log_answers(self, answers: Sequence[LoggedAnswer]) -> None:
         """Appends answers; need not be synced to disk."""
         ...
@@ -221,14 +233,19 @@ class Store(Protocol):
         """How many there are in [since, until); not counted beyond `at_most`."""
         ...
 
-    def waiting(self) -> list[Event]:
-        """The events that are not in the event log yet, in the order of their arrival."""
-        ...
 
-    def archive(self, log: EventLog) -> int:
-        """Copies events not yet archived into the log, each exactly once; gives their number.
+class Store(EventStore, PeopleStore, CatalogStore, AnswerStore, Protocol):
+    """All four in one.
 
-        Safe to be killed at any moment: the next call finishes what was begun.
+    Durable on return: what a call has acknowledged survives a power cut. Every method raises
+    StoreUnavailable where the store is locked for longer than its time-out, full or gone. One
+    object may be used by several threads.
+    """
+
+    def prune(self, *, event_ids_before: datetime, answers_before: datetime) -> tuple[int, int]:
+        """Forgets ids of events received, and answers given, before these moments; how many.
+
+        In small bites, so that nobody waits for it.
         """
         ...
 

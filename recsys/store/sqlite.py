@@ -5,19 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import apsw
 import msgspec
-import numpy as np
 
 from recsys.catalog.items import Item, ItemChange
 from recsys.errors import StoreUnavailable
 from recsys.events.log import EventLog
-from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Event, Person
-from recsys.query.preferences import NO_PREFERENCES, Preferences, with_interests
-from recsys.query.profile import UNKNOWN, Profile
+from recsys.query.preferences import Preferences
+from recsys.query.profile import Profile
 from recsys.store.erasure import Erasure, Removed
 from recsys.store.protocol import (
     CatalogChanges,
@@ -26,40 +24,21 @@ from recsys.store.protocol import (
     LoggedAnswer,
 )
 from recsys.store.reserve import Reserve
-from recsys.store.sqlite_archive import archive, clear_log
+from recsys.store.sqlite_answers import count_answers, each_answer, log_answers
+from recsys.store.sqlite_archive import archive, clear_log, waiting_events
+from recsys.store.sqlite_catalog import all_items, catalog_changes, put_items, put_stock
 from recsys.store.sqlite_file import SQLiteFile, meta, set_meta
-from recsys.store.sqlite_history import asked_for, known_person, note_ids, take
-from recsys.store.sqlite_people import (
-    PersonRecords,
-    named,
-    read_preferences,
-    read_profile,
-    was_erased,
-)
+from recsys.store.sqlite_history import asked_for, known_person, note_ids, store_events
+from recsys.store.sqlite_people import PersonRecords
 from recsys.store.sqlite_privacy import (
     export_page,
-    nobodys,
     prune_answers,
     prune_ids,
     remove,
     subject_of,
     thin_out,
 )
-
-DENIED_SQL: Final = """
-WITH refusing AS (
-    SELECT person FROM profiles WHERE personalization = 0
-    UNION SELECT person FROM profiles WHERE objected = 1
-)
-SELECT person FROM refusing UNION SELECT 'a:' || anonymous_id FROM refusing JOIN identities
-ON user_id = substr(person, 3) WHERE person GLOB 'u:*'
-"""
-
-
-ANSWERS_SQL: Final = """
-SELECT time, number, body FROM answers
-WHERE (time, number) > (?, ?) AND time < ? ORDER BY time, number LIMIT 5000
-"""
+from recsys.store.sqlite_records import DENIED_SQL, all_preferences, all_profiles, erased_users
 
 
 class SQLiteStore:
@@ -108,7 +87,7 @@ class SQLiteStore:
             stored = note_ids(connection, events, received_at, lasting=lasting)
             fresh = [event for event, new in zip(events, stored, strict=True) if new]
             last_seq = meta(connection, "last_seq")
-            take(connection, fresh, first_seq=last_seq + 1)
+            store_events(connection, fresh, first_seq=last_seq + 1)
             set_meta(connection, "last_seq", last_seq + len(fresh))
         return stored
 
@@ -130,12 +109,12 @@ class SQLiteStore:
     def put_preferences(
         self, preferences: Sequence[Preferences], *, received_at: datetime
     ) -> list[bool]:
-        """Takes preferences in; False where nothing may be kept, since consent is missing."""
+        """Stores preferences; False where nothing may be kept, since consent is missing."""
         with self._file.writing() as connection:
             people = PersonRecords(connection)
-            taken = [people.prefer(wished, received_at.timestamp()) for wished in preferences]
+            kept = [people.prefer(wishes, received_at.timestamp()) for wishes in preferences]
             people.save()
-        return taken
+        return kept
 
     def preferences(self, person: Person) -> Preferences:
         """What the person has asked for, the switch and the consent on record among it."""
@@ -144,25 +123,11 @@ class SQLiteStore:
 
     def profiles(self) -> dict[str, Profile]:
         """Person key → profile, of everybody who has not refused."""
-        found = self._file.read(
-            "SELECT person, body, preferences FROM profiles WHERE personalization IS NOT 0 "
-            "AND objected IS NOT 1 AND (body IS NOT NULL OR preferences IS NOT NULL) "
-            "ORDER BY person"
-        )
-        declared = {}
-        for key, body, preferences in found:
-            profile = UNKNOWN if body is None else read_profile(body)
-            wishes = NO_PREFERENCES if preferences is None else read_preferences(preferences)
-            declared[key] = named(with_interests(profile, wishes), key)
-        return declared
+        return all_profiles(self._file)
 
     def all_preferences(self) -> dict[str, Preferences]:
         """Person key → preferences, of everybody who has any and has not refused."""
-        stored = self._file.read(
-            "SELECT person, preferences FROM profiles WHERE personalization IS NOT 0 "
-            "AND objected IS NOT 1 AND preferences IS NOT NULL ORDER BY person"
-        )
-        return {key: read_preferences(preferences) for key, preferences in stored}
+        return all_preferences(self._file)
 
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""
@@ -171,76 +136,28 @@ class SQLiteStore:
     def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
         """Replaces or adds catalogue items in one transaction; gives the new revision."""
         with self._file.writing() as connection:
-            revision = meta(connection, "revision") + 1
-            set_meta(connection, "revision", revision)
-            received = received_at.timestamp()
-            connection.executemany(
-                "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)",
-                [(item.item_id, _json.encode(item), revision, received) for item in items],
-            )
-        return revision
+            return put_items(connection, items, received_at)
 
     def put_stock(
         self, changes: Sequence[ItemChange], *, known: Mapping[str, Item], received_at: datetime
     ) -> list[bool]:
         """Changes stock and prices of items in one transaction; True where the item is there."""
         with self._file.writing() as connection:
-            revision = meta(connection, "revision") + 1
-            changed: dict[str, Item] = {}
-            for change in changes:
-                item = changed.get(change.item_id) or _stored_item(connection, change.item_id)
-                item = item or known.get(change.item_id)
-                if item is not None:
-                    changed[change.item_id] = change.applied(item)
-            if changed:
-                set_meta(connection, "revision", revision)
-                connection.executemany(
-                    "INSERT OR REPLACE INTO items VALUES (?, ?, ?, ?)",
-                    [
-                        (id, _json.encode(item), revision, received_at.timestamp())
-                        for id, item in changed.items()
-                    ],
-                )
-        return [change.item_id in changed for change in changes]
+            return put_stock(connection, changes, known, received_at)
 
     def items(self) -> list[Item]:
         """The whole catalogue as it is now, by id."""
-        return [
-            _items.decode(body)
-            for (body,) in self._file.read("SELECT body FROM items ORDER BY item_id")
-        ]
+        return all_items(self._file)
 
     def catalog_changes(self, *, since: int) -> CatalogChanges:
         """Items put after revision `since`, oldest change first; 0 gives all."""
         with self._file.snapshot() as connection:
-            revision = meta(connection, "revision")
-            if revision <= since:
-                return CatalogChanges(revision, ())
-            found: list[Any] = connection.execute(
-                "SELECT body FROM items WHERE revision > ? ORDER BY revision, item_id", (since,)
-            ).fetchall()
-        return CatalogChanges(revision, tuple(_items.decode(body) for (body,) in found))
+            return catalog_changes(connection, since)
 
     def log_answers(self, answers: Sequence[LoggedAnswer]) -> None:
         """Appends answers; a power cut may lose the newest."""
         with self._file.writing(self._file.log) as connection:
-            anybody_erased = connection.execute("SELECT 1 FROM erasures LIMIT 1").fetchone()
-            if anybody_erased is not None:
-                # They were given before, and waited here, while somebody was erased.
-                answers = [
-                    nobodys(answer)
-                    if answer.person is not None
-                    and was_erased(connection, answer.person, answer.time)
-                    else answer
-                    for answer in answers
-                ]
-            connection.executemany(
-                "INSERT INTO answers (time, body, person) VALUES (?, ?, ?)",
-                [
-                    (answer.time, msgspec.msgpack.encode(answer), answer.person)
-                    for answer in answers
-                ],
-            )
+            log_answers(connection, answers)
 
     def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
         """The answers given in [since, until), oldest first."""
@@ -248,24 +165,15 @@ class SQLiteStore:
 
     def each_answer(self, *, since: datetime, until: datetime) -> Iterator[LoggedAnswer]:
         """The same, read part by part, so that they need not all lie in memory."""
-        last: tuple[float, int] = (since.timestamp(), -1)
-        while found := self._file.read(ANSWERS_SQL, (*last, until.timestamp())):
-            for _, _, body in found:
-                yield _answers.decode(body)
-            last = found[-1][:2]
+        return each_answer(self._file, since, until)
 
     def count_answers(self, *, since: datetime, until: datetime, at_most: int) -> int:
         """How many there are in [since, until); not counted beyond `at_most`."""
-        found = self._file.read(
-            "SELECT count(*) FROM (SELECT 1 FROM answers WHERE time >= ? AND time < ? LIMIT ?)",
-            (since.timestamp(), until.timestamp(), at_most),
-        )
-        return int(found[0][0])
+        return count_answers(self._file, since, until, at_most)
 
     def waiting(self) -> list[Event]:
         """The events that are not in the event log yet, in the order of their arrival."""
-        found = self._file.read("SELECT body FROM waiting ORDER BY seq")
-        return [_events.decode(body) for (body,) in found]
+        return waiting_events(self._file)
 
     def archive(self, log: EventLog) -> int:
         """Copies events not yet archived into the log, each exactly once; gives their number.
@@ -278,10 +186,10 @@ class SQLiteStore:
         """Removes the rows of everybody erased since the last time from the log; their number."""
         return clear_log(self._file, log, at=at)
 
-    def export(self, person: Person, *, place: str, offset: int, limit: int) -> list[Any]:
-        """A page of what is kept about a person in one of PLACES, oldest first."""
+    def export(self, person: Person, *, section: str, offset: int, limit: int) -> list[Any]:
+        """A page of what is kept about a person in one of EXPORT_SECTIONS, oldest first."""
         with self._file.snapshot() as connection:
-            return export_page(connection, person, place=place, offset=offset, limit=limit)
+            return export_page(connection, person, section=section, offset=offset, limit=limit)
 
     def visitors(self, person: Person) -> list[Person]:
         """The person as the event log may name them."""
@@ -310,19 +218,10 @@ class SQLiteStore:
         self._reserve.lay_by()
         return erasure
 
-    def forgotten(self, *, since: int = -1) -> ErasedUsers | None:
+    def erased_users(self, *, since: int = -1) -> ErasedUsers | None:
         """Whose stored rows must not be used; None where that is as at revision `since`."""
         with self._file.snapshot() as connection:
-            revision = meta(connection, "forgotten")
-            if revision == since:
-                return None
-            erased: list[Any] = connection.execute("SELECT DISTINCT code FROM erasures").fetchall()
-            refusing: list[Any] = connection.execute(DENIED_SQL).fetchall()
-        codes = np.array([code for (code,) in erased], np.int64).view(np.uint64)
-        return ErasedUsers(
-            revision,
-            np.unique(np.concatenate([codes, pseudonyms_of([key for (key,) in refusing])])),
-        )
+            return erased_users(connection, since)
 
     def prune(self, *, event_ids_before: datetime, answers_before: datetime) -> tuple[int, int]:
         """Forgets ids of events received, and answers given, before these moments; how many."""
@@ -369,18 +268,7 @@ class SQLiteStore:
         while True:
             self._file.empty_wal()
             with self._file.writing() as connection:
-                own, members = thin_out(connection, subject_of(connection, person))
-            history, account = history + own, account + members
-            if not own + members:
+                personal, members = thin_out(connection, subject_of(connection, person))
+            history, account = history + personal, account + members
+            if not personal + members:
                 return Removed(history=history, account=account)
-
-
-def _stored_item(connection: apsw.Connection, item_id: str) -> Item | None:
-    found = connection.execute("SELECT body FROM items WHERE item_id = ?", (item_id,)).fetchone()
-    return None if found is None else _items.decode(found[0])
-
-
-_json = msgspec.json.Encoder()
-_events = msgspec.json.Decoder(Event)
-_items = msgspec.json.Decoder(Item)
-_answers = msgspec.msgpack.Decoder(LoggedAnswer)

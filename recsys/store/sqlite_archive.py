@@ -1,4 +1,4 @@
-"""From the store to the event log: events go over once, and erased persons leave it."""
+"""From the SQLite store to the event log: events are archived once, erased persons removed."""
 
 from __future__ import annotations
 
@@ -43,9 +43,15 @@ def archive(file: SQLiteFile, log: EventLog, *, part_bytes: int) -> int:
             ]
             part = f"{_text(file, 'store_id')}-{first:012d}-{last:012d}"
             log.append(rows(events), part=part)
-            _settle_part(file, last)
+            _finish_part(file, last)
             archived += len(events)
     return archived
+
+
+def waiting_events(file: SQLiteFile) -> list[Event]:
+    """The events that are not in the event log yet, in the order of their arrival."""
+    rows = file.read("SELECT body FROM waiting ORDER BY seq")
+    return [_events.decode(body) for (body,) in rows]
 
 
 def clear_log(file: SQLiteFile, log: EventLog, *, at: datetime) -> int:
@@ -54,21 +60,15 @@ def clear_log(file: SQLiteFile, log: EventLog, *, at: datetime) -> int:
     No archive is under way meanwhile, which might bring rows that it read before the erasure.
     """
     with file.alone(ARCHIVING):
-        found = file.read(
+        erasures = file.read(
             "SELECT receipt, code FROM receipts JOIN erasures USING (receipt) "
             "WHERE log_time IS NULL ORDER BY receipt"
         )
-        pending = sorted({receipt for receipt, _ in found})
+        pending = sorted({receipt for receipt, _ in erasures})
         if not pending:
             return 0
-        erased = log.erase(
-            [
-                np.array([code for receipt, code in found if receipt == one], np.int64).view(
-                    np.uint64
-                )
-                for one in pending
-            ]
-        )
+        codes = [[code for name, code in erasures if name == receipt] for receipt in pending]
+        erased = log.erase([np.array(each, np.int64).view(np.uint64) for each in codes])
         with file.writing() as connection:
             connection.executemany(
                 "UPDATE receipts SET log_time = ?, log_rows = ? WHERE receipt = ?",
@@ -89,7 +89,7 @@ def _plan_part(file: SQLiteFile, newest: int, part_bytes: int) -> tuple[int, int
     return (archived + 1, planned) if planned > archived else None
 
 
-def _settle_part(file: SQLiteFile, last: int) -> None:
+def _finish_part(file: SQLiteFile, last: int) -> None:
     with file.writing() as connection:
         connection.execute("DELETE FROM waiting WHERE seq <= ?", (last,))
         set_meta(connection, "archived", last)

@@ -1,4 +1,4 @@
-"""A person's events in the SQLite store: how a batch is taken in, how a history is read back."""
+"""A person's events in the SQLite store: how a batch is stored, how a history is read back."""
 
 from __future__ import annotations
 
@@ -11,23 +11,24 @@ import apsw
 import msgspec
 
 from recsys.events.schema import CATEGORY_SEPARATOR, Consent, Event, Person, anonymised
+from recsys.ids import user_key, visitor_key
 from recsys.query.facts import ACCOUNT_LIMIT, CUSTOM_LIMIT, FEEDBACK_LIMIT, LISTED_LIMIT
 from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences, preferred_over
 from recsys.store.protocol import KnownPerson
-from recsys.store.sqlite_people import (
-    PersonRecords,
+from recsys.store.sqlite_people import PersonRecords
+from recsys.store.sqlite_records import (
     Record,
     declared_over,
     latest_statement,
-    named,
+    profile_of,
     read_record,
 )
 
-DONE, LISTED, SAID, CUSTOM = range(4)
-LANES: Final = {"view_item_list": LISTED, "feedback": SAID, "custom": CUSTOM}
-"""Kinds that are stored apart from what a person did: lists merely seen, what was said of items,
-brands and categories, and the shop's own events."""
+DONE, LISTED, FEEDBACK, CUSTOM = range(4)
+LANES: Final = {"view_item_list": LISTED, "feedback": FEEDBACK, "custom": CUSTOM}
+"""Kinds with limits of their own: impressions, feedback on items, brands and categories, and the
+events that the shop defined. What a person did is in lane DONE."""
 
 _NEWEST: Final = (
     "FROM interactions WHERE person = ? AND lane = ? "
@@ -36,7 +37,8 @@ _NEWEST: Final = (
 LANE_SQL: Final = {
     DONE: f"SELECT item_id, kind, time, session_id {_NEWEST}",
     LISTED: f"SELECT item_id, kind, time, session_id {_NEWEST}",
-    SAID: f"SELECT item_id, kind, time, session_id, action, name, brand, category, days {_NEWEST}",
+    FEEDBACK: "SELECT item_id, kind, time, session_id, action, name, brand, category, days "
+    + _NEWEST,
     CUSTOM: f"SELECT item_id, kind, time, session_id, action, name {_NEWEST}",
 }
 """Lane → its newest rows as the fields of StoredEvent."""
@@ -76,7 +78,7 @@ def note_ids(
     return new
 
 
-def take(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int) -> None:
+def store_events(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int) -> None:
     """Stores events under consecutive numbers: for the log, and for their persons where they may.
 
     An event is tied to a person when it carries consent, the person's latest statement, which may
@@ -98,7 +100,7 @@ def take(connection: apsw.Connection, events: Sequence[Event], *, first_seq: int
             waiting.append((seq, _encoder.encode(anonymised(event))))
             continue
         waiting.append((seq, _encoder.encode(event)))
-        people.settle(event)
+        people.assign(event)
         if event.event == "identify" and event.anonymous_id and event.user_id:
             # What this batch has brought so far moves along.
             _write(connection, history)
@@ -137,7 +139,7 @@ def known_person(
     return KnownPerson(
         keys[0],
         _history(connection, list(records), limit),
-        named(profile, keys[0]),
+        profile_of(keys[0], profile),
         consent,
         preferences,
         _account(connection, account_id or profile.account_id, keys),
@@ -146,7 +148,8 @@ def known_person(
 
 
 def _assigned(keys: Sequence[str], records: Mapping[str, Record]) -> str:
-    """As it is settled, else as it will be by the first event: the visitor's key, else the own."""
+    """The stored key, else the one that the first event will fix: the visitor's, else the
+    customer's."""
     first = records.get(keys[0])
     return keys[-1] if first is None or first.assigned is None else first.assigned
 
@@ -173,7 +176,7 @@ def asked_for(connection: apsw.Connection, person: Person) -> Preferences:
 def _keys(connection: apsw.Connection, person: Person) -> list[str]:
     keys = []
     if person.user_id is not None:
-        keys.append(f"u:{person.user_id}")
+        keys.append(user_key(person.user_id))
     if person.anonymous_id is not None:
         # An identified visitor has no rows left, and their customer may be somebody else.
         latest = connection.execute(
@@ -181,9 +184,9 @@ def _keys(connection: apsw.Connection, person: Person) -> list[str]:
             (person.anonymous_id,),
         ).fetchone()
         if latest is None:
-            keys.append(f"a:{person.anonymous_id}")
+            keys.append(visitor_key(person.anonymous_id))
         elif person.user_id is None:
-            keys.append(f"u:{latest[0]}")
+            keys.append(user_key(latest[0]))
     return keys
 
 
@@ -193,14 +196,14 @@ def _history(connection: apsw.Connection, keys: Sequence[str], limit: int) -> li
     # Most people have nothing in the last lanes: one step to a person's last row tells.
     last = max(next(connection.execute(LAST_LANE_SQL, (key,)))[0] or DONE for key in keys)
     for lane, most in enumerate((limit, LISTED_LIMIT, FEEDBACK_LIMIT, CUSTOM_LIMIT)[: last + 1]):
-        found: list[StoredEvent] = []
+        events: list[StoredEvent] = []
         for key in keys:
             rows: list[Any] = connection.execute(LANE_SQL[lane], (key, lane, most)).fetchall()
-            found += [StoredEvent(*row) for row in rows]
+            events += [StoredEvent(*row) for row in rows]
             runs += bool(rows)
-        if len(found) > most:
-            found.sort(key=_time, reverse=True)
-        newest_first += found[:most]
+        if len(events) > most:
+            events.sort(key=_time, reverse=True)
+        newest_first += events[:most]
     if runs > 1:
         newest_first.sort(key=_time, reverse=True)
     newest_first.reverse()
@@ -213,10 +216,10 @@ def _account(
     """What the other members of an account did, oldest first, but for those who refuse."""
     if account_id is None:
         return ()
-    found: list[Any] = connection.execute(
+    rows: list[Any] = connection.execute(
         ACCOUNT_SQL, (f"account:{account_id}", *(*keys, "", "")[:2], ACCOUNT_LIMIT)
     ).fetchall()
-    return [StoredEvent(*row) for row in reversed(found)]
+    return [StoredEvent(*row) for row in reversed(rows)]
 
 
 def _rows(
@@ -229,7 +232,7 @@ def _rows(
         (item.item_id, None, None) for item in event.items
     ]
     if event.event == "feedback":
-        # A brand and a category are rows of their own, beside those of the items.
+        # A brand and a category get a row each, after those of the items.
         if event.brand is not None:
             items.append(("", event.brand, None))
         if event.category is not None:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final
 
 import apsw
 import msgspec
 
 from recsys.events.schema import Event, Person
+from recsys.ids import USER_PREFIX, VISITOR_PREFIX, user_key, visitor_key
 from recsys.store.erasure import Erasure, Removed
-from recsys.store.protocol import LoggedAnswer
-from recsys.store.sqlite_people import Record, count_forgotten, read_record, stored_code
+from recsys.store.sqlite_answers import anonymise_answers, answers_of
+from recsys.store.sqlite_people import note_erasure, stored_code
+from recsys.store.sqlite_records import Record, read_record
 
 THINNED_AT_ONCE: Final = 500
 """Rows removed in one transaction where the disk is full."""
@@ -30,8 +32,8 @@ class Subject:
     @property
     def keys(self) -> list[str]:
         """Every person key under which rows may lie."""
-        own = [] if self.user_id is None else [f"u:{self.user_id}"]
-        return [*own, *(f"a:{visitor}" for visitor in self.visitors)]
+        user = [] if self.user_id is None else [user_key(self.user_id)]
+        return [*user, *map(visitor_key, self.visitors)]
 
     def is_of(self, event: Event) -> bool:
         """Whether the event names this person; a visitor only where it names no customer."""
@@ -44,27 +46,27 @@ def subject_of(connection: apsw.Connection, person: Person) -> Subject:
     """Customer and visitors; of a visitor alone, that visitor and nobody who logged in there."""
     visitors = [] if person.anonymous_id is None else [person.anonymous_id]
     if person.user_id is not None:
-        found = connection.execute(
+        identities = connection.execute(
             "SELECT DISTINCT anonymous_id FROM identities WHERE user_id = ? ORDER BY 1",
             (person.user_id,),
         )
-        visitors += [visitor for (visitor,) in found if visitor not in visitors]
+        visitors += [visitor for (visitor,) in identities if visitor not in visitors]
     return Subject(person.user_id, tuple(visitors))
 
 
 def export_page(
-    connection: apsw.Connection, person: Person, *, place: str, offset: int, limit: int
+    connection: apsw.Connection, person: Person, *, section: str, offset: int, limit: int
 ) -> list[Any]:
-    """A page of what is kept in one place, as plain values; IndexError for no such place."""
+    """A page of one section, as plain values; IndexError for no such section."""
     subject = subject_of(connection, person)
-    match place:
+    match section:
         case "person":
-            found: list[Any] = [
-                {"key": key, **_told(record)}
+            records: list[Any] = [
+                {"key": key, **_exported(record)}
                 for key in subject.keys
                 if (record := read_record(connection, key)) is not None
             ]
-            found += [
+            records += [
                 {"anonymous_id": visitor, "user_id": user_id, "since": since}
                 for visitor in subject.visitors
                 for user_id, since in connection.execute(
@@ -74,22 +76,15 @@ def export_page(
                 if subject.user_id in (None, user_id)
             ]
         case "history":
-            found = _history(connection, subject, offset + limit)
+            records = _history(connection, subject, offset + limit)
         case "waiting":
-            found = [msgspec.to_builtins(event) for _, event in _waiting(connection, subject)]
+            records = [msgspec.to_builtins(event) for _, event in _waiting(connection, subject)]
         case "answers":
-            marks = ", ".join("?" * len(subject.keys))
-            found = [
-                msgspec.to_builtins(_answers.decode(body))
-                for (body,) in connection.execute(
-                    f"SELECT body FROM answers WHERE person IN ({marks}) "
-                    "ORDER BY time, number LIMIT ?",
-                    (*subject.keys, offset + limit),
-                )
-            ]
+            answers = answers_of(connection, subject.keys, offset + limit)
+            records = [msgspec.to_builtins(answer) for answer in answers]
         case _:
-            raise IndexError(place)
-    return found[offset : offset + limit]
+            raise IndexError(section)
+    return records[offset : offset + limit]
 
 
 def remove(
@@ -111,13 +106,14 @@ def remove(
         names = [(visitor,) for visitor in subject.visitors]
         history += _count(
             connection,
-            "DELETE FROM interactions WHERE visitor = ? AND person IN (SELECT 'u:' || user_id "
-            "FROM identities WHERE anonymous_id = visitor)",
+            "DELETE FROM interactions WHERE visitor = ? AND person IN "
+            f"(SELECT '{USER_PREFIX}' || user_id FROM identities WHERE anonymous_id = visitor)",
             names,
         )
         connection.executemany(
-            "UPDATE profiles SET assigned = person WHERE assigned = 'a:' || ?1 AND person IN "
-            "(SELECT 'u:' || user_id FROM identities WHERE anonymous_id = ?1)",
+            f"UPDATE profiles SET assigned = person WHERE assigned = '{VISITOR_PREFIX}' || ?1 "
+            f"AND person IN (SELECT '{USER_PREFIX}' || user_id FROM identities "
+            "WHERE anonymous_id = ?1)",
             names,
         )
         identities += _count(connection, "DELETE FROM identities WHERE anonymous_id = ?", names)
@@ -129,7 +125,7 @@ def remove(
         waiting=len(waiting),
         profiles=profiles,
         identities=identities,
-        answers=_without_person(connection, subject.keys),
+        answers=anonymise_answers(connection, subject.keys),
         rejected_lines=before.rejected_lines,
     )
     earlier = last_receipt(connection, subject)
@@ -143,13 +139,13 @@ def remove(
         "INSERT OR REPLACE INTO erasures (code, time, receipt) VALUES (?, ?, ?)",
         [(stored_code(key), time, receipt) for key in subject.keys],
     )
-    count_forgotten(connection)
+    note_erasure(connection)
     return Erasure(receipt, time, removed)
 
 
 def thin_out(connection: apsw.Connection, subject: Subject) -> tuple[int, int]:
-    """Removes some of a person's own history and of what they did for accounts; 0, 0 at the end."""
-    own, members = (
+    """Removes some of a person's history and of what they did for accounts; 0, 0 at the end."""
+    personal, members = (
         _count(
             connection,
             "DELETE FROM interactions WHERE (person, lane, time, seq, position) IN ("
@@ -159,7 +155,7 @@ def thin_out(connection: apsw.Connection, subject: Subject) -> tuple[int, int]:
         )
         for column in ("person", "member")
     )
-    return own, members
+    return personal, members
 
 
 def last_receipt(connection: apsw.Connection, subject: Subject) -> Erasure | None:
@@ -203,7 +199,7 @@ def prune_answers(connection: apsw.Connection, before: float) -> int:
     return connection.changes()
 
 
-def _told(record: Record) -> dict[str, Any]:
+def _exported(record: Record) -> dict[str, Any]:
     """A record for the person's own eyes."""
     consent = None if record.consent is None else msgspec.to_builtins(record.consent)
     return {
@@ -219,20 +215,20 @@ def _told(record: Record) -> dict[str, Any]:
 def _history(connection: apsw.Connection, subject: Subject, most: int) -> list[Any]:
     names = ("item_id", "kind", "time", "session_id", "action", "name", "brand", "category", "days")
     marks = ", ".join("?" * len(subject.keys))
-    found = connection.execute(
+    rows = connection.execute(
         f"SELECT {', '.join(names)} FROM interactions WHERE person IN ({marks}) "
         "ORDER BY time, seq, position LIMIT ?",
         (*subject.keys, most),
     )
     return [
         {name: value for name, value in zip(names, row, strict=True) if value not in (None, "")}
-        for row in found
+        for row in rows
     ]
 
 
 def _waiting(connection: apsw.Connection, subject: Subject) -> list[tuple[int, Event]]:
     """The person's events that are not in the log yet."""
-    found: dict[int, Event] = {}
+    events: dict[int, Event] = {}
     for id in (subject.user_id, *subject.visitors):
         if id is None:
             continue
@@ -242,31 +238,8 @@ def _waiting(connection: apsw.Connection, subject: Subject) -> list[tuple[int, E
         for seq, body in rows:
             event = _events.decode(body)
             if subject.is_of(event):
-                found[seq] = event
-    return sorted(found.items())
-
-
-def _without_person(connection: apsw.Connection, keys: Sequence[str]) -> int:
-    """Leaves of the person's answers what is nobody's: the list, not who saw it."""
-    changed = 0
-    for key in keys:
-        rows: Sequence[Any] = connection.execute(
-            "SELECT number, body FROM answers WHERE person = ?", (key,)
-        ).fetchall()
-        connection.executemany(
-            "UPDATE answers SET person = NULL, body = ? WHERE number = ?",
-            [
-                (msgspec.msgpack.encode(nobodys(_answers.decode(body))), number)
-                for number, body in rows
-            ],
-        )
-        changed += len(rows)
-    return changed
-
-
-def nobodys(answer: LoggedAnswer) -> LoggedAnswer:
-    """The answer with nothing left in it that is tied to a person."""
-    return replace(answer, person=None, context={})
+                events[seq] = event
+    return sorted(events.items())
 
 
 def _count(connection: apsw.Connection, sql: str, rows: Sequence[tuple[Any, ...]]) -> int:
@@ -276,5 +249,4 @@ def _count(connection: apsw.Connection, sql: str, rows: Sequence[tuple[Any, ...]
 
 
 _events = msgspec.json.Decoder(Event)
-_answers = msgspec.msgpack.Decoder(LoggedAnswer)
 _removed = msgspec.json.Decoder(Removed)

@@ -201,37 +201,37 @@ class _Person(msgspec.Struct):
 
 def refusal(error: apsw.Error, path: Path) -> StoreError:
     """What an SQLite error means for the caller, with the remedy."""
-    told = f"{type(error).__name__}: {error}"
+    reason = f"{type(error).__name__}: {error}"
     match error:
         case apsw.BusyError() | apsw.LockedError():
             return StoreUnavailable(
-                f"Event store {path} is locked by another writer ({told}); try again, or give "
+                f"Event store {path} is locked by another writer ({reason}); try again, or give "
                 "a longer busy_timeout."
             )
         case apsw.FullError():
             return StoreUnavailable(
-                f"The disk below event store {path} is full ({told}); nothing of this call was "
+                f"The disk below event store {path} is full ({reason}); nothing of this call was "
                 "stored. Free space and try again."
             )
         case apsw.CantOpenError() | apsw.PermissionsError() | apsw.ReadOnlyError():
             return StoreUnavailable(
-                f"Event store {path} cannot be opened for writing ({told}); check that its "
+                f"Event store {path} cannot be opened for writing ({reason}); check that its "
                 "folder exists and belongs to this user."
             )
         case apsw.IOError():
             return StoreUnavailable(
-                f"Event store {path} cannot be read or written ({told}); check the disk and "
+                f"Event store {path} cannot be read or written ({reason}); check the disk and "
                 "try again."
             )
         case apsw.ConnectionClosedError():
             return StoreUnavailable(f"Event store {path} was closed; open it anew.")
         case apsw.CorruptError() | apsw.NotADBError():
             return StoreError(
-                f"Event store {path} is damaged or no SQLite file ({told}); restore it from a "
+                f"Event store {path} is damaged or no SQLite file ({reason}); restore it from a "
                 "backup, or import the event log into a new store."
             )
         case _:
-            return StoreError(f"Event store {path} refused a statement ({told}).")
+            return StoreError(f"Event store {path} refused a statement ({reason}).")
 
 
 def check_library() -> None:

@@ -187,7 +187,7 @@ class BundleSource:
             if not any(bundle.manifest.kept_local for bundle in self._whole.values()):
                 return False
             try:
-                forgotten = self._store.forgotten(since=self._forgotten.revision)
+                forgotten = self._store.erased_users(since=self._forgotten.revision)
             except StoreError as error:
                 self._metrics.store_failures.labels("forgotten").inc()
                 logger.warning("Who was erased cannot be read: %s", error)
@@ -197,7 +197,8 @@ class BundleSource:
             self._forgotten = forgotten
             before = self._published
             self._published = {
-                version: bundle.without(forgotten.owners) for version, bundle in self._whole.items()
+                version: bundle.without(forgotten.pseudonyms)
+                for version, bundle in self._whole.items()
             }
             if self.current is None or all(
                 self._published[version] is bundle for version, bundle in before.items()
@@ -242,7 +243,7 @@ class BundleSource:
             whole = {bundle.model_version: bundle for _, bundle in bundles}
             forgotten = self._whose_rows_to_leave(whole)
             published = {
-                version: bundle.without(forgotten.owners) for version, bundle in whole.items()
+                version: bundle.without(forgotten.pseudonyms) for version, bundle in whole.items()
             }
             revision, items = self._whole_catalog()
             self.current = LiveVersions(
@@ -273,7 +274,7 @@ class BundleSource:
         if not any(bundle.manifest.kept_local for bundle in whole.values()):
             return NOBODY_FORGOTTEN
         try:
-            return self._store.forgotten() or NOBODY_FORGOTTEN
+            return self._store.erased_users() or NOBODY_FORGOTTEN
         except StoreError as error:
             self._metrics.store_failures.labels("forgotten").inc()
             raise BundleError(

@@ -12,7 +12,7 @@ from numpy.random import Generator
 from recsys.errors import InvalidInput
 from recsys.events.schema import Consent, Event, Person, Tolerance, parse_event
 from recsys.query.preferences import Exclusions, Interests, Preferences
-from recsys.store.protocol import Store
+from recsys.store.protocol import PeopleStore
 from serving.api.customer_schemas import (
     FeedbackAnswer,
     FeedbackRequest,
@@ -34,7 +34,7 @@ NO_CONSENT = (
 async def give_feedback(
     request: FeedbackRequest,
     *,
-    store: Store,
+    store: PeopleStore,
     writer: EventWriter,
     metrics: Metrics,
     now: datetime,
@@ -62,7 +62,7 @@ async def give_feedback(
 
 
 def keep_preferences(
-    request: PreferencesRequest, *, store: Store, now: datetime
+    request: PreferencesRequest, *, store: PeopleStore, now: datetime
 ) -> PreferencesAnswer:
     """Takes the preferences in and gives those on record; ProblemError where they are nobody's.
 
@@ -98,7 +98,7 @@ def keep_preferences(
     )
 
 
-def read_preferences(user: User, *, store: Store) -> PreferencesAnswer:
+def read_preferences(user: User, *, store: PeopleStore) -> PreferencesAnswer:
     """What the person has asked for; ProblemError where it is nobody's."""
     found = store.preferences(person_of(user))
     personal = found.personalization

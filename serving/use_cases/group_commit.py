@@ -14,7 +14,7 @@ from datetime import datetime
 
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Event
-from recsys.store.protocol import Store
+from recsys.store.protocol import EventStore
 from serving.metrics import Metrics
 
 MAX_COMMIT = 2000
@@ -32,7 +32,7 @@ class EventWriter:
 
     def __init__(
         self,
-        store: Store,
+        store: EventStore,
         *,
         metrics: Metrics,
         clock: Callable[[], datetime],

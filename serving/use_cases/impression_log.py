@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from recsys.errors import StoreUnavailable
-from recsys.store.protocol import LoggedAnswer, Store
+from recsys.store.protocol import AnswerStore, LoggedAnswer
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ ATTEMPTS = 3
 class ImpressionLog:
     """Takes answers without waiting; a full queue drops and counts, it never delays an answer."""
 
-    def __init__(self, store: Store, *, metrics: Metrics, capacity: int) -> None:
+    def __init__(self, store: AnswerStore, *, metrics: Metrics, capacity: int) -> None:
         self._store = store
         self._metrics = metrics
         self._capacity = capacity

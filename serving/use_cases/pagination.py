@@ -17,7 +17,7 @@ from typing import Final
 from numpy.random import Generator
 
 from recsys.errors import StoreUnavailable
-from recsys.store.protocol import LoggedAnswer, Store
+from recsys.store.protocol import AnswerStore, LoggedAnswer
 
 WAIT_SECONDS: Final = 0.5
 PAUSE_SECONDS: Final = 0.02
@@ -54,7 +54,7 @@ def told_moment(id: str) -> datetime | None:
 
 
 async def read_earlier(
-    store: Store, ids: Sequence[str], *, now: datetime, wait_seconds: float = WAIT_SECONDS
+    store: AnswerStore, ids: Sequence[str], *, now: datetime, wait_seconds: float = WAIT_SECONDS
 ) -> Pagination:
     """What the answers of these ids have shown; ids that are not known are left out."""
     moments = {id: moment for id in ids if (moment := told_moment(id)) is not None}
@@ -78,7 +78,7 @@ async def read_earlier(
     return Pagination(tuple(id for id in ids if id in logged), tuple(shown), degraded)
 
 
-def _logged(store: Store, id: str, moment: datetime) -> list[LoggedAnswer]:
+def _logged(store: AnswerStore, id: str, moment: datetime) -> list[LoggedAnswer]:
     answers = store.answers(since=moment - MILLISECOND, until=moment + 2 * MILLISECOND)
     return [answer for answer in answers if answer.recommendation_id == id]
 

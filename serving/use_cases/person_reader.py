@@ -14,7 +14,7 @@ from typing import Protocol
 
 from recsys.errors import StoreUnavailable
 from recsys.events.schema import Person
-from recsys.store.protocol import KnownPerson, Store
+from recsys.store.protocol import KnownPerson, PeopleStore
 
 STARVED = 5
 """A read that could not begin, since the machine is busy, is waited for so many times as long."""
@@ -26,12 +26,12 @@ class Persons(Protocol):
     def person(
         self, person: Person, *, limit: int = 500, account_id: str | None = None
     ) -> KnownPerson:
-        """One read of all that an answer needs about a person; see `Store.person`."""
+        """One read of all that an answer needs about a person; see `PeopleStore.person`."""
         ...
 
 
 class PersonReader:
-    """`Store.person` within about `patience_seconds`, or StoreUnavailable.
+    """`PeopleStore.person` within about `patience_seconds`, or StoreUnavailable.
 
     After a failure nobody asks for `rest_seconds`, nor while a read that was given up still hangs.
     `failed` is called for each failure.
@@ -39,7 +39,7 @@ class PersonReader:
 
     def __init__(
         self,
-        store: Store,
+        store: PeopleStore,
         *,
         patience_seconds: float,
         rest_seconds: float,

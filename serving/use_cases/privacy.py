@@ -21,7 +21,7 @@ from recsys.events.log import START, EventLog, Place
 from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.events.rejected_lines import lines_about, remove_lines
 from recsys.events.schema import Person
-from recsys.store.protocol import PLACES, Store
+from recsys.store.protocol import EXPORT_SECTIONS, PeopleStore
 from serving.api.customer_schemas import (
     EraseAnswer,
     ExportAnswer,
@@ -35,7 +35,7 @@ from serving.use_cases.customer_choices import person_of
 
 EVENT_LOG: Final = "event_log"
 REJECTED: Final = "rejected"
-EVERY_PLACE: Final = (*PLACES, EVENT_LOG, REJECTED)
+EVERY_PLACE: Final = (*EXPORT_SECTIONS, EVENT_LOG, REJECTED)
 """The places of an export in their order."""
 
 REGISTRY: Final = (
@@ -57,7 +57,7 @@ VERIFY: Final = (
 class Privacy:
     """What the service can reach of a person: store, event log, lines set aside, bundles."""
 
-    store: Store
+    store: PeopleStore
     log: EventLog
     rejected: Path
     published: Path
@@ -126,7 +126,7 @@ class Privacy:
             ids = [name.user_id or name.anonymous_id or "" for name in names]
             found = lines_about(self.rejected, ids)[offset : offset + limit + 1]
         else:
-            found = self.store.export(person, place=place, offset=offset, limit=limit + 1)
+            found = self.store.export(person, section=place, offset=offset, limit=limit + 1)
         return found[:limit], (number, offset + limit) if len(found) > limit else None
 
     def _bundles(self, owners: Pseudonyms) -> list[HeldRows]:

@@ -23,7 +23,7 @@ from recsys.query.query import Listed, Query
 from recsys.recommend.operations import recommend, rerank
 from recsys.recommend.phrases import Language
 from recsys.recommend.reasons import ReasonStyle
-from recsys.store.protocol import LoggedAnswer, Store
+from recsys.store.protocol import LoggedAnswer, PeopleStore
 from serving.api import routes
 from serving.api.problems import invalid
 from serving.api.schemas import (
@@ -54,7 +54,7 @@ class Recommender:
 
     def __init__(
         self,
-        store: Store,
+        store: PeopleStore,
         *,
         metrics: Metrics,
         history_limit: int,

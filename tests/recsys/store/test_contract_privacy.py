@@ -15,7 +15,7 @@ from recsys.events.schema import Consent, Event, Person
 from recsys.query.preferences import Interests, Preferences
 from recsys.query.profile import Profile
 from recsys.store.erasure import Removed
-from recsys.store.protocol import PLACES, LoggedAnswer, Store
+from recsys.store.protocol import EXPORT_SECTIONS, LoggedAnswer, Store
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
 LATER = NOON + timedelta(hours=1)
@@ -34,12 +34,14 @@ def answer(person: str | None, *, at: datetime = NOON) -> LoggedAnswer:
 
 
 def everything(store: Store, person: Person) -> dict[str, list[object]]:
-    """All that is held, place by place, read in pages of one."""
-    found: dict[str, list[object]] = {}
-    for place in PLACES:
-        while page := store.export(person, place=place, offset=len(found.get(place, [])), limit=1):
-            found.setdefault(place, []).extend(page)
-    return found
+    """All that is held, section by section, read in pages of one."""
+    exported: dict[str, list[object]] = {}
+    for section in EXPORT_SECTIONS:
+        offset = 0
+        while page := store.export(person, section=section, offset=offset, limit=1):
+            exported.setdefault(section, []).extend(page)
+            offset += len(page)
+    return exported
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def known(store: Store, event: Make, tmp_path: Path) -> Store:
 
 def test_an_export_shows_all_that_is_held_and_nothing_of_others(known: Store) -> None:
     found = everything(known, Person("u"))
-    assert set(found) == set(PLACES)
+    assert set(found) == set(EXPORT_SECTIONS)
     told = str(found)
     for shown in ("NL", "private", "'v'", "'a'", "'b'", "'c'", "'q'"):
         assert shown in told, shown
@@ -195,23 +197,23 @@ def test_an_erased_id_stands_in_none_of_the_stores_files(
 
 
 def test_the_forgotten_are_the_erased_and_the_refusing(store: Store, event: Make) -> None:
-    start = store.forgotten()
+    start = store.erased_users()
     assert start is not None
-    assert start.owners.tolist() == []
+    assert start.pseudonyms.tolist() == []
     put(store, event(items=["a"], user_id="u"), event("identify", user_id="w", anonymous_id="v"))
-    assert store.forgotten(since=start.revision) is None
+    assert store.erased_users(since=start.revision) is None
     put(store, event(minute=1, user_id="u", consent=NO))
-    refused = store.forgotten(since=start.revision)
+    refused = store.erased_users(since=start.revision)
     assert refused is not None
-    assert set(refused.owners.tolist()) == set(pseudonyms_of(["u:u"]).tolist())
+    assert set(refused.pseudonyms.tolist()) == set(pseudonyms_of(["u:u"]).tolist())
     store.erase(Person("w"), receipt="x", at=LATER)
-    erased = store.forgotten(since=refused.revision)
+    erased = store.erased_users(since=refused.revision)
     assert erased is not None
-    assert set(erased.owners.tolist()) == set(pseudonyms_of(["u:u", "u:w", "a:v"]).tolist())
+    assert set(erased.pseudonyms.tolist()) == set(pseudonyms_of(["u:u", "u:w", "a:v"]).tolist())
     put(store, event(minute=90, items=["a"], user_id="u"))
-    again = store.forgotten(since=erased.revision)
+    again = store.erased_users(since=erased.revision)
     assert again is not None
-    assert code("u:u") not in again.owners.tolist()
+    assert code("u:u") not in again.pseudonyms.tolist()
 
 
 def code(person: str) -> int:
