@@ -1,5 +1,5 @@
 """What a shop connects in an afternoon, over HTTP against a service of two workers: bodies of GA4,
-Segment and search engines as they are, live stock, both clients, curl, and a whole shop."""
+Segment and search engines as they are, live stock, both clients, and a whole shop."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ import pytest
 from running_service import Service
 
 from recsys.bundle.bundle import Bundle
-from serving.client.async_client import AsyncClient
-from serving.client.client import Client, InvalidRequest, Patience
+from serving.client import AsyncClient, Client, InvalidRequest, Patience
 
 README = (Path(__file__).resolve().parents[3] / "serving/README.md").read_text(encoding="utf-8")
 GRANTED = {"ad_user_data": "GRANTED", "ad_personalization": "GRANTED"}
