@@ -95,4 +95,6 @@ def _is_there(cell: object) -> bool:
 
 
 def _plain(cell: object) -> object:
+    if isinstance(cell, pd.Timestamp):
+        return cell.to_pydatetime(warn=False)
     return cell.tolist() if isinstance(cell, np.ndarray | np.generic) else cell
