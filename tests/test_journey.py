@@ -66,7 +66,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     service.stop()
 
 
-def night(service: Service, *, seed: int) -> nightly.Outcome:
+def night(service: Service, *, seed: int) -> nightly.NightlyOutcome:
     config = json.loads(json.dumps(CONFIG))
     config["workspace"] = str(service.workspace)
     config["recipe"]["seed"] = seed

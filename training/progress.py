@@ -1,8 +1,15 @@
-"""The steps of a long run: told as they go, with seconds and peak memory for each."""
+"""The steps of a long run: a bar on a terminal, log lines elsewhere, with seconds and peak memory.
+
+On a terminal a step has a progress bar, and a line with its cost stays. Where the output is no
+terminal (cron, a container) nothing is drawn: every step and sub-step is one record of `logging`,
+with the attributes `step` and `seconds`, for whatever handler the program has set up;
+`LogLine` writes such a record as a line of `key=value` pairs.
+"""
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import resource
 import time
@@ -35,48 +42,89 @@ class StepCost:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    """The progress bar of one step."""
+class _Output:
+    """Shows messages on a terminal; makes log records of them where there is none."""
+
+    console: Console
+    logger: logging.Logger
+
+    def message(self, text: str, *, step: str | None, level: int) -> None:
+        """A message that stays."""
+        if self.console.is_terminal:
+            self.console.print(f"  {text}", highlight=False, soft_wrap=True)
+        else:
+            self.record(text, step=step, level=level)
+
+    def record(
+        self,
+        text: str,
+        *,
+        step: str | None,
+        level: int = logging.INFO,
+        seconds: float | None = None,
+        peak_mb: float | None = None,
+    ) -> None:
+        """A log record, unless a terminal shows the same already."""
+        if not self.console.is_terminal:
+            rounded = None if seconds is None else round(seconds, 3)
+            peak = None if peak_mb is None else round(peak_mb)
+            self.logger.log(level, text, extra={"step": step, "seconds": rounded, "peak_mb": peak})
+
+
+@dataclass(slots=True)
+class StepProgress:
+    """Where one step reports (the `Reporter` of a run's context)."""
 
     name: str
-    shown: Progress
-    task: TaskID
+    _output: _Output
+    _display: Progress
+    _task: TaskID
+    _sub_step: str | None = None
+    _since: float = 0.0
 
-    def tell(self, text: str) -> None:
-        """What the step is doing now."""
-        self.shown.update(self.task, description=f"{self.name}: {text}")
+    def report_progress(self, text: str) -> None:
+        """Begins a sub-step; the one before is logged with its seconds."""
+        self.end_sub_step()
+        self._sub_step, self._since = text, time.perf_counter()
+        self._display.update(self._task, description=f"{self.name}: {text}")
 
-    def say(self, text: str) -> None:
-        """Lines that stay."""
+    def end_sub_step(self) -> None:
+        """Logs the sub-step that is under way, if any, with its seconds."""
+        if self._sub_step is not None:
+            seconds = time.perf_counter() - self._since
+            self._output.record(self._sub_step, step=self.name, seconds=seconds)
+        self._sub_step = None
+
+    def log(self, text: str, *, level: int = logging.INFO) -> None:
+        """A message that stays: lines under the bar, or one log record per line."""
         for line in text.splitlines():
-            self.shown.console.print(f"  {line}", highlight=False, soft_wrap=True)
+            self._output.message(line, step=self.name, level=level)
 
-    def progress(self, done: int, total: int) -> None:
-        """How far it is."""
-        self.shown.update(self.task, completed=done, total=total)
+    def count(self, done: int, total: int) -> None:
+        """How many parts of the step are done."""
+        self._display.update(self._task, completed=done, total=total)
 
 
 @dataclass(slots=True)
 class Steps:
     """Runs named steps one after the other and remembers what each cost.
 
-    `status` is a file that names the step that is under way, for whoever asks from outside.
+    `run` names the logger: `training.<run>`. `status` is a file that names the step that is under
+    way, for whoever asks from outside.
     """
 
     console: Console
+    run: str = "run"
     status: Path | None = None
     costs: list[StepCost] = field(default_factory=list)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[Bar]:
-        """One step with a progress bar; a line with its cost stays when it is done."""
-        if not self.console.is_terminal:
-            self.console.print(f"▸ {name}")
-        if self.status is not None:
-            status = {"step": name, "pid": os.getpid()}
-            write_atomically(self.status, json.dumps(status).encode())
+    def step(self, name: str) -> Iterator[StepProgress]:
+        """One step; its cost is shown or logged when it is done, as an error where it raises."""
+        self._write_status(name)
         _reset_peak()
         started = time.perf_counter()
+        output = self._output()
         with Progress(
             SpinnerColumn(),
             TextColumn("{task.description}"),
@@ -86,15 +134,58 @@ class Steps:
             console=self.console,
             transient=True,
             disable=not self.console.is_terminal,
-        ) as progress:
-            yield Bar(name, progress, progress.add_task(name, total=None))
+        ) as display:
+            progress = StepProgress(name, output, display, display.add_task(name, total=None))
+            try:
+                yield progress
+            except BaseException as error:
+                output.record(
+                    f"failed: {type(error).__name__}: {error}",
+                    step=name,
+                    level=logging.ERROR,
+                    seconds=time.perf_counter() - started,
+                )
+                raise
+            progress.end_sub_step()
         cost = StepCost(name, time.perf_counter() - started, _peak_mb())
         self.costs.append(cost)
-        self.console.print(f"[green]✓[/] {name:<9} {cost.seconds:7.1f} s {cost.peak_mb:8.0f} MB")
+        if self.console.is_terminal:
+            line = f"[green]✓[/] {name:<9} {cost.seconds:7.1f} s {cost.peak_mb:8.0f} MB"
+            self.console.print(line)
+        output.record("done", step=name, seconds=cost.seconds, peak_mb=cost.peak_mb)
 
-    def say(self, text: str) -> None:
-        """A line of its own."""
-        self.console.print(f"  {text}", highlight=False, soft_wrap=True)
+    def log(self, text: str, *, level: int = logging.INFO) -> None:
+        """A message outside the steps."""
+        self._output().message(text, step=None, level=level)
+
+    def _output(self) -> _Output:
+        return _Output(self.console, logging.getLogger(f"training.{self.run}"))
+
+    def _write_status(self, step: str) -> None:
+        if self.status is not None:
+            status = {"step": step, "pid": os.getpid()}
+            write_atomically(self.status, json.dumps(status).encode())
+
+
+class LogLine(logging.Formatter):
+    """A record as one line that machines and people can read.
+
+    `2026-11-28T03:15:04Z INFO training.nightly step=build seconds=3.214 message="fit: als"`: time
+    in UTC, level, logger, then `key=value` pairs; the message is a JSON string and comes last.
+    """
+
+    converter = staticmethod(time.gmtime)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, without its end."""
+        text = record.getMessage()
+        if record.exc_info:
+            text = f"{text}\n{self.formatException(record.exc_info)}"
+        values = {name: getattr(record, name, None) for name in ("step", "seconds", "peak_mb")}
+        pairs = [f"{name}={value}" for name, value in values.items() if value is not None]
+        pairs.append(f"message={json.dumps(text, ensure_ascii=False)}")
+        moment = self.formatTime(record, "%Y-%m-%dT%H:%M:%SZ")
+        return " ".join([moment, record.levelname, record.name, *pairs])
 
 
 def _reset_peak() -> None:

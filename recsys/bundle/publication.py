@@ -18,6 +18,10 @@ from recsys.atomic_files import write_atomically
 from recsys.errors import BundleError
 
 POINTER = "current.json"
+CHAMPION = "champion"
+"""The variant that is served where no experiment runs, and the registry's alias of its version."""
+CHALLENGER = "challenger"
+"""The registry's alias of the newest version that is not the champion."""
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +50,7 @@ class Publication(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def champion(self) -> Variant:
         """The variant with that name, else the first."""
-        return next((v for v in self.variants if v.name == "champion"), self.variants[0])
+        return next((v for v in self.variants if v.name == CHAMPION), self.variants[0])
 
 
 def bundle_directory(root: Path, model_version: str) -> Path:

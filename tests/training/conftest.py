@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,62 +34,71 @@ ITEMS = ("bag", "camera", "lens", "mug", "plate", "tripod")
 CUSTOMER = "u:stored"
 """Whom `make_bundle(customers=True)` stores."""
 MakeBundle = Callable[..., Path]
+Register = Callable[..., str]
 
 
-@pytest.fixture
-def make_bundle(tmp_path: Path) -> MakeBundle:
-    """Writes a bundle of six items and gives its directory: a camera leads to a lens, all else to
-    the mug; `loved` is the most popular item; with `customers` one of them is stored, who bought a
-    camera and a bag."""
+@pytest.fixture(scope="session")
+def make_bundle(tmp_path_factory: pytest.TempPathFactory) -> MakeBundle:
+    """A bundle of six items, by version and options: its directory, written once and never changed.
 
+    A camera leads to a lens, all else to the mug; `loved` is the most popular item; `withdrawn`
+    leaves nothing to sell; with `customers` one of them is stored, who bought a camera and a bag.
+    """
+    root = tmp_path_factory.mktemp("bundles")
+
+    @functools.cache
     def make(
         model_version: str, *, loved: str = "mug", withdrawn: bool = False, customers: bool = False
     ) -> Path:
-        catalog = Catalog.of([Item(item_id=id, title=id, withdrawn=withdrawn) for id in ITEMS])
-        number = catalog.vocabulary.number
-        popularity = np.linspace(0.1, 0.6, len(ITEMS), dtype=np.float32)
-        popularity[number(loved)] = 1.0
-        weights = np.zeros((len(ITEMS), len(ITEMS)), np.float32)
-        weights[number("camera"), number("lens")] = 1.0
-        weights[number("camera"), number("tripod")] = 0.5
-        models: dict[str, Model] = {
-            "random_walk": NeighbourModel(csr_array(weights), binary=True),
-            "popularity": PopularityModel.of(popularity),
-        }
-        blend = {"random_walk": 1.0, "popularity": 0.1}
-        if customers:
-            bought = np.zeros((1, len(ITEMS)), np.float32)
-            bought[0, [number("bag"), number("camera")]] = 1.0
-            rows = CustomerRows.of(csr_array(bought), csr_array(bought), pseudonyms_of([CUSTOMER]))
-            models["up_cf"] = UpCfModel(rows, UpCfConfig())
-            blend["up_cf"] = 5.0
-        bundle = Bundle(
-            manifest=Manifest(
-                model_version=model_version,
-                as_of=AS_OF,
-                window_from=AS_OF,
-                config_digest="c0ffee",
-                code_revision="abc",
-            ),
-            items=catalog.vocabulary,
-            catalog=catalog,
-            models=models,
-            placements={
-                "for_you": Placement(
-                    name="for_you",
-                    blend=blend,
-                    fallback=("popularity",),
-                    repeats="exclude_history",
-                ),
-                "similar": Placement(
-                    name="similar", blend={"random_walk": 1.0}, fallback=("popularity",)
-                ),
-            },
-            weighting=Weighting(),
-        )
-        return save_bundle(bundle, tmp_path / "built" / uuid.uuid4().hex)
+        bundle = six_items(model_version, loved=loved, withdrawn=withdrawn, customers=customers)
+        return save_bundle(bundle, root / uuid.uuid4().hex)
 
     return make
+
+
+def six_items(model_version: str, *, loved: str, withdrawn: bool, customers: bool) -> Bundle:
+    catalog = Catalog.of([Item(item_id=id, title=id, withdrawn=withdrawn) for id in ITEMS])
+    number = catalog.vocabulary.number
+    popularity = np.linspace(0.1, 0.6, len(ITEMS), dtype=np.float32)
+    popularity[number(loved)] = 1.0
+    weights = np.zeros((len(ITEMS), len(ITEMS)), np.float32)
+    weights[number("camera"), number("lens")] = 1.0
+    weights[number("camera"), number("tripod")] = 0.5
+    models: dict[str, Model] = {
+        "random_walk": NeighbourModel(csr_array(weights), binary=True),
+        "popularity": PopularityModel.of(popularity),
+    }
+    blend = {"random_walk": 1.0, "popularity": 0.1}
+    if customers:
+        bought = np.zeros((1, len(ITEMS)), np.float32)
+        bought[0, [number("bag"), number("camera")]] = 1.0
+        rows = CustomerRows.of(csr_array(bought), csr_array(bought), pseudonyms_of([CUSTOMER]))
+        models["up_cf"] = UpCfModel(rows, UpCfConfig())
+        blend["up_cf"] = 5.0
+    return Bundle(
+        manifest=Manifest(
+            model_version=model_version,
+            as_of=AS_OF,
+            window_from=AS_OF,
+            config_digest="c0ffee",
+            code_revision="abc",
+        ),
+        items=catalog.vocabulary,
+        catalog=catalog,
+        models=models,
+        placements={
+            "for_you": Placement(
+                name="for_you",
+                blend=blend,
+                fallback=("popularity",),
+                repeats="exclude_history",
+            ),
+            "similar": Placement(
+                name="similar", blend={"random_walk": 1.0}, fallback=("popularity",)
+            ),
+        },
+        weighting=Weighting(),
+    )
 
 
 @pytest.fixture(scope="session")
@@ -101,10 +112,10 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path, empty_database: Path) -> Workspace:
-    """A workspace of its own, whose MLflow is set up and empty."""
-    place = Workspace(tmp_path / "workspace").create()
-    shutil.copy(empty_database, place.mlflow_database)
-    return place
+    """A workspace for this test alone, whose MLflow is set up and empty."""
+    workspace = Workspace(tmp_path / "workspace").create()
+    shutil.copy(empty_database, workspace.mlflow_database)
+    return workspace
 
 
 @pytest.fixture
@@ -114,14 +125,56 @@ def tracking(workspace: Workspace) -> Tracking:
 
 
 @pytest.fixture
-def register(tracking: Tracking, make_bundle: MakeBundle) -> Callable[..., str]:
+def register(tracking: Tracking, make_bundle: MakeBundle) -> Register:
     """Makes a run with a bundle of that version and registers it; gives the registry's number."""
+    return functools.partial(register_bundle, tracking, make_bundle)
 
-    def make(model_version: str, **options: object) -> str:
-        with tracking.run("nightly", params={}, tags={}) as run:
-            run.log_metrics({"ndcg_at_20": 0.25})
-            run.log_dict({"seed": 7}, "recipe.json")
-            run.log_bundle(make_bundle(model_version, **options))
-            return tracking.register(run, tags={"recipe_digest": "c0ffee"})
 
-    return make
+def register_bundle(
+    tracking: Tracking, make_bundle: MakeBundle, model_version: str, **options: object
+) -> str:
+    with tracking.run("nightly", params={}, tags={}) as run:
+        run.log_metrics({"ndcg_at_20": 0.25})
+        run.log_dict({"seed": 7}, "recipe.json")
+        run.log_bundle(make_bundle(model_version, **options))
+        return tracking.register(run, tags={"recipe_digest": "c0ffee"})
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A workspace whose registry has versions; nothing is promoted or served yet."""
+
+    workspace: Workspace
+    tracking: Tracking
+    number: Mapping[str, str]
+    """Model version → number in the registry."""
+
+    @property
+    def root(self) -> Path:
+        return self.workspace.published
+
+
+@pytest.fixture(scope="session")
+def registered(
+    tmp_path_factory: pytest.TempPathFactory, empty_database: Path, make_bundle: MakeBundle
+) -> Registry:
+    """night-1 to night-4, `empty` with nothing to sell, `rows-1` and `rows-2` with a customer."""
+    workspace = Workspace(tmp_path_factory.mktemp("registered") / "workspace").create()
+    shutil.copy(empty_database, workspace.mlflow_database)
+    tracking = Tracking.of(workspace)
+    options: dict[str, dict[str, bool]] = {f"night-{n}": {} for n in (1, 2, 3, 4)}
+    options |= {"empty": {"withdrawn": True}}
+    options |= {f"rows-{n}": {"customers": True} for n in (1, 2)}
+    numbers = {
+        name: register_bundle(tracking, make_bundle, name, **chosen)
+        for name, chosen in options.items()
+    }
+    return Registry(workspace, tracking, numbers)
+
+
+@pytest.fixture
+def registry(tmp_path: Path, registered: Registry) -> Registry:
+    """A copy of that workspace; the files of its versions stay where they were registered."""
+    workspace = Workspace(tmp_path / "registry").create()
+    shutil.copy(registered.workspace.mlflow_database, workspace.mlflow_database)
+    return Registry(workspace, Tracking.of(workspace), registered.number)

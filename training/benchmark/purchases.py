@@ -27,10 +27,11 @@ from training.benchmark.tuning.search import Budget, Outcome, Row
 from training.code_revision import code_revision
 from training.config import Recipe, Split
 from training.datasets import DataFile, ImportOptions, import_files
-from training.fitting.build import Provenance, build, fit
-from training.fitting.source import Source, fingerprint, read_source
+from training.fitting.build import build, fit
+from training.fitting.source import TrainingSource, fingerprint, read_source
 from training.fitting.trial import TimeSplits, time_splits_of, try_recipe
-from training.progress import Bar, Steps
+from training.progress import StepProgress, Steps
+from training.run_context import Provenance, RunContext
 from training.workspace import Workspace
 
 VALIDATIONS: Final = 3
@@ -64,9 +65,9 @@ def measure_purchases(
             source,
             Split(test_from=split, validations=VALIDATIONS, validation_days=VALIDATION_DAYS),
         )
-        with threadpool_limits(1, "blas"), steps.step("recipe") as bar:
+        with threadpool_limits(1, "blas"), steps.step("recipe") as step:
             chosen_recipe = recipe or _willing(
-                source, time_splits, _default(source, time_splits, for_purchases), bar=bar
+                source, time_splits, _default(source, time_splits, for_purchases), step=step
             )
         with threadpool_limits(1, "blas"):
             outcome = _measured(source, time_splits, chosen_recipe, budget=budget, steps=steps)
@@ -76,20 +77,18 @@ def measure_purchases(
 
 
 def _measured(
-    source: Source, time_splits: TimeSplits, recipe: Recipe, *, budget: Budget, steps: Steps
+    source: TrainingSource, time_splits: TimeSplits, recipe: Recipe, *, budget: Budget, steps: Steps
 ) -> Outcome:
     rules = EvaluationRules()
     provenance = Provenance("benchmark", code_revision(), fingerprint(source.log))
-    with steps.step("trial") as bar:
+    context = RunContext(provenance, seed=recipe.seed)
+    with steps.step("trial") as step:
         trial = try_recipe(
             source,
             time_splits,
             recipe,
             rules,
-            seed=recipe.seed,
-            provenance=provenance,
-            tell=bar.tell,
-            progress=bar.progress,
+            context=context.reporting_to(step),
         )
     placement = next(one for one in recipe.placements if one.name == rules.placement)
     chosen = next(one for one in trial.placements if one.name == rules.placement)
@@ -99,7 +98,7 @@ def _measured(
     }
     for name in placement.blend:
         with steps.step(name):
-            measured = _alone(name, placement, source, time_splits, recipe, rules, provenance)
+            measured = _alone(name, placement, source, time_splits, recipe, rules, context)
         cost = steps.costs[-1]
         models[name] = Row(measured, cost.seconds, cost.peak_mb, recipe.models.get(name, {}))
     return Outcome(
@@ -120,17 +119,15 @@ def _measured(
 def _alone(
     name: str,
     placement: Placement,
-    source: Source,
+    source: TrainingSource,
     time_splits: TimeSplits,
     recipe: Recipe,
     rules: EvaluationRules,
-    provenance: Provenance,
+    context: RunContext,
 ) -> Mapping[str, Values]:
     """The measures of one model with the placement's fallback behind it."""
     data = source.as_of(time_splits.test, recipe)
-    bundle = build(
-        data, recipe, provenance=provenance, placements=[placement.with_blend({name: 1.0})]
-    )
+    bundle = build(data, recipe, context=context, placements=[placement.with_blend({name: 1.0})])
     held_out = source.held_out(
         time_splits.test,
         time_splits.end,
@@ -143,7 +140,7 @@ def _alone(
 
 def imported(
     file: DataFile, options: ImportOptions, workspace: Workspace, *, at: datetime
-) -> Source:
+) -> TrainingSource:
     """The file's events, read back from a new workspace."""
     workspace.create()
     store = SQLiteStore(workspace.store)
@@ -154,23 +151,27 @@ def imported(
         store.close()
 
 
-def _willing(source: Source, time_splits: TimeSplits, recipe: Recipe, *, bar: Bar) -> Recipe:
+def _willing(
+    source: TrainingSource, time_splits: TimeSplits, recipe: Recipe, *, step: StepProgress
+) -> Recipe:
     """The measured placement of a recipe, without the models that refuse what lies before the
     test: one that is too large for a family is not a reason to measure none."""
     measured = next(one for one in recipe.placements if one.name == EvaluationRules().placement)
     data = source.as_of(time_splits.test, recipe)
     blend = dict(measured.blend)
     for name in measured.blend:
-        bar.tell(name)
+        step.report_progress(name)
         try:
             fit(name, data, recipe)
         except RecsysError as refusal:
-            bar.say(f"{name} is left out: {refusal}")
+            step.log(f"{name} is left out: {refusal}")
             del blend[name]
     return recipe.model_copy(update={"placements": (measured.with_blend(blend),)})
 
 
-def _default(source: Source, time_splits: TimeSplits, for_purchases: Recipe | None) -> Recipe:
+def _default(
+    source: TrainingSource, time_splits: TimeSplits, for_purchases: Recipe | None
+) -> Recipe:
     """The default recipe; where there are only purchases that for them, if there is one, else each
     purchase counts once and fades in months."""
     recipe = Recipe()

@@ -166,7 +166,7 @@ def run_set(
     else:
         with steps.step("read"):
             prepared = prepare(one, seed=seed)
-        steps.say(prepared.about)
+        steps.log(prepared.about)
         about = prepared.about
         outcome = measure(
             prepared.validation,

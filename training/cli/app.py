@@ -25,7 +25,14 @@ from rich.markup import escape
 
 from recsys.errors import InvalidInput, RecsysError
 from training.cli.tables import comparison_table, remedy, versions_table
-from training.cli.terminal import become, console, hand_over, log_console, say_error
+from training.cli.terminal import (
+    become,
+    console,
+    hand_over,
+    log_console,
+    log_steps,
+    report_error,
+)
 from training.lock import FileLock, Locked
 from training.workspace import Workspace
 
@@ -66,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=None if arguments is None else list(arguments), prog_name="recsys")
     except RecsysError as error:
-        say_error(error)
+        report_error(error)
         code = LOCKED if isinstance(error, Locked) else FAILED
         sys.exit(BAD_USAGE if isinstance(error, InvalidInput) else code)
     sys.exit(0)
@@ -127,10 +134,12 @@ def nightly(
     A refused candidate is no failure: exit code 0, and the champion goes on serving. 3 means that
     another run is under way, 4 that the data are not fit for training.
     """
-    from training.pipeline.nightly import ChecksFailed, ImportRefused, run
+    from training.pipeline.intake import ChecksFailed, ImportRefused
+    from training.pipeline.nightly import run
     from training.pipeline.report import write_summary
 
     settings = _config(config, workspace)
+    log_steps(sys.stdout)
     try:
         outcome = run(settings, console=log_console(), started=datetime.now(UTC), data=data)
     except Locked:
@@ -140,7 +149,7 @@ def nightly(
             write_summary({"decision": "failed", "reasons": [str(error)]}, summary)
         if not isinstance(error, ChecksFailed | ImportRefused):
             raise
-        say_error(error)
+        report_error(error)
         raise typer.Exit(BAD_DATA) from error
     if summary is not None:
         write_summary(outcome.summary, summary)
@@ -179,17 +188,13 @@ def compare(
     from training.progress import Steps
 
     settings = _config(config, workspace)
-    with Steps(Console(stderr=True)).step("compare") as bar:
-        found = compare_recipes(
-            first,
-            second,
-            config=settings,
-            now=datetime.now(UTC),
-            tell=bar.tell,
-            progress=bar.progress,
+    log_steps(sys.stderr)
+    with Steps(Console(stderr=True), "compare").step("compare") as step:
+        comparison = compare_recipes(
+            first, second, config=settings, now=datetime.now(UTC), reporter=step
         )
-    console().print(comparison_table(found, names=None if every else SHOWN))
-    if found.same_recipe:
+    console().print(comparison_table(comparison, names=None if every else SHOWN))
+    if comparison.same_recipe:
         console().print("Both versions have the same recipe; they differ in their data alone.")
 
 
@@ -248,12 +253,13 @@ def status(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
 
     Ends with 1 where they do not, and says how to mend it.
     """
+    from recsys.bundle.publication import CHAMPION
     from training.pipeline.publish import served_version
 
     place = _existing(workspace)
     tracking = _tracking(place)
     found = tracking.versions()
-    champion = next((one for one in found if "champion" in one.aliases), None)
+    champion = next((one for one in found if CHAMPION in one.aliases), None)
     served = served_version(place.published)
     out = console()
     named = "none" if champion is None else f"version {champion.version} ({champion.model_version})"
@@ -363,6 +369,7 @@ def demo(
     if workspace is not None:
         training = settings.training.model_copy(update={"workspace": workspace})
         settings = settings.model_copy(update={"training": training})
+    log_steps(sys.stdout)
     run(settings, console=log_console(), now=datetime.now(UTC), once=once)
 
 

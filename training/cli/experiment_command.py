@@ -13,7 +13,7 @@ import typer
 from rich.markup import escape
 
 from recsys.atomic_files import write_atomically
-from recsys.bundle.publication import read_publication
+from recsys.bundle.publication import CHAMPION, read_publication
 from recsys.errors import InvalidInput
 from recsys.events.log import EventLog
 from recsys.experiments.ab_test import ExperimentRules, Measure
@@ -206,7 +206,7 @@ def _shares(told: Sequence[str]) -> Mapping[str, float]:
         if name in found:
             raise InvalidInput("--variant", one, "name each variant once")
         found[name] = value
-    return dict(sorted(found.items(), key=lambda pair: pair[0] != "champion"))
+    return dict(sorted(found.items(), key=lambda pair: pair[0] != CHAMPION))
 
 
 @contextmanager

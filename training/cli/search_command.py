@@ -6,16 +6,13 @@ import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
-from rich.console import Console
 
+from training.cli.terminal import console, log_console, log_steps
 from training.config import load_config, overridden
 from training.search.run import run
-
-LOG_WIDTH: Final = 140
-"""Of a table in a log file, which has no width of its own."""
 
 
 def search(
@@ -53,15 +50,14 @@ def search(
     )
     if workspace is not None:
         settings = settings.model_copy(update={"workspace": workspace})
+    log_steps(sys.stdout)
     run(
         settings,
-        console=Console(width=None if sys.stdout.isatty() else LOG_WIDTH),
+        console=log_console(),
         started=datetime.now(UTC),
         clock=time.monotonic,
         out=out,
         resume=resume,
     )
     if out is not None:
-        Console(soft_wrap=True).print(
-            f"[green]Wrote {out}.[/] Train it: recsys nightly --config {out}"
-        )
+        console().print(f"[green]Wrote {out}.[/] Train it: recsys nightly --config {out}")

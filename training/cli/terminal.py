@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, NoReturn
+from typing import Final, NoReturn, TextIO
 
 import typer
 from rich.console import Console
@@ -39,6 +40,22 @@ def become(module: str, arguments: Sequence[str], environment: Mapping[str, str]
     )
 
 
+def log_steps(stream: TextIO) -> None:
+    """Writes the log records of training to a stream that is no terminal, one line each.
+
+    On a terminal the progress bar shows the same, and nothing is logged.
+    """
+    if not stream.isatty():
+        # Imported here: only long runs need it.
+        from training.progress import LogLine
+
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(LogLine())
+        logger = logging.getLogger("training")
+        logger.handlers = [handler]
+        logger.setLevel(logging.INFO)
+
+
 def log_console() -> Console:
     """The console of a long run: a log file has no width, so tables get room there."""
     return Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
@@ -49,7 +66,7 @@ def console() -> Console:
     return Console(soft_wrap=True)
 
 
-def say_error(error: RecsysError) -> None:
+def report_error(error: RecsysError) -> None:
     """The error's own words, on the error channel."""
     Console(stderr=True, soft_wrap=True).print(
         f"[bold red]Error:[/] {escape(str(error))}", highlight=False

@@ -24,6 +24,7 @@ from training.fitting.candidate_table import (
     hidden_by,
     tabulate,
 )
+from training.run_context import RunContext
 
 __all__ = ["BlendObjective", "Period", "choose_blend", "coordinate_ascent", "hidden_by"]
 
@@ -43,14 +44,14 @@ def choose_blend(
     n: int,
     rng: Generator,
     objective: Objective = "conversions",
-    progress: Callable[[float], None] | None = None,
+    context: RunContext,
 ) -> Placement:
     """The placement with the blend that was best over the periods; it starts from its own blend.
 
     Maximises `BlendObjective.value` with the starting blend as 1. Weights sum to 1; a model below
-    1 % gets 0 and is not fitted again. A model that had no opinion in any period (nobody is in a
-    visit at a cut) cannot be judged and keeps its share of the starting blend. Raises
-    LeakFromFuture where a period's data overlap.
+    1 % gets 0 and is not fitted again. A model without an opinion in any period (a session model:
+    nobody is in a visit at a cut) cannot be evaluated and keeps its share of the starting blend.
+    Raises LeakFromFuture where a period's data overlap.
     """
     names = tuple(placement.blend)
     tabulated = [
@@ -82,7 +83,12 @@ def choose_blend(
         tables, totals(parts, weights), new_items_share=search.new_items_share
     )
     weights, _ = coordinate_ascent(
-        blend_objective, parts, weights, adjustable, sweeps=search.sweeps, progress=progress
+        blend_objective,
+        parts,
+        weights,
+        adjustable,
+        sweeps=search.sweeps,
+        on_sweep=lambda best: context.report_progress(f"blend {best:.4f}"),
     )
     weights = kept + (1.0 - kept.sum()) * shares(np.where(adjustable, weights, 0.0))
     return placement.with_blend(
@@ -92,11 +98,11 @@ def choose_blend(
 
 @dataclass(frozen=True, slots=True)
 class BlendObjective:
-    """What a blend is worth beside the one that it started from: a geometric mean of its gains.
+    """The value of a blend relative to a starting blend: the geometric mean of its gains.
 
-    A percent counts the same whether a measure is high or low, and what is chosen does not depend
-    on where it started: an arithmetic mean would favour the measure that began low. `start` holds
-    each period's recall@n + NDCG@n of all items and of items new to the customer.
+    A relative gain counts the same whether a measure is high or low; an arithmetic mean would
+    favour the measure that started low. `start` holds the starting blend's recall@n + NDCG@n per
+    period: over all items, and over items new to the customer.
     """
 
     tables: tuple[CandidateTable, ...]
@@ -111,7 +117,7 @@ class BlendObjective:
         *,
         new_items_share: float,
     ) -> BlendObjective:
-        """The judge for whom these scores, one array per period, are worth 1."""
+        """The objective under which these scores, one array per period, have the value 1."""
         measured = [table.measure(scores) for table, scores in zip(tables, start, strict=True)]
         return cls(tuple(tables), tuple(measured), new_items_share)
 
@@ -120,13 +126,13 @@ class BlendObjective:
 
         `scores` may be of the first periods only.
         """
-        values = [self.of_period(place, one) for place, one in enumerate(scores)]
+        values = [self.of_period(period, matrix) for period, matrix in enumerate(scores)]
         return float(np.exp(np.mean(np.log(np.maximum(values, LEAST_VALUE)))))
 
-    def of_period(self, place: int, scores: ScoreMatrix) -> float:
+    def of_period(self, period: int, scores: ScoreMatrix) -> float:
         """The value in one period."""
-        found, base = self.tables[place].measure(scores), self.start[place]
-        whole, unseen = (_relative(value, was) for value, was in zip(found, base, strict=True))
+        measured, base = self.tables[period].measure(scores), self.start[period]
+        whole, unseen = (_relative(value, was) for value, was in zip(measured, base, strict=True))
         share = self.new_items_share if base[1] > 0 else 0.0
         return float(whole ** (1.0 - share) * unseen**share)
 
@@ -139,20 +145,21 @@ class ScoresObjective(Protocol):
 
 
 def coordinate_ascent(
-    blend_objective: ScoresObjective,
+    objective: ScoresObjective,
     parts: Sequence[Sequence[ScoreMatrix]],
     weights: Weights,
     adjustable: NDArray[np.bool_],
     *,
     sweeps: int,
-    progress: Callable[[float], None] | None = None,
+    on_sweep: Callable[[float], None] | None = None,
 ) -> tuple[Weights, float]:
-    """The best weights found by moving one at a time, and their value; `parts` is periods × models.
+    """The best weights reached by changing a single weight at a time, and their value.
 
-    Only models that are `adjustable` are moved.
+    `parts` is periods × models of score matrices; only weights of `adjustable` models change.
+    `on_sweep` is called with the best value after each pass over the models.
     """
     scores = totals(parts, weights)
-    best = blend_objective.value(scores)
+    best = objective.value(scores)
     for step in STEPS:
         for _ in range(sweeps):
             before = best
@@ -166,14 +173,14 @@ def coordinate_ascent(
                         whole + np.float32(change) * by_model[index]
                         for whole, by_model in zip(scores, parts, strict=True)
                     ]
-                    value = blend_objective.value(tried)
+                    value = objective.value(tried)
                     if value > best + LEAST_GAIN:
                         weights, best = weights.copy(), value
                         weights[index] = moved
                         scores = totals(parts, weights)
                         break
-            if progress is not None:
-                progress(best)
+            if on_sweep is not None:
+                on_sweep(best)
             if best <= before:
                 break
     return weights, best

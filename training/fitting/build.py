@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,29 +20,19 @@ from recsys.models.registry import MODELS
 from recsys.ranking.features import item_facts
 from recsys.ranking.ranker import Ranker
 from training.config import Recipe
+from training.run_context import RunContext
 
 SETTLING_DAYS = 14.0
 """After so many days a log knows what the shop has had all along."""
-
-
-@dataclass(frozen=True, slots=True)
-class Provenance:
-    """Where a bundle comes from, for its manifest."""
-
-    model_version: str
-    code_revision: str
-    data_fingerprint: str
-    synthetic: bool = False
 
 
 def build(
     data: TrainingData,
     recipe: Recipe,
     *,
-    provenance: Provenance,
+    context: RunContext,
     placements: Sequence[Placement] | None = None,
     rankers: Mapping[str, Ranker] | None = None,
-    progress: Callable[[str], None] | None = None,
 ) -> Bundle:
     """Fits the models that the placements use and puts them together.
 
@@ -54,10 +44,9 @@ def build(
     models = {}
     rankers = rankers or {}
     for name in families_needed(chosen, recipe, rankers):
-        if progress is not None:
-            progress(name)
+        context.report_progress(name)
         models[name] = fit(name, data, recipe)
-    facts = item_facts(data)
+    facts, provenance = item_facts(data), context.provenance
     window_from = data.timeline.times.min() if len(data.timeline.times) else data.as_of.timestamp()
     return Bundle(
         manifest=Manifest(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -23,8 +23,9 @@ from recsys.recommend.candidates import BlendedCandidates, best_of, blended, con
 from recsys.recommend.suppression import query_for
 from training.config import RankerConfig, Recipe
 from training.fitting.blend_weights import Period, hidden_by
-from training.fitting.build import Provenance, build
-from training.fitting.source import Source
+from training.fitting.build import build
+from training.fitting.source import TrainingSource
+from training.run_context import RunContext
 
 OBSERVED = 0.9
 """Which share of a period must have passed before it teaches."""
@@ -67,30 +68,26 @@ class RankerTrainingSets:
     periods whose bundles can be used for that again.
     """
 
-    source: Source
+    source: TrainingSource
     recipe: Recipe
     config: RankerConfig
     placement: Placement
-    provenance: Provenance
     anchor: datetime
     built: Sequence[Period] = ()
     _tables: dict[tuple[datetime, datetime], LabelledTable] = field(
         default_factory=dict, compare=False, repr=False
     )
 
-    def before(
-        self, until: datetime, *, tell: Callable[[str], None] | None = None
-    ) -> list[LabelledTable]:
+    def before(self, until: datetime, *, context: RunContext) -> list[LabelledTable]:
         """One table per period that ends by `until`; those in which nobody took anything are left
         out."""
         tables = []
         for cut in label_cuts(until, self.source.oldest, self.config, anchor=self.anchor):
             end = min(cut + timedelta(days=self.config.period_days), until)
             if (cut, end) not in self._tables:
-                if tell is not None:
-                    tell(f"{self.placement.name}: what was taken after {cut:%Y-%m-%d}")
+                context.report_progress(f"{self.placement.name}: labels after {cut:%Y-%m-%d}")
                 try:
-                    period = self._period(cut, end)
+                    period = self._period(cut, end, context)
                 except InsufficientData:
                     continue
                 rng = np.random.default_rng([self.recipe.seed, int(cut.timestamp())])
@@ -99,7 +96,7 @@ class RankerTrainingSets:
             tables.append(self._tables[cut, end])
         return tables
 
-    def _period(self, cut: datetime, end: datetime) -> Period:
+    def _period(self, cut: datetime, end: datetime, context: RunContext) -> Period:
         held_out = self.source.held_out(
             cut,
             end,
@@ -113,7 +110,7 @@ class RankerTrainingSets:
         earlier = self.source.read_uncached(cut, self.recipe)
         blend = {name: max(weight, 1e-9) for name, weight in self.placement.blend.items()}
         searched = [self.placement.with_blend(blend)]
-        bundle = build(earlier, self.recipe, provenance=self.provenance, placements=searched)
+        bundle = build(earlier, self.recipe, context=context, placements=searched)
         return Period(bundle, earlier, held_out)
 
 

@@ -1,4 +1,4 @@
-"""`Source`: what the nightly run reads: events, catalogue, and who may be personalised."""
+"""`TrainingSource`: what the nightly run reads: events, catalogue, and who may be personalised."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _Key = tuple[datetime, str, float]
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class TrainingSource:
     """A shop's data as it was read once; every moment of it can be asked for.
 
     `newest` is the moment just after the newest event, which is the "now" of training: a shop
@@ -95,7 +95,7 @@ class Source:
         )
 
 
-def read_source(store: Store, log: EventLog, *, now: datetime) -> Source:
+def read_source(store: Store, log: EventLog, *, now: datetime) -> TrainingSource:
     """Archives what the store has not yet put into the log, removes the rows of whoever was erased
     since, then reads where the log stands.
 
@@ -118,7 +118,7 @@ def read_source(store: Store, log: EventLog, *, now: datetime) -> Source:
         ).fetchone()
     if row is None or row[0] is None:
         raise InsufficientData(f"The event log at {log.root} holds no event; import events first.")
-    return Source(
+    return TrainingSource(
         log=log,
         items=tuple(store.items()),
         profiles=store.profiles(),

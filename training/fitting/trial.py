@@ -1,8 +1,11 @@
-"""`Trial`: one recipe fitted before a cut, its blends chosen before that, measured after it."""
+"""`Trial`: a recipe fitted on the days before a cut and evaluated on the days after it.
+
+Its blends and rankers are chosen on validation periods that lie before the cut as well.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -19,11 +22,12 @@ from recsys.evaluation.objectives import Objective
 from recsys.ranking.ranker import Ranker
 from training.config import Recipe, Split
 from training.fitting.blend_weights import Period, choose_blend
-from training.fitting.build import Provenance, build
+from training.fitting.build import build
 from training.fitting.fit_ranker import RankerDecision, decide_ranker, fit_ranker
 from training.fitting.ranker_labels import RankerTrainingSets
 from training.fitting.rerank_weights import LEAST_LISTS, judged_lists, learnt_weights
-from training.fitting.source import Source
+from training.fitting.source import TrainingSource
+from training.run_context import RunContext
 
 RERANK = "rerank"
 """The placement that orders given lists."""
@@ -33,7 +37,10 @@ LEAST_DAYS_BEFORE = 1.0
 
 @dataclass(frozen=True, slots=True)
 class TimeSplits:
-    """The moments that separate learning, choosing and measuring: validations < test < end."""
+    """The moments that separate fitting, choosing and measuring: validations < test < end.
+
+    `validations` are the starts of the validation periods, newest first.
+    """
 
     validations: tuple[datetime, ...]
     test: datetime
@@ -66,7 +73,7 @@ class Trial:
         }
 
 
-def time_splits_of(source: Source, split: Split) -> TimeSplits:
+def time_splits_of(source: TrainingSource, split: Split) -> TimeSplits:
     """Where the source is cut; InsufficientData where nothing would be left to learn from.
 
     Validation periods for which there are no days are left out, oldest first.
@@ -81,62 +88,55 @@ def time_splits_of(source: Source, split: Split) -> TimeSplits:
             "or to measure on. Set 'split.test_days' lower or collect more days."
         )
     step = timedelta(days=split.validation_days)
-    before = tuple(test - step * (place + 1) for place in range(split.validations))
+    before = tuple(test - step * (index + 1) for index in range(split.validations))
     return TimeSplits(tuple(cut for cut in before if cut >= first), test, source.newest)
 
 
 def try_recipe(
-    source: Source,
+    source: TrainingSource,
     time_splits: TimeSplits,
     recipe: Recipe,
     rules: EvaluationRules,
     *,
-    seed: int,
-    provenance: Provenance,
+    context: RunContext,
     objective: Objective | None = None,
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Trial:
     """Chooses the blends on the validation periods, fits at the test cut, measures after it.
 
-    `seed` draws the customers that are measured: two trials with one seed measure the same ones.
-    `objective` says what is measured, None as the recipe does; blends follow the recipe's own.
+    The context's seed draws the customers that are measured: two trials with the same seed measure
+    the same customers. `objective` says what is measured, None as the recipe does; blends follow
+    the recipe's own.
     """
-    periods = validation_periods(source, time_splits, recipe, provenance=provenance, tell=tell)
-    placements = choose_placements(periods, recipe, rules, tell=tell)
-    placements = learn_list_weights(
-        source, time_splits, recipe, placements, provenance=provenance, tell=tell
-    )
+    periods = validation_periods(source, time_splits, recipe, context=context)
+    placements = choose_placements(periods, recipe, rules, context=context)
+    placements = learn_list_weights(source, time_splits, recipe, placements, context=context)
     training_sets = ranker_training_sets(
-        source, recipe, placements, provenance=provenance, anchor=time_splits.test, built=periods
+        source, recipe, placements, anchor=time_splits.test, built=periods
     )
-    ranker_decisions = decide_rankers(training_sets, periods, rules, tell=tell)
-    rankers = fit_rankers(training_sets, ranker_decisions, until=time_splits.test, tell=tell)
+    ranker_decisions = decide_rankers(training_sets, periods, rules, context=context)
+    rankers = fit_rankers(training_sets, ranker_decisions, until=time_splits.test, context=context)
     data = source.as_of(time_splits.test, recipe)
     bundle = build(
         data,
         recipe,
-        provenance=provenance,
+        context=context.within("fit"),
         placements=placements,
         rankers=rankers,
-        progress=_prefixed("fit", tell),
     )
     held_out = source.held_out(
         time_splits.test,
         time_splits.end,
         sample=rules.sample,
-        seed=seed,
+        seed=context.seed,
         objective=objective or recipe.objective,
     )
+    context.report_progress("evaluate")
     report = evaluate(
-        bundle,
-        data,
-        held_out,
-        rules=rules,
-        rng=np.random.default_rng(seed),
-        progress=progress,
+        bundle, data, held_out, rules=rules, rng=context.rng(), progress=context.count
     )
-    singles = measure_singles(bundle, data, held_out, rules, tell=tell) if rules.singles else {}
+    singles = (
+        measure_singles(bundle, data, held_out, rules, context=context) if rules.singles else {}
+    )
     return Trial(recipe, placements, report, ranker_decisions, singles, training_sets)
 
 
@@ -146,7 +146,7 @@ def measure_singles(
     held_out: HeldOut,
     rules: EvaluationRules,
     *,
-    tell: Callable[[str], None] | None = None,
+    context: RunContext,
 ) -> dict[str, Mapping[str, Values]]:
     """Model → its measures as the only one of the placement's blend, the fallback behind it."""
     placement = bundle.placements[rules.placement]
@@ -155,23 +155,23 @@ def measure_singles(
     questions = HeldOutQuestions.of(bundle, data, held_out)
     measured: dict[str, Mapping[str, Values]] = {}
     for name in dict.fromkeys(models):
-        if tell is not None:
-            tell(f"{name} alone")
+        context.report_progress(f"{name} alone")
         alone = {placement.name: placement.with_blend({name: 1.0})}
         measured[name] = questions.measure(replace(bundle, placements=alone, rankers={}), rules)
     return measured
 
 
 def validation_periods(
-    source: Source,
+    source: TrainingSource,
     time_splits: TimeSplits,
     recipe: Recipe,
     *,
-    provenance: Provenance,
-    tell: Callable[[str], None] | None = None,
+    context: RunContext,
 ) -> tuple[Period, ...]:
-    """The validation periods with bundles fitted before each, newest first; none where nothing is
-    to be chosen on them."""
+    """The validation periods with bundles fitted before each, newest first.
+
+    Empty where neither a blend nor a ranker is to be chosen on them.
+    """
     search = recipe.blend_search
     chosen = set(search.placements) if search.sweeps else set()
     if recipe.ranker is not None:
@@ -190,9 +190,8 @@ def validation_periods(
         bundle = build(
             data,
             recipe,
-            provenance=provenance,
+            context=context.within(f"fit as of {cut:%Y-%m-%d}"),
             placements=searched,
-            progress=_prefixed(f"fit as of {cut:%Y-%m-%d}", tell),
         )
         held_out = source.held_out(
             cut, until, sample=search.sample, seed=recipe.seed, objective=recipe.objective
@@ -206,7 +205,7 @@ def choose_placements(
     recipe: Recipe,
     rules: EvaluationRules,
     *,
-    tell: Callable[[str], None] | None = None,
+    context: RunContext,
 ) -> tuple[Placement, ...]:
     """The recipe's placements with blends chosen on the validation periods.
 
@@ -223,7 +222,7 @@ def choose_placements(
             n=rules.n,
             rng=np.random.default_rng(recipe.seed),
             objective=recipe.objective,
-            progress=None if tell is None else lambda best: tell(f"blend {best:.4f}"),
+            context=context,
         )
         if placement.name in search.placements
         else placement
@@ -232,19 +231,18 @@ def choose_placements(
 
 
 def learn_list_weights(
-    source: Source,
+    source: TrainingSource,
     time_splits: TimeSplits,
     recipe: Recipe,
     placements: Sequence[Placement],
     *,
-    provenance: Provenance,
-    tell: Callable[[str], None] | None = None,
+    context: RunContext,
 ) -> tuple[Placement, ...]:
-    """The placements, `rerank` with the weights that the newest validation period's searches teach.
+    """The placements; `rerank` gets weights learnt from the newest validation period's searches.
 
-    As they are where too few searches were logged, or the recipe does not want them learnt.
+    Unchanged where too few searches were logged, or `blend_search.lists` is off.
     """
-    placement = next((one for one in placements if one.name == RERANK), None)
+    placement = next((given for given in placements if given.name == RERANK), None)
     if placement is None or not time_splits.validations or not recipe.blend_search.lists:
         return tuple(placements)
     later = source.as_of(time_splits.test, recipe)
@@ -254,32 +252,30 @@ def learn_list_weights(
     bundle = build(
         known,
         recipe,
-        provenance=provenance,
+        context=context.within("lists"),
         placements=(
             placement.with_blend({name: max(w, 1e-9) for name, w in placement.blend.items()}),
         ),
-        progress=_prefixed("lists", tell),
     )
     learnt = learnt_weights(bundle, placement, judged_lists(bundle, known, later))
-    return tuple(learnt if one is placement else one for one in placements)
+    return tuple(learnt if given is placement else given for given in placements)
 
 
 def ranker_training_sets(
-    source: Source,
+    source: TrainingSource,
     recipe: Recipe,
     placements: Sequence[Placement],
     *,
-    provenance: Provenance,
     anchor: datetime,
     built: Sequence[Period] = (),
 ) -> tuple[RankerTrainingSets, ...]:
-    """The lessons for each placement that the recipe wants a ranker for; a period ends at
-    `anchor`."""
+    """The training sets of each placement that the recipe wants a ranker for; one of their periods
+    ends at `anchor`."""
     config = recipe.ranker
     if config is None:
         return ()
     return tuple(
-        RankerTrainingSets(source, recipe, config, placement, provenance, anchor, built)
+        RankerTrainingSets(source, recipe, config, placement, anchor, built)
         for placement in placements
         if placement.name in config.placements
     )
@@ -290,14 +286,14 @@ def decide_rankers(
     periods: Sequence[Period],
     rules: EvaluationRules,
     *,
-    tell: Callable[[str], None] | None = None,
+    context: RunContext,
 ) -> tuple[RankerDecision, ...]:
-    """Whether each ranker beats its blend on the newest validation period, taught by what happened
-    before it. Without such a period none is judged."""
+    """Whether each ranker, trained on what happened before the newest validation period, beats its
+    blend on that period. Empty without a validation period."""
     ranker_decisions = []
     for training_set in training_sets if periods else ():
         newest, seed = periods[0], training_set.recipe.seed
-        tables = training_set.before(newest.held_out.cut, tell=tell)
+        tables = training_set.before(newest.held_out.cut, context=context)
         ranker = fit_ranker(tables, training_set.config, seed=seed)
         if ranker is not None:
             ranker_decisions.append(
@@ -311,19 +307,18 @@ def fit_rankers(
     ranker_decisions: Sequence[RankerDecision],
     *,
     until: datetime,
-    tell: Callable[[str], None] | None = None,
+    context: RunContext,
 ) -> dict[str, Ranker]:
-    """Placement name → the ranker of each placement whose ranker has won, taught until then."""
+    """Placement name → its ranker, trained on all periods that end by `until`.
+
+    Only of placements whose ranker beat the blend.
+    """
     won = {decision.placement for decision in ranker_decisions if decision.wins}
     rankers = {}
     for training_set in training_sets:
         if training_set.placement.name in won:
-            tables = training_set.before(until, tell=tell)
+            tables = training_set.before(until, context=context)
             ranker = fit_ranker(tables, training_set.config, seed=training_set.recipe.seed)
             if ranker is not None:
                 rankers[training_set.placement.name] = ranker
     return rankers
-
-
-def _prefixed(prefix: str, tell: Callable[[str], None] | None) -> Callable[[str], None] | None:
-    return None if tell is None else lambda name: tell(f"{prefix}: {name}")

@@ -3,11 +3,10 @@ the same cut, so that neither has seen the days that they are measured on."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-import numpy as np
 from pydantic import ValidationError
 
 from recsys.errors import InsufficientData
@@ -16,9 +15,9 @@ from recsys.events.log import EventLog
 from recsys.store.sqlite import SQLiteStore
 from training.code_revision import code_revision
 from training.config import Recipe, TrainingConfig
-from training.fitting.build import Provenance
 from training.fitting.source import read_source
 from training.fitting.trial import Trial, time_splits_of, try_recipe
+from training.run_context import SILENT, Provenance, Reporter, RunContext
 from training.tracking import ModelVersion, Tracking
 from training.workspace import Workspace
 
@@ -42,8 +41,7 @@ def compare(
     *,
     config: TrainingConfig,
     now: datetime,
-    tell: Callable[[str], None] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    reporter: Reporter = SILENT,
 ) -> Comparison:
     """The comparison of two versions of the workspace's registry on its present event log.
 
@@ -61,6 +59,7 @@ def compare(
         store.close()
     time_splits = time_splits_of(source, config.split)
     provenance = Provenance("comparison", code_revision(), source.fingerprint)
+    context = RunContext(provenance, seed=config.recipe.seed, reporter=reporter)
     trials: dict[str, Trial] = {}
     for recipe in recipes:
         if recipe.digest() not in trials:
@@ -69,11 +68,8 @@ def compare(
                 time_splits,
                 recipe,
                 config.evaluation,
-                seed=config.recipe.seed,
-                provenance=provenance,
+                context=context,
                 objective=config.recipe.objective,
-                tell=tell,
-                progress=progress,
             )
     ours, theirs = (trials[recipe.digest()].report for recipe in recipes)
     return Comparison(
@@ -85,7 +81,7 @@ def compare(
         differences=paired_differences(
             ours.per_person,
             theirs.per_person,
-            rng=np.random.default_rng(config.recipe.seed),
+            rng=context.rng(),
             resamples=config.gate.resamples,
         ),
         same_recipe=len(trials) == 1,

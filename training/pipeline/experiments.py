@@ -21,6 +21,8 @@ import msgspec
 
 from recsys.atomic_files import write_atomically
 from recsys.bundle.publication import (
+    CHALLENGER,
+    CHAMPION,
     Experiment,
     Publication,
     Variant,
@@ -36,14 +38,13 @@ from recsys.experiments.attribution import AttributionRules, read_attributed
 from recsys.experiments.result import result_of
 from recsys.store.protocol import Store
 from training.pipeline.plots import variants_by_measure
-from training.pipeline.publish import CHAMPION, SmokeCheck, stage, whole_bundle
+from training.pipeline.publish import stage, whole_bundle
 from training.pipeline.smoke_check import smoke_check
 from training.workspace import Workspace
 
 if TYPE_CHECKING:
     from training.tracking import Tracking
 
-CHALLENGER: Final = "challenger"
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
 
@@ -75,7 +76,6 @@ def start(
     *,
     id: str,
     at: datetime,
-    check: SmokeCheck = smoke_check,
 ) -> Record:
     """Serves these variants side by side; every bundle is verified before anything moves.
 
@@ -88,7 +88,7 @@ def start(
     served = read_publication(root)
     if served is None:
         raise InvalidInput("--variant", CHAMPION, "nothing is served yet; run recsys nightly first")
-    versions = {name: _staged(name, served, tracking, root=root, check=check) for name in shares}
+    versions = {name: _staged(name, served, tracking, root=root) for name in shares}
     total = sum(shares.values())
     record = Record(
         id=id,
@@ -214,13 +214,12 @@ def _staged(
     tracking: Tracking | None,
     *,
     root: Path,
-    check: SmokeCheck,
 ) -> str:
     """The model version behind a name, its bundle verified and beside those that serve."""
     if name == CHAMPION:
         return served.champion.model_version
     if bundle_directory(root, name).is_dir():
-        check(load_bundle(bundle_directory(root, name)))
+        smoke_check(load_bundle(bundle_directory(root, name)))
         return name
     if tracking is None:
         raise InvalidInput("--variant", name, "nothing of that name is published or registered")
@@ -234,7 +233,7 @@ def _staged(
                 "no version has the alias challenger; name the number of one (recsys versions)",
             )
         number = challenger.version
-    return stage(whole_bundle(tracking, number, root=root), root=root, check=check)
+    return stage(whole_bundle(tracking, number, root=root), root=root)
 
 
 def _write_back(

@@ -16,7 +16,7 @@ from rich.table import Table
 from recsys.atomic_files import write_atomically
 from recsys.evaluation.intervals import Estimate, paired_differences
 from recsys.events.checks import Check
-from training.fitting.source import Source
+from training.fitting.source import TrainingSource
 from training.fitting.trial import TimeSplits, Trial
 from training.pipeline import plots
 from training.pipeline.gate import Decision
@@ -86,8 +86,13 @@ def _above_singles(trial: Trial) -> Table:
     return terminal_table(["model", *compared], rows, title="Above each model alone, 95% intervals")
 
 
-def log_changes(run: Run, candidate: Trial, champion_trial: Trial) -> None:
-    """What the candidate's recipe changes beside the champion's, on the same customers."""
+def log_changes(run: Run, candidate: Trial, champion_trial: Trial | None) -> None:
+    """The candidate's measures minus the champion's on the same customers, into the run.
+
+    Nothing where there is no champion or its recipe is the same.
+    """
+    if champion_trial is None or champion_trial is candidate:
+        return
     changes = paired_differences(
         candidate.report.per_person,
         champion_trial.report.per_person,
@@ -101,7 +106,12 @@ def log_changes(run: Run, candidate: Trial, champion_trial: Trial) -> None:
 
 
 def log_trial(
-    run: Run, trial: Trial, *, source: Source, time_splits: TimeSplits, checks: Sequence[Check]
+    run: Run,
+    trial: Trial,
+    *,
+    source: TrainingSource,
+    time_splits: TimeSplits,
+    checks: Sequence[Check],
 ) -> None:
     """Recipe, measures with intervals, checks in their public form and plots into the run."""
     metrics = trial.report.metrics()
@@ -153,7 +163,7 @@ def summary_of(
     decision: Decision,
     costs: Sequence[StepCost],
     *,
-    source: Source,
+    source: TrainingSource,
     time_splits: TimeSplits,
     checks: Sequence[Check],
     version: str | None,
@@ -225,7 +235,7 @@ def _rankers(trial: Trial) -> list[dict[str, Any]]:
     ]
 
 
-def _data(source: Source, time_splits: TimeSplits) -> dict[str, Any]:
+def _data(source: TrainingSource, time_splits: TimeSplits) -> dict[str, Any]:
     return {
         "fingerprint": source.fingerprint,
         "events": source.events,

@@ -24,7 +24,7 @@ from recsys.models.protocol import Model
 from recsys.models.registry import MODELS
 from training.config import Recipe
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, shares, totals
-from training.fitting.build import Provenance, build, fit
+from training.fitting.build import build, fit
 from training.fitting.candidate_table import (
     CandidateTable,
     ScoreMatrix,
@@ -32,8 +32,9 @@ from training.fitting.candidate_table import (
     placement_queries,
     tabulate,
 )
-from training.fitting.source import Source
+from training.fitting.source import TrainingSource
 from training.fitting.trial import TimeSplits
+from training.run_context import RunContext
 
 WEIGHTS_TRIED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Of a family, in shares of what all others weigh together."""
@@ -41,8 +42,6 @@ COSTLY_SHARE = 0.4
 """A family that takes more than this share of all time is not refitted to try a weighting."""
 ASKING = 100
 """Customers who are asked about to learn whether a family says anything."""
-NOWHERE = Provenance("search", "", "")
-"""Of bundles that are never saved."""
 
 Starts = tuple[tuple[float, float], ...]
 
@@ -96,7 +95,7 @@ class FamilyEvaluator:
     `seconds` is what each family took last: fit and scores, over all periods together.
     """
 
-    source: Source
+    source: TrainingSource
     time_splits: TimeSplits
     recipe: Recipe
     placement: Placement
@@ -269,7 +268,7 @@ class FamilyEvaluator:
 
 
 def open_family_evaluator(
-    source: Source,
+    source: TrainingSource,
     time_splits: TimeSplits,
     recipe: Recipe,
     placement: Placement,
@@ -279,8 +278,7 @@ def open_family_evaluator(
     starts: Starts | None,
     seconds_per_fit: float,
     clock: Callable[[], float],
-    tell: Callable[[str], None],
-    say: Callable[[str], None],
+    context: RunContext,
 ) -> FamilyEvaluator:
     """Fits every family of the standing before each cut and tabulates the candidates.
 
@@ -305,7 +303,7 @@ def open_family_evaluator(
             seed=recipe.seed,
             objective=recipe.objective,
         )
-        bundle = build(data, recipe, provenance=NOWHERE, placements=())
+        bundle = build(data, recipe, context=context, placements=())
         eligible = live_catalog_as_of(bundle).eligible(cut)
         asking = placement_queries(
             data,
@@ -317,19 +315,19 @@ def open_family_evaluator(
         )
         models: dict[str, Model] = {}
         for name in list(seconds):
-            tell(f"{name} as of {cut:%Y-%m-%d}")
+            context.report_progress(f"{name} as of {cut:%Y-%m-%d}")
             settings = incumbent.settings[name]
             began = clock()
             try:
                 if not read and (foreseen := _foreseen(name, settings, data, recipe, clock)):
                     began = clock()
                     if foreseen > seconds_per_fit:
-                        say(f"{name} is left out: a fit would take some {foreseen:.0f} s.")
+                        context.log(f"{name} is left out: a fit would take some {foreseen:.0f} s.")
                         del seconds[name]
                         continue
                 model = fit(name, data, _of(recipe, name, settings))
             except RecsysError as refusal:
-                say(f"{name} is left out: {refusal}")
+                context.log(f"{name} is left out: {refusal}")
                 del seconds[name]
                 continue
             took = clock() - began
@@ -338,12 +336,12 @@ def open_family_evaluator(
                     unscored.add(name)
                 del seconds[name]
             elif took > seconds_per_fit:
-                say(f"{name} is left out: one fit took {took:.0f} s.")
+                context.log(f"{name} is left out: one fit took {took:.0f} s.")
                 del seconds[name]
             else:
                 seconds[name] += took
                 models[name] = model
-        tell(f"candidates as of {cut:%Y-%m-%d}")
+        context.report_progress(f"candidates as of {cut:%Y-%m-%d}")
         began = clock()
         table, by_model = tabulate(
             data,

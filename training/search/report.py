@@ -12,7 +12,7 @@ from rich.console import Console
 from recsys.atomic_files import write_atomically
 from recsys.models.registry import MODELS
 from training.config import RankerConfig, TrainingConfig
-from training.fitting.source import Source
+from training.fitting.source import TrainingSource
 from training.fitting.trial import TimeSplits, Trial
 from training.pipeline.report import log_trial, print_metrics
 from training.search import plots
@@ -178,7 +178,9 @@ def reasons(found: SearchResult) -> list[str]:
     return lines
 
 
-def log_search(run: Run, found: SearchResult, *, source: Source, time_splits: TimeSplits) -> None:
+def log_search(
+    run: Run, found: SearchResult, *, source: TrainingSource, time_splits: TimeSplits
+) -> None:
     """The winner, the reasons, the trials and the plots into the search's run."""
     log_trial(run, found.trial, source=source, time_splits=time_splits, checks=())
     run.log_metrics({"value": found.incumbent.value, "seconds": found.seconds})

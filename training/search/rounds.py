@@ -22,7 +22,7 @@ from optuna.trial import TrialState
 from recsys.errors import RecsysError
 from recsys.models.search_space import Choice, Space
 from training.config import RankerConfig, TrainingConfig
-from training.progress import Bar
+from training.run_context import Reporter
 from training.search.family_trials import FamilyEvaluator, Incumbent, Starts, TrialResult
 from training.search.space import (
     point_of,
@@ -70,7 +70,7 @@ class Search:
     studies: Studies
     deadline: Deadline
     config: TrainingConfig
-    bar: Bar
+    reporter: Reporter
     tracking: Tracking
     tracked: Run
     tried: list[TrialRecord]
@@ -81,7 +81,7 @@ class Search:
         rules = self.config.search
         if self.studies.fresh:
             self.evaluator.settle()
-            self.bar.say(f"weights adapted: {self.evaluator.incumbent.value:.4f} of the start")
+            self.reporter.log(f"weights adapted: {self.evaluator.incumbent.value:.4f} of the start")
         for number in range(1, rules.rounds + 1):
             before = self.evaluator.incumbent.value
             turns = [WEIGHTING, *self.evaluator.families()]
@@ -98,7 +98,7 @@ class Search:
                     self._turn(number, turn, until=self.deadline.clock() + 2.0 * share)
             self.evaluator.settle()
             gained = self.evaluator.incumbent.value - before
-            self.bar.say(
+            self.reporter.log(
                 f"round {number}: {self.evaluator.incumbent.value:.4f} of the start "
                 f"({len(self.tried)} trials)"
             )
@@ -119,7 +119,7 @@ class Search:
             return False
         if self.deadline.left(self._with_ranker()) > -TOLERANCE * self.deadline.seconds:
             return True
-        self.bar.say("There is no time left to try a ranker; give more minutes for that.")
+        self.reporter.log("There is no time left to try a ranker; give more minutes for that.")
         return False
 
     def _with_ranker(self) -> float:
@@ -150,7 +150,7 @@ class Search:
                 break
             if place > done and self.deadline.clock() + foreseen > until:
                 break
-            self._tell(f"round {number}, {turn} {place + 1}/{self.config.search.trials}")
+            self._report_progress(f"round {number}, {turn} {place + 1}/{self.config.search.trials}")
             trial = study.ask()
             settings = _suggest(trial, space)
             key = json.dumps(settings, sort_keys=True)
@@ -168,14 +168,14 @@ class Search:
         if best is not None and best.value > self.evaluator.incumbent.value + LEAST_GAIN:
             self.evaluator.take(best)
             self.evaluator.settle(sweeps=1)
-            self.bar.say(f"round {number}, {turn}: {self.evaluator.incumbent.value:.4f}")
+            self.reporter.log(f"round {number}, {turn}: {self.evaluator.incumbent.value:.4f}")
         self.studies.finish(number, turn, self.evaluator.incumbent, self.evaluator.objective.start)
 
     def _best_again(self, study: optuna.Study, turn: str) -> TrialResult | None:
         """The best attempt of a turn that was cut off, made once more: only its value was kept."""
         if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
             return None
-        self._tell(f"{turn}: the best of {len(study.trials)} trials once more")
+        self._report_progress(f"{turn}: the best of {len(study.trials)} trials once more")
         return list(self._trial_results(turn, _settings(study.best_params, self._space(turn))))[-1]
 
     def _try(
@@ -198,7 +198,7 @@ class Search:
                     break
         except RecsysError as refusal:
             state, trial_result = "refused", None
-            self.bar.say(f"{turn} refused {dict(settings)}: {refusal}")
+            self.reporter.log(f"{turn} refused {dict(settings)}: {refusal}")
         if turn == WEIGHTING:
             self.evaluator.forget(weighting_of(settings))
             self.evaluator.seconds[WEIGHTING] = self.deadline.clock() - began
@@ -249,10 +249,10 @@ class Search:
         whole = sum(seconds.get(name, 0.0) for name, weight in weights.items() if weight > 0)
         return max(whole, seconds.get(WEIGHTING, 0.0)) + 5.0
 
-    def _tell(self, text: str) -> None:
+    def _report_progress(self, text: str) -> None:
         spent = self.deadline.clock() - self.deadline.began
-        self.bar.tell(f"{text}, best {self.evaluator.incumbent.value:.4f}")
-        self.bar.progress(int(spent), int(self.deadline.seconds))
+        self.reporter.report_progress(f"{text}, best {self.evaluator.incumbent.value:.4f}")
+        self.reporter.count(int(spent), int(self.deadline.seconds))
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The search as a whole: read → open → search → measure → tell.
+"""The search as a whole: read → open → search → measure → report.
 
 All that is chosen is chosen on validation periods; the test period is looked at once, when the
 choice is made and written.
@@ -25,11 +25,11 @@ from recsys.store.sqlite import SQLiteStore
 from training.code_revision import code_revision
 from training.config import TrainingConfig
 from training.fitting.blend_weights import totals
-from training.fitting.build import Provenance
-from training.fitting.source import Source, read_source
+from training.fitting.source import TrainingSource, read_source
 from training.fitting.trial import TimeSplits, time_splits_of, try_recipe
 from training.lock import FileLock
-from training.progress import Bar, Steps
+from training.progress import Steps
+from training.run_context import Provenance, RunContext
 from training.search.family_trials import FamilyEvaluator, Incumbent, open_family_evaluator
 from training.search.report import SearchResult, explain, log_search, winning_config, write_config
 from training.search.rounds import Deadline, Search, Studies
@@ -63,7 +63,7 @@ def run(
     deadline = Deadline(clock, clock(), rules.minutes * 60.0)
     workspace = Workspace(config.workspace)
     workspace.create()
-    steps = Steps(console)
+    steps = Steps(console, "search")
     # BLAS over a customer's few items gains nothing from threads, which wait for each other.
     with FileLock(workspace.search_lock).hold(), threadpool_limits(1, "blas"):
         tracking = Tracking.of(workspace)
@@ -80,19 +80,22 @@ def run(
         studies = Studies.open(workspace.search_database, _name(config, source), resume=resume)
         told = {"search": rules.model_dump(mode="json"), "objective": config.recipe.objective}
         tags = {"code_revision": code_revision(), "study": studies.name}
+        provenance = Provenance("search", code_revision(), source.fingerprint)
+        context = RunContext(provenance, seed=config.recipe.seed)
         with tracking.run("search", params=told, tags=tags) as tracked:
             tried: list[TrialRecord] = []
-            with steps.step("open") as bar:
-                evaluator = _open(source, time_splits, config, studies, deadline, bar)
-                choose_repeats(evaluator, say=bar.say)
+            with steps.step("open") as step:
+                context = context.reporting_to(step)
+                evaluator = _open(source, time_splits, config, studies, deadline, context)
+                choose_repeats(evaluator, context=context)
             begun = evaluator.measures() if studies.fresh else list(evaluator.objective.start)
-            with steps.step("search") as bar:
+            with steps.step("search") as step:
                 search = Search(
                     evaluator=evaluator,
                     studies=studies,
                     deadline=deadline,
                     config=config,
-                    bar=bar,
+                    reporter=step,
                     tracking=tracking,
                     tracked=tracked,
                     tried=tried,
@@ -104,16 +107,13 @@ def run(
             )
             if out is not None:
                 write_config(winner, out)
-            with steps.step("measure") as bar:
+            with steps.step("measure") as step:
                 trial = try_recipe(
                     source,
                     time_splits,
                     winner.recipe,
                     winner.evaluation,
-                    seed=winner.recipe.seed,
-                    provenance=Provenance("search", code_revision(), source.fingerprint),
-                    tell=bar.tell,
-                    progress=bar.progress,
+                    context=context.reporting_to(step),
                 )
             if winner.recipe.ranker is not None and not any(
                 one.wins for one in trial.ranker_decisions
@@ -138,12 +138,12 @@ def run(
 
 
 def _open(
-    source: Source,
+    source: TrainingSource,
     time_splits: TimeSplits,
     config: TrainingConfig,
     studies: Studies,
     deadline: Deadline,
-    bar: Bar,
+    context: RunContext,
 ) -> FamilyEvaluator:
     """The workbench at the recipe as it is given, or where an earlier search has left it."""
     recipe, placement = config.recipe, _placement(config)
@@ -152,7 +152,7 @@ def _open(
     if incumbent.repeats is not None:
         placement = placement.model_copy(update={"repeats": incumbent.repeats})
     if latest is not None:
-        bar.say(f"going on at {incumbent.value:.4f} of the start")
+        context.log(f"going on at {incumbent.value:.4f} of the start")
     return open_family_evaluator(
         source,
         time_splits,
@@ -163,12 +163,11 @@ def _open(
         starts=starts,
         seconds_per_fit=deadline.seconds * FAMILY_SHARE / (2 * len(time_splits.validations) + 1),
         clock=deadline.clock,
-        tell=bar.tell,
-        say=bar.say,
+        context=context,
     )
 
 
-def choose_repeats(evaluator: FamilyEvaluator, *, say: Callable[[str], None]) -> None:
+def choose_repeats(evaluator: FamilyEvaluator, *, context: RunContext) -> None:
     """Shows own items at any time where resting until they are due costs more than REST_COST on
     the validation periods; for a placement with `repeats: when_due` alone."""
     if evaluator.placement.repeats != "when_due" or evaluator.incumbent.repeats is not None:
@@ -186,7 +185,7 @@ def choose_repeats(evaluator: FamilyEvaluator, *, say: Callable[[str], None]) ->
     if gained <= REST_COST:
         evaluator.incumbent = replace(evaluator.incumbent, repeats="when_due")
         return
-    say(
+    context.log(
         f"Items bought before are shown at any time (repeats: allow): where they rest until they "
         f"are due, the measures on validation days are {1 - 1 / (1 + gained):.0%} lower."
     )
@@ -237,7 +236,7 @@ def _with_validations(config: TrainingConfig) -> TrainingConfig:
     return config.model_copy(update={"split": split})
 
 
-def _name(config: TrainingConfig, source: Source) -> str:
+def _name(config: TrainingConfig, source: TrainingSource) -> str:
     """The same recipe, rules and events give the same name: such a search can go on."""
     told = {
         "recipe": config.recipe.digest(),
@@ -251,7 +250,7 @@ def _name(config: TrainingConfig, source: Source) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _read(workspace: Workspace, now: datetime) -> Source:
+def _read(workspace: Workspace, now: datetime) -> TrainingSource:
     store = SQLiteStore(workspace.store)
     try:
         return read_source(store, EventLog(workspace.event_log), now=now)

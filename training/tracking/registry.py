@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from recsys.atomic_files import atomic_path
+from recsys.bundle.publication import CHALLENGER, CHAMPION
 from training.lock import FileLock
 from training.tracking.flavor import BUNDLE
 from training.tracking.run import Run, TrackingError
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
     from training.workspace import Workspace
 
-CHAMPION: Final = "champion"
-CHALLENGER: Final = "challenger"
 RECIPE: Final = "recipe.json"
 """Where a run keeps what it was built from: the configuration, as the gate compares it."""
 

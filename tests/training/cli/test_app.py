@@ -230,7 +230,8 @@ def test_serve_becomes_the_serving_package_with_the_options_given(tmp_path: Path
 
 def test_ctrl_c_ends_with_130() -> None:
     code = (
-        "import sys, training.cli.app\n"
+        "import signal, sys, training.cli.app\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "@training.cli.app.app.command('wait')\n"
         "def wait():\n"
         "    print('waiting', flush=True)\n"
@@ -243,7 +244,7 @@ def test_ctrl_c_ends_with_130() -> None:
     try:
         assert process.stdout.readline() == "waiting\n"
         os.kill(process.pid, signal.SIGINT)
-        process.wait()
+        process.wait(60)
     finally:
         process.kill()
         process.communicate()

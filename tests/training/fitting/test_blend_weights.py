@@ -11,11 +11,13 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import hold_out
 from training.config import BlendSearch, Recipe
 from training.fitting.blend_weights import Period, choose_blend
-from training.fitting.build import Provenance, build
+from training.fitting.build import build
+from training.run_context import Provenance, RunContext
 
 BLEND = {"session": 0.2, "popularity": 0.6, "repeat": 0.1, "random_walk": 0.1}
 PLACEMENT = Placement(name="for_you", blend=BLEND)
 SEARCH = BlendSearch(sweeps=3)
+CONTEXT = RunContext(Provenance("v", "r", "d"))
 
 
 @pytest.fixture(scope="module")
@@ -25,14 +27,14 @@ def period(small_shop) -> Period:
     recipe = Recipe(
         models={name: {} for name in [*BLEND, "popularity_by_country"]}, placements=(PLACEMENT,)
     )
-    bundle = build(data, recipe, provenance=Provenance("v", "r", "d"))
+    bundle = build(data, recipe, context=CONTEXT)
     held_out = hold_out(small_shop.log, cut=cut, until=cut + timedelta(days=10), seed=1)
     return Period(bundle, data, held_out)
 
 
 def chosen(period: Period, placement: Placement = PLACEMENT) -> dict[str, float]:
-    found = choose_blend([period], placement, SEARCH, n=20, rng=np.random.default_rng(1))
-    return found.blend
+    rng = np.random.default_rng(1)
+    return choose_blend([period], placement, SEARCH, n=20, rng=rng, context=CONTEXT).blend
 
 
 def test_the_weights_sum_to_one_and_move_from_a_bad_start(period: Period) -> None:
@@ -42,7 +44,7 @@ def test_the_weights_sum_to_one_and_move_from_a_bad_start(period: Period) -> Non
     assert blend["repeat"] + blend["random_walk"] > 0.3
 
 
-def test_a_model_that_validation_cannot_judge_keeps_its_share(period: Period) -> None:
+def test_a_model_that_validation_cannot_measure_keeps_its_share(period: Period) -> None:
     assert chosen(period)["session"] == pytest.approx(0.2)
 
 
@@ -51,5 +53,5 @@ def test_the_search_gives_the_same_weights_again(period: Period) -> None:
 
 
 def test_without_periods_the_placement_stands() -> None:
-    found = choose_blend([], PLACEMENT, SEARCH, n=20, rng=np.random.default_rng(1))
-    assert found == PLACEMENT
+    rng = np.random.default_rng(1)
+    assert choose_blend([], PLACEMENT, SEARCH, n=20, rng=rng, context=CONTEXT) == PLACEMENT

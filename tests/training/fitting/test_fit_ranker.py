@@ -16,11 +16,12 @@ from recsys.ranking.features import COLUMNS
 from recsys.ranking.ranker import column_names
 from training.config import BlendSearch, RankerConfig, Recipe
 from training.fitting.blend_weights import Period
-from training.fitting.build import Provenance, build
+from training.fitting.build import build
 from training.fitting.fit_ranker import decide_ranker, fit_ranker, importance
 from training.fitting.ranker_labels import RankerTrainingSets, label_cuts, labelled_table
-from training.fitting.source import Source
+from training.fitting.source import TrainingSource
 from training.fitting.trial import TimeSplits, try_recipe
+from training.run_context import Provenance, RunContext
 
 BLEND = {"session": 0.1, "repeat": 0.4, "random_walk": 0.3, "popularity": 0.2}
 PLACEMENT = Placement(name="for_you", blend=BLEND)
@@ -42,13 +43,13 @@ RECIPE = Recipe(
     blend_search=BlendSearch(sweeps=0),
     ranker=CONFIG,
 )
-PROVENANCE = Provenance("v", "r", "d")
+CONTEXT = RunContext(Provenance("v", "r", "d"), seed=1)
 RULES = EvaluationRules(resamples=200)
 
 
 @pytest.fixture(scope="module")
-def source(small_shop) -> Source:
-    return Source(
+def source(small_shop) -> TrainingSource:
+    return TrainingSource(
         log=small_shop.log,
         items=tuple(small_shop.shop.items),
         profiles={},
@@ -60,39 +61,39 @@ def source(small_shop) -> Source:
     )
 
 
-def period_at(source: Source, cut: datetime, *, days: float = 7) -> Period:
+def period_at(source: TrainingSource, cut: datetime, *, days: float = 7) -> Period:
     data = source.as_of(cut, RECIPE)
     held_out = hold_out(source.log, cut=cut, until=cut + timedelta(days=days), seed=1)
-    return Period(build(data, RECIPE, provenance=PROVENANCE), data, held_out)
+    return Period(build(data, RECIPE, context=CONTEXT), data, held_out)
 
 
 @pytest.fixture(scope="module")
-def period(source: Source) -> Period:
+def period(source: TrainingSource) -> Period:
     return period_at(source, source.newest - timedelta(days=20))
 
 
-def teach(source: Source, until: datetime, placement: Placement = PLACEMENT):
-    training_sets = RankerTrainingSets(source, RECIPE, CONFIG, placement, PROVENANCE, anchor=until)
-    ranker = fit_ranker(training_sets.before(until), CONFIG, seed=RECIPE.seed)
+def teach(source: TrainingSource, until: datetime, placement: Placement = PLACEMENT):
+    training_sets = RankerTrainingSets(source, RECIPE, CONFIG, placement, anchor=until)
+    ranker = fit_ranker(training_sets.before(until, context=CONTEXT), CONFIG, seed=RECIPE.seed)
     assert ranker is not None
     return ranker
 
 
 @pytest.fixture(scope="module")
-def taught(source: Source, period: Period):
+def taught(source: TrainingSource, period: Period):
     return teach(source, period.held_out.cut)
 
 
 def test_every_period_of_labels_ends_before_the_cut() -> None:
     until, oldest = datetime(2026, 6, 1, tzinfo=UTC), datetime(2026, 5, 1, tzinfo=UTC)
-    time_splits = label_cuts(until, oldest, CONFIG, anchor=until)
-    assert time_splits == (
+    cuts = label_cuts(until, oldest, CONFIG, anchor=until)
+    assert cuts == (
         datetime(2026, 5, 25, tzinfo=UTC),
         datetime(2026, 5, 20, tzinfo=UTC),
         datetime(2026, 5, 15, tzinfo=UTC),
     )
-    assert all(cut + timedelta(days=CONFIG.period_days) <= until for cut in time_splits)
-    assert label_cuts(until, until - timedelta(days=18), CONFIG, anchor=until) == time_splits[:1]
+    assert all(cut + timedelta(days=CONFIG.period_days) <= until for cut in cuts)
+    assert label_cuts(until, until - timedelta(days=18), CONFIG, anchor=until) == cuts[:1]
     assert label_cuts(until, until, CONFIG, anchor=until) == ()
 
 
@@ -108,14 +109,16 @@ def test_what_is_taught_later_looks_at_the_same_periods_again() -> None:
     assert label_cuts(test + 8 * day, oldest, whole, anchor=test)[0] == test - 10 * day
 
 
-def test_data_that_reach_into_the_period_are_refused(source: Source, period: Period) -> None:
+def test_data_that_reach_into_the_period_are_refused(
+    source: TrainingSource, period: Period
+) -> None:
     leaking = replace(period, data=source.as_of(source.newest, RECIPE))
     with pytest.raises(LeakFromFuture):
         labelled_table(leaking, PLACEMENT, CONFIG, rng=np.random.default_rng(1))
 
 
 def test_what_is_taught_does_not_depend_on_what_comes_after(
-    source: Source, small_shop, taught, period: Period
+    source: TrainingSource, small_shop, taught, period: Period
 ) -> None:
     """A source that ends at the cut teaches the same trees."""
     shorter = replace(source, newest=period.held_out.cut)
@@ -192,7 +195,7 @@ def test_importance_adds_up_to_one(taught) -> None:
     assert list(shares.values()) == sorted(shares.values(), reverse=True)
 
 
-def test_a_ranker_beats_a_bad_blend_and_serves(source: Source, period: Period) -> None:
+def test_a_ranker_beats_a_bad_blend_and_serves(source: TrainingSource, period: Period) -> None:
     bad = PLACEMENT.with_blend({**BLEND, "popularity": 50.0})
     ranker = teach(source, period.held_out.cut, bad)
     decision = decide_ranker(ranker, period, bad, RULES, seed=1)
@@ -210,20 +213,19 @@ def test_a_ranker_that_learnt_the_opposite_does_not_serve(period: Period) -> Non
     assert "the plain blend serves" in decision.reason
 
 
-def test_a_trial_serves_the_ranker_that_won(source: Source) -> None:
+def test_a_trial_serves_the_ranker_that_won(source: TrainingSource) -> None:
     """The recipe's blend is mostly popularity, so that there is something to win."""
     bad = PLACEMENT.with_blend({**BLEND, "popularity": 50.0})
     recipe = RECIPE.model_copy(update={"placements": (bad,)})
     test = source.newest - timedelta(days=10)
     time_splits = TimeSplits((test - timedelta(days=20),), test, source.newest)
-    with_ranker = try_recipe(source, time_splits, recipe, RULES, seed=1, provenance=PROVENANCE)
+    with_ranker = try_recipe(source, time_splits, recipe, RULES, context=CONTEXT)
     plain = try_recipe(
         source,
         time_splits,
         recipe.model_copy(update={"ranker": None}),
         RULES,
-        seed=1,
-        provenance=PROVENANCE,
+        context=CONTEXT,
     )
     (decision,) = with_ranker.ranker_decisions
     assert decision.wins

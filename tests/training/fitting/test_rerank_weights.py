@@ -19,10 +19,10 @@ from recsys.recommend.operations import rerank
 from recsys.recommend.rerank_scores import ENGINE
 from recsys.synthetic import SyntheticShop
 from training.config import BlendSearch, Recipe
-from training.fitting.build import Provenance
 from training.fitting.rerank_weights import EVERYBODY, JudgedList, conditional_logit, learnt_weights
-from training.fitting.source import Source
+from training.fitting.source import TrainingSource
 from training.fitting.trial import TimeSplits, learn_list_weights
+from training.run_context import Provenance, RunContext
 
 
 class SmallShop(Protocol):
@@ -115,7 +115,7 @@ def test_a_stranger_gets_the_weights_for_strangers(
 def test_a_trial_learns_reranking_from_the_searches_before_its_test(
     small_shop: SmallShop,
 ) -> None:
-    source = Source(
+    source = TrainingSource(
         log=small_shop.log,
         items=small_shop.shop.items,
         profiles={},
@@ -131,14 +131,10 @@ def test_a_trial_learns_reranking_from_the_searches_before_its_test(
     recipe = Recipe(models={"search_clicks": {}, "popularity": {}}, placements=(rerank_alone,))
     test = small_shop.end - timedelta(days=10)
     time_splits = TimeSplits((test - timedelta(days=20),), test, small_shop.end)
-    nowhere = Provenance("v", "", "")
-    (learnt,) = learn_list_weights(
-        source, time_splits, recipe, recipe.placements, provenance=nowhere
-    )
+    context = RunContext(Provenance("v", "", ""))
+    (learnt,) = learn_list_weights(source, time_splits, recipe, recipe.placements, context=context)
     assert learnt.blend["search_clicks"] > 0
     assert learnt.blend != rerank_alone.blend
     unwanted = recipe.model_copy(update={"blend_search": BlendSearch(lists=False)})
-    (kept,) = learn_list_weights(
-        source, time_splits, unwanted, recipe.placements, provenance=nowhere
-    )
+    (kept,) = learn_list_weights(source, time_splits, unwanted, recipe.placements, context=context)
     assert kept == rerank_alone

@@ -19,7 +19,7 @@ from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
 from training.cli.app import main
 from training.pipeline.experiments import Record, read_record, records, report, start, stop
-from training.pipeline.publish import promote, publish
+from training.pipeline.publish import promote
 from training.tracking import Tracking
 from training.workspace import Workspace
 
@@ -29,11 +29,22 @@ MakeBundle = Callable[..., Path]
 
 
 @pytest.fixture
-def two_versions(workspace: Workspace, tracking: Tracking, register: Register) -> tuple[str, str]:
-    """Version 1 is the champion and served, version 2 the challenger."""
-    first, second = register("night-1"), register("night-2")
-    promote(tracking, first, root=workspace.published)
-    tracking.set_alias("challenger", second)
+def workspace(registry) -> Workspace:
+    """A workspace whose registry has versions."""
+    return registry.workspace
+
+
+@pytest.fixture
+def tracking(registry) -> Tracking:
+    return registry.tracking
+
+
+@pytest.fixture
+def two_versions(registry) -> tuple[str, str]:
+    """night-1 is the champion and served, night-2 the challenger; their numbers."""
+    first, second = registry.number["night-1"], registry.number["night-2"]
+    promote(registry.tracking, first, root=registry.root)
+    registry.tracking.set_alias("challenger", second)
     return first, second
 
 
@@ -112,13 +123,10 @@ def test_the_shares_are_served_and_end_with_the_experiment(
 
 
 def test_a_night_may_refit_the_champion_while_the_experiment_goes_on(
-    workspace: Workspace,
-    tracking: Tracking,
-    two_versions: tuple[str, str],
-    make_bundle: MakeBundle,
+    registry, workspace: Workspace, tracking: Tracking, two_versions: tuple[str, str]
 ) -> None:
     begin(workspace, tracking, champion=90, challenger=10)
-    publish(make_bundle("night-3"), root=workspace.published, keep=1)
+    promote(tracking, registry.number["night-3"], root=workspace.published, keep=1)
     assert shares_served(workspace) == {
         "champion": ("night-3", 0.9),
         "challenger": ("night-2", 0.1),

@@ -27,11 +27,12 @@ from training.config import TrainingConfig
 from training.lock import FileLock, Locked
 from training.pipeline import nightly
 from training.pipeline.compare import compare
+from training.pipeline.intake import ChecksFailed
 from training.tracking import Tracking
 from training.workspace import Workspace
 
 STEPS = (
-    "read", "check", "split", "build", "evaluate", "gate", "refit", "register", "publish",
+    "read", "check", "split", "build", "evaluate", "gate", "refit", "smoke", "register", "publish",
 )  # fmt: skip
 MODELS = {
     "popularity": {},
@@ -66,7 +67,9 @@ def config(workspace: Path, **changes: object) -> dict[str, object]:
     }
 
 
-def run(settings: dict[str, object], now: datetime, data: Path | None = None) -> nightly.Outcome:
+def run(
+    settings: dict[str, object], now: datetime, data: Path | None = None
+) -> nightly.NightlyOutcome:
     return nightly.run(
         TrainingConfig.model_validate(settings),
         console=Console(quiet=True),
@@ -242,7 +245,7 @@ def test_bad_data_stop_the_run_before_anything_is_trained(tmp_path: Path, small_
     day = next(iter(simulate_one_day(small_shop)))
     store.append(day, received_at=small_shop.end)
     store.close()
-    with pytest.raises(nightly.ChecksFailed, match="time range"):
+    with pytest.raises(ChecksFailed, match="time range"):
         run(config(workspace), small_shop.end)
     assert read_publication(workspace / "published") is None
 

@@ -28,8 +28,9 @@ from recsys.recommend.operations import rerank
 from recsys.synthetic import SyntheticShop
 from training.benchmark.comparisons.rows import Row, rows_of
 from training.config import Recipe
-from training.fitting.build import Provenance, build
+from training.fitting.build import build
 from training.fitting.rerank_weights import EVERYBODY, JudgedList, judged_lists, learnt_weights
+from training.run_context import Provenance, RunContext
 
 AsOf = Callable[[datetime], TrainingData]
 
@@ -201,11 +202,11 @@ def _rankers(
         name="rerank", blend=dict.fromkeys(names, 0.5), fallback=(), max_shift=max_shift
     )
     nobody = every.with_blend({name: 0.5 for name in names if name in EVERYBODY})
-    provenance = Provenance("benchmark", "", "")
-    learning = build(known, recipe, provenance=provenance, placements=(every,))
+    context = RunContext(Provenance("benchmark", "", ""))
+    learning = build(known, recipe, context=context, placements=(every,))
     lists = judged(learning)
     placements = [learnt_weights(learning, one, lists) for one in (every, nobody)]
-    bundle = build(later, recipe, provenance=provenance, placements=(every,))
+    bundle = build(later, recipe, context=context, placements=(every,))
     return (bundle, placements[0]), (bundle, placements[1])
 
 

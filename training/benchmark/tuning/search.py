@@ -26,7 +26,7 @@ from training.benchmark.spaces import Candidate, Space
 from training.benchmark.task_data import BenchmarkTask, Weighings
 from training.benchmark.tuning.blend import Fitted, blended_lists, choose_weights, lists_of
 from training.benchmark.tuning.second_stage import ranked_lists, second_stage
-from training.progress import Bar, Steps
+from training.progress import StepProgress, Steps
 
 SAMPLE = 4000
 """Validation questions at most: settings differ by more than the error of so many."""
@@ -158,12 +158,12 @@ def measure(
             fitted = {walk.space.name: walk.fitted for walk in walks if walk.fitted is not None}
             values = {walk.space.name: walk.value for walk in walks}
             blend = choose_weights(fitted, values, sample, rules)
-        steps.say("blend: " + ", ".join(f"{name} {share:.3f}" for name, share in blend.items()))
+        steps.log("blend: " + ", ".join(f"{name} {share:.3f}" for name, share in blend.items()))
         with steps.step("rank"):
             ranking = second_stage(
                 {name: fitted[name] for name in blend}, blend, sample, rules, seed=seed
             )
-        steps.say(
+        steps.log(
             f"the ranker {'orders the blend' if ranking.ranker else 'is left out'}: "
             f"{ranking.gain:+.4f} (standard error {ranking.standard_error:.4f}) beside the blend"
         )
@@ -210,7 +210,7 @@ def _settle(
         name, spared = walk.space.name, walk.fit_seconds if walk.space.name in fitted else 0.0
         with steps.step(name) as bar:
             model = fitted.pop(name, None) or fit(walk.best, weighings, seed=seed)
-            bar.tell("test")
+            bar.report_progress("test")
             lists_alone = lists_of(model, test, rules.length)
         cost = steps.costs[-1]
         rows[name] = Row(
@@ -234,7 +234,7 @@ def _settle(
             for done, (row, best) in enumerate(found):
                 lists[row] = best
                 if done % 1000 == 0:
-                    bar.progress(done, len(test))
+                    bar.count(done, len(test))
     return rows, lists
 
 
@@ -246,7 +246,7 @@ def explore(
     to_answer: float,
     budget: Budget,
     seed: int,
-    bar: Bar,
+    bar: StepProgress,
 ) -> list[_Walk]:
     """Walks all spaces until their ends or the budget's; each start is tried whatever it takes.
 
@@ -270,8 +270,8 @@ def explore(
         ):
             open_walks.remove(walk)
             continue
-        bar.tell(f"{walk.space.name} {contender.in_words()}")
-        bar.progress(int(min(budget.spent, budget.seconds)), int(budget.seconds))
+        bar.report_progress(f"{walk.space.name} {contender.in_words()}")
+        bar.count(int(min(budget.spent, budget.seconds)), int(budget.seconds))
         started = budget.clock()
         fitted = fit(contender, weighings, seed=seed)
         fit_took = budget.clock() - started
@@ -282,7 +282,7 @@ def explore(
         if value > walk.value:
             walk.best, walk.value, walk.fitted = contender, value, fitted
             walk.fit_seconds = fit_took
-            bar.say(f"{value:.4f} {walk.space.name}: {contender.in_words()}")
+            bar.log(f"{value:.4f} {walk.space.name}: {contender.in_words()}")
     return walks
 
 
