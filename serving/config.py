@@ -16,8 +16,8 @@ from recsys.bundle.placements import Tone
 from recsys.errors import InvalidConfig
 from recsys.events.adapters import SegmentConsent
 from recsys.events.schema import Tolerance
-from recsys.recommend.phrases import Language
-from recsys.recommend.reasons import ReasonStyle, sensitive_paths
+from recsys.recommend.explanation.phrases import Language
+from recsys.recommend.explanation.reasons import ReasonStyle, sensitive_paths
 from serving.request_log import Form
 
 CONFIG_PATH_VARIABLE: Final = "RECSYS_SERVING_CONFIG"

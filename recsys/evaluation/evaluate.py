@@ -43,8 +43,8 @@ from recsys.ids import NONE, Mask, Numbers, Vocabulary
 from recsys.query.builder import build_query, personal_rules_of
 from recsys.query.facts import PersonFacts
 from recsys.query.query import Query
+from recsys.recommend.already_bought import no_repeats
 from recsys.recommend.operations import recommend
-from recsys.recommend.suppression import no_repeats
 
 MEASURES = {
     "recall": recall_at_k,

@@ -44,7 +44,7 @@ class ModelFamily:
     """Whether an item of the query's seeds may get a score itself."""
     reason: str = "taste"
     """The code of the reason that is shown where the model names no evidence (see
-    `recsys.recommend.phrases`)."""
+    `recsys.recommend.explanation.phrases`)."""
     paper: str = ""
     """Where the method comes from: authors, title, venue and year."""
     helps: str = ""

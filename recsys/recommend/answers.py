@@ -1,4 +1,4 @@
-"""What an operation answers: recommended items with source and level, and how they came about."""
+"""`Answer`: a list of recommended items, each with its source, level and propensity."""
 
 from __future__ import annotations
 
@@ -13,21 +13,25 @@ from recsys.ids import Numbers
 from recsys.models.protocol import Contributions
 from recsys.models.registry import MODELS
 from recsys.query.query import Query
-from recsys.recommend.rule_engine import Effect
+from recsys.recommend.diversity_and_quotas import Effect
 
 CATALOG: Final = "catalog"
 """The source of last resort: sellable items in catalogue order."""
 PINNED: Final = "pinned"
-"""The source of an item that a rule put where it stands."""
+"""The source of an item that a rule pinned to its position."""
 EXPLORATION: Final = "exploration"
-"""The source of a new item that was drawn into the list."""
+"""The source of a new item that exploration drew into the list."""
 LEVELS: Final[tuple[Level, ...]] = ("individual", "session", "page", "segment", "everybody")
+"""Levels of personalisation, the most personal first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One item of an answer. `source` names the model that weighed most; `why` its evidence;
-    `propensity` is the probability of its position in this list (`recsys.recommend.exploration`).
+    """One item of an answer.
+
+    `source` is the model that contributed most to the score, or what else put the item into the
+    list; `why` are the contributions behind that model's score; `propensity` is the probability of
+    the item to be in this list (`recsys.recommend.exploration`).
     """
 
     number: int
@@ -40,8 +44,7 @@ class Recommendation:
 
 @dataclass(frozen=True, slots=True)
 class Diagnostics:
-    """How a list came about: candidates per model, and what each rule took out or moved, in the
-    order of application."""
+    """Candidates per model, and what each rule removed or moved, in the order of application."""
 
     candidates: Mapping[str, int]
     effects: tuple[Effect, ...]
@@ -51,8 +54,8 @@ class Diagnostics:
 class Answer:
     """A list for one query, best first.
 
-    `fallback` is the furthest source beyond the placement's own models that the list needed;
-    `effects` say what quotas, diversity, pins and rest did.
+    `fallback` is the last source of the fallback chain that the list needed; `effects` what pins,
+    quotas and diversity did.
     """
 
     items: tuple[Recommendation, ...]
@@ -73,7 +76,7 @@ class Answer:
 
 
 def level_of(source: str, query: Query) -> Level:
-    """How personal a source is for whoever asks."""
+    """How personal the items of a source are for this query."""
     if source in (CATALOG, PINNED, EXPLORATION):
         return "everybody"
     family = MODELS.get(source)

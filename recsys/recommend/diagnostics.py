@@ -1,55 +1,59 @@
-"""What became of the candidates of one list, rule by rule: for who wonders why an item is missing.
+"""Diagnostics of a list: how many candidates each model retrieved and each rule removed.
 
-It asks the models once more, without any rule, so that a rule can be charged with what it removed.
+The models retrieve once more without any rule, so that every removal can be attributed to a rule.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Final
 
 import numpy as np
 
 from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Scorer
 from recsys.recommend.answers import Diagnostics
-from recsys.recommend.rule_engine import RESTING, Effect, RuleEngine
+from recsys.recommend.diversity_and_quotas import Effect
+from recsys.recommend.rule_engine import RuleEngine
 from recsys.recommend.suppression import Suppression
+
+EXCLUDED_EFFECT: Final = "hidden"
+SUPPRESSED_EFFECT: Final = "resting"
 
 
 def diagnose(
     scorers: Mapping[str, Scorer],
-    rows: int,
     n: int,
     *,
     barriers: Sequence[tuple[str, Mask]],
     rules: RuleEngine,
-    journeys: Sequence[Suppression],
-    chosen: Sequence[Sequence[Effect]],
+    suppressions: Sequence[Suppression],
+    list_effects: Sequence[Sequence[Effect]],
 ) -> list[Diagnostics]:
-    """A report per row.
+    """The diagnostics of each row of a batch; n candidates per model.
 
-    `barriers` are the masks of what may be shown in the order of their application, `chosen` what
-    the soft rules did. An item counts for the first rule that removes it; a boost has moved what it
-    matches.
+    `barriers` are all hard rules in the order of their application, `list_effects` the effects of
+    the soft ones. An item counts for the first rule that removes it; a boost counts as moved every
+    candidate that it matches.
     """
-    open_shelf = np.ones_like(barriers[0][1])
-    everything = {name: scorer.retrieve(n, open_shelf) for name, scorer in scorers.items()}
+    no_rule = np.ones_like(barriers[0][1])
+    retrieved = {name: scorer.retrieve(n, no_rule) for name, scorer in scorers.items()}
     reports = []
-    for row in range(rows):
-        counts = {name: len(by_row[row]) for name, by_row in everything.items()}
-        left = np.unique(np.concatenate([NONE, *(by[row].numbers for by in everything.values())]))
+    for row, suppression in enumerate(suppressions):
+        counts = {name: len(by_row[row]) for name, by_row in retrieved.items()}
+        left = np.unique(np.concatenate([NONE, *(by[row].numbers for by in retrieved.values())]))
         effects: list[Effect] = []
         for name, mask in barriers:
-            left = _note(effects, name, left, mask[left])
-        suppression = journeys[row]
-        left = _note(effects, "hidden", left, ~np.isin(left, suppression.hidden))
-        left = _note(effects, RESTING, left, ~np.isin(left, suppression.resting))
+            left = _count(effects, name, left, mask[left])
+        left = _count(effects, EXCLUDED_EFFECT, left, ~np.isin(left, suppression.excluded))
+        left = _count(effects, SUPPRESSED_EFFECT, left, ~np.isin(left, suppression.suppressed))
         for name, mask, _ in rules.boosts:
             effects.append(Effect(name, moved=int(mask[left].sum())))
-        reports.append(Diagnostics(counts, (*effects, *chosen[row])))
+        reports.append(Diagnostics(counts, (*effects, *list_effects[row])))
     return reports
 
 
-def _note(effects: list[Effect], name: str, left: Numbers, kept: Mask) -> Numbers:
+def _count(effects: list[Effect], name: str, left: Numbers, kept: Mask) -> Numbers:
+    """Adds the effect of a rule; returns the items that it keeps."""
     effects.append(Effect(name, removed=int((~kept).sum())))
     return left[kept]

@@ -1,7 +1,7 @@
-"""A bounded share of places for new items, so that they can be learnt about; drawn, and on record.
+"""Exploration: a bounded share of positions for new items, drawn at random, with propensities.
 
-Every item of a list carries its propensity: the chance with which it stands in this list, before
-anything was drawn. Outcomes can be weighed by it, so that exploring does not bias what is learnt.
+The propensity of an item is its probability to be in this list before the draw. Outcomes can be
+weighted by its inverse, so that exploration does not bias what is learnt from them.
 """
 
 from __future__ import annotations
@@ -25,114 +25,120 @@ from recsys.recommend.rule_engine import RuleEngine
 from recsys.recommend.suppression import Suppression
 
 
+@dataclass(frozen=True, slots=True)
+class ListLimits:
+    """What a list may hold: the eligible items of the live catalogue, within the rules in force."""
+
+    live_catalog: LiveCatalog
+    eligible: Mask
+    rules: RuleEngine
+
+
 def explore(
     answer: Answer,
     query: Query,
     bundle: Bundle,
-    live_catalog: LiveCatalog,
     exploration: Exploration,
-    *,
-    eligible: Mask,
+    limits: ListLimits,
     suppression: Suppression,
-    rules: RuleEngine,
+    *,
     rng: Generator,
 ) -> Answer:
-    """The answer with new items drawn into it, within all rules of the list.
-
-    `eligible` is what the list may hold at all; `query` as the models see it.
-    """
+    """The answer with new items drawn into it, within all rules of the list; `query` is as the
+    models get it."""
     shown = answer.numbers
     if not len(shown):
         return answer
     since = query.now.timestamp() - exploration.new_days * SECONDS_PER_DAY
-    new = eligible & live_catalog.new_since(since)
-    new[suppression.hidden] = False
-    new[suppression.resting] = False
-    new[live_catalog.columns.with_variants(shown)] = False
+    new = limits.eligible & limits.live_catalog.new_since(since)
+    new[suppression.excluded] = False
+    new[suppression.suppressed] = False
+    new[limits.live_catalog.columns.with_variants(shown)] = False
     pinned = {item.number for item in answer.items if item.source == PINNED}
 
-    def may_stand(numbers: Numbers) -> bool:
-        if rules.take_the_best:
+    def keeps_rules(numbers: Numbers) -> bool:
+        if not limits.rules.has_list_rules:
             return True
-        choice = rules.choose(numbers, len(numbers))
-        return choice.places == tuple(range(len(numbers))) and pinned <= set(numbers.tolist())
+        selection = limits.rules.select(numbers, len(numbers))
+        unchanged = selection.indices == tuple(range(len(numbers)))
+        return unchanged and pinned <= set(numbers.tolist())
 
-    candidates = np.flatnonzero(new).astype(np.int32)
-    found = explored(
+    new_items = np.flatnonzero(new).astype(np.int32)
+    draw = draw_new_items(
         shown,
-        candidates,
+        new_items,
         exploration,
         rng=rng,
-        suited=lambda: suited_of(candidates, exploration, query, bundle.models, len(eligible)),
-        may_stand=may_stand,
+        best_new=lambda: best_new_items(
+            new_items, exploration, query, bundle.models, n_items=len(new)
+        ),
+        keeps_rules=keeps_rules,
     )
     known = {item.number: item for item in answer.items}
     return replace(
         answer,
         items=tuple(
             Recommendation(number, 0.0, EXPLORATION, "everybody", propensity=propensity)
-            if number in found.drawn
+            if number in draw.drawn
             else replace(known[number], propensity=propensity)
-            for number, propensity in zip(found.numbers.tolist(), found.propensities, strict=True)
+            for number, propensity in zip(draw.numbers.tolist(), draw.propensities, strict=True)
         ),
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Explored:
-    """A list after the draw: `numbers` in their order, the propensity of each, and which of them
-    were drawn."""
+class ExplorationDraw:
+    """A list after the draw: item numbers in order, the propensity of each, and the drawn items."""
 
     numbers: Numbers
     propensities: tuple[float, ...]
     drawn: frozenset[int]
 
 
-def explored(
+def draw_new_items(
     shown: Numbers,
     new: Numbers,
     exploration: Exploration,
     *,
     rng: Generator,
-    suited: Callable[[], Numbers],
-    may_stand: Callable[[Numbers], bool],
-) -> Explored:
-    """The list with new items drawn into it, each in place of the last one.
+    best_new: Callable[[], Numbers],
+    keeps_rules: Callable[[Numbers], bool],
+) -> ExplorationDraw:
+    """The list with new items drawn into it, each in place of the last item.
 
-    `new` are the new items that might stand in it and do not yet; `suited()` those of them that
-    suit the person, asked for only when one is drawn. A list for which `may_stand` is false stays
-    as it was. A list of n has `places(n)` places for them, each used with the chance c; the m-th
-    item from the end then stands with the chance that fewer than m are drawn, and a new one with
-    c / |suited| per place.
+    `new` are the new items that are not in the list; `best_new()` the ones to draw from, called
+    only for a draw. A list that does not keep the rules is dropped for the one without new items.
+    Each span of `exploration_spans` is used with probability c; the m-th item from the end stays
+    with the probability that fewer than m are drawn, and a new item has c / |best_new| per span.
     """
-    spans = places(len(shown), exploration)
+    spans = exploration_spans(len(shown), exploration)
     if not spans or not len(new):
-        return Explored(shown, (1.0,) * len(shown), frozenset())
+        return ExplorationDraw(shown, (1.0,) * len(shown), frozenset())
     chance = min(1.0, exploration.share * len(shown) / len(spans))
     stays = [_fewer_than(m, len(spans), chance) for m in range(len(shown), 0, -1)]
     used = [span for span in spans if rng.random() < chance]
     if not used:
-        return Explored(shown, tuple(stays), frozenset())
-    pool = suited()
+        return ExplorationDraw(shown, tuple(stays), frozenset())
+    pool = best_new()
     drawn = rng.choice(pool, size=min(len(used), len(pool)), replace=False).tolist()
     numbers = shown.tolist()
     for number, (first, last) in zip(drawn, used, strict=False):
         numbers.insert(int(rng.integers(first, last)), number)
     kept = np.array(numbers[: len(shown)], np.int32)
-    if not may_stand(kept):
-        return Explored(shown, tuple(stays), frozenset())
+    if not keeps_rules(kept):
+        return ExplorationDraw(shown, tuple(stays), frozenset())
     before = dict(zip(shown.tolist(), stays, strict=True))
     each = min(1.0, chance * len(spans) / len(pool))
-    return Explored(
+    return ExplorationDraw(
         kept,
         tuple(before.get(number, each) for number in kept.tolist()),
         frozenset(drawn) & frozenset(kept.tolist()),
     )
 
 
-def places(n: int, exploration: Exploration) -> list[tuple[int, int]]:
-    """The spans of positions in a list of n in each of which one new item may stand: one for every
-    `every` of them, at least one, none of them above `first`."""
+def exploration_spans(n: int, exploration: Exploration) -> list[tuple[int, int]]:
+    """Spans of positions [first, last) of a list of n that may each get one new item: one in every
+    `every` positions, none above position `first`."""
     spans = []
     for start in range(0, max(n - exploration.every, 0) + 1, exploration.every):
         first, last = max(start, exploration.first), min(start + exploration.every, n)
@@ -141,22 +147,23 @@ def places(n: int, exploration: Exploration) -> list[tuple[int, int]]:
     return spans
 
 
-def suited_of(
+def best_new_items(
     new: Numbers,
     exploration: Exploration,
     query: Query,
     models: Mapping[str, Model],
+    *,
     n_items: int,
 ) -> Numbers:
-    """The `pool` of new items that suit the person best, by the first of the exploration's models
-    that is there and has an opinion; all of them where nothing is known."""
+    """The `pool` best new items by the first of the exploration's models that has an opinion; all
+    new items where none has."""
     mask: Mask = np.zeros(n_items, np.bool_)
     mask[new] = True
     for name in exploration.models:
         if name in models:
-            (found,) = models[name].condition([query]).retrieve(exploration.pool, mask)
-            if len(found):
-                return found.numbers
+            (best,) = models[name].condition([query]).retrieve(exploration.pool, mask)
+            if len(best):
+                return best.numbers
     return new
 
 

@@ -1,9 +1,8 @@
-"""From ordered candidates to lists of n: what the rules choose, then what the fallbacks add.
+"""Fallback chain: fills short lists from the fallback models of a placement, then the catalogue.
 
-A list is filled in two rounds over the same sources: the placement's candidates, its fallback
-models in their order, the catalogue. In the first every rule holds and what rests stays out; in the
-second, for lists that are still short, quotas, diversity and rest give way. Filters, exclusions,
-stock and what is hidden hold always.
+Two rounds over the same sources. In the first every rule holds and suppressed items stay out. In
+the second, for lists that are still short, quotas, diversity and suppression are relaxed. Filters,
+exclusions and stock hold in both.
 """
 
 from __future__ import annotations
@@ -20,29 +19,30 @@ from recsys.ids import Mask, Numbers, Scores
 from recsys.models.protocol import ScoredItems
 from recsys.query.query import Query
 from recsys.recommend.answers import CATALOG, PINNED
-from recsys.recommend.rule_engine import Choice, RuleEngine
+from recsys.recommend.diversity_and_quotas import Selection
+from recsys.recommend.rule_engine import RuleEngine
 from recsys.recommend.suppression import Suppression
 
-BEYOND: Final = 5
-"""How many times as many items a fallback model is asked for where rules choose among them."""
+OVERFETCH: Final = 5
+"""A fallback model is asked for n times as many items where rules select among them."""
 
 
 @dataclass(frozen=True, slots=True)
 class CandidatePool:
-    """One row's ordered items to choose from: candidates first, then what the fallbacks add."""
+    """The ordered items that one list is selected from: candidates first, fallback items after."""
 
     numbers: Numbers
     scores: Scores
     sources: tuple[str, ...]
-    """Per item the fallback that added it; empty text for a candidate."""
+    """Per item the fallback that added it; empty for a candidate."""
 
     @classmethod
     def of(cls, scored: ScoredItems) -> CandidatePool:
         """The candidates in their order."""
         return cls(scored.numbers, scored.scores, ("",) * len(scored))
 
-    def with_more(self, numbers: Numbers, source: str) -> CandidatePool:
-        """The pool and these items behind it."""
+    def extended(self, numbers: Numbers, source: str) -> CandidatePool:
+        """The pool followed by these items of a fallback, whose scores are 0."""
         return CandidatePool(
             np.concatenate([self.numbers, numbers]),
             np.concatenate([self.scores, np.zeros(len(numbers), np.float32)]),
@@ -52,117 +52,124 @@ class CandidatePool:
 
 @dataclass(frozen=True, slots=True)
 class Fallback:
-    """How the lists of a batch are filled. `asked` are the queries as the models see them."""
+    """Fills the lists of a batch; `queries` are as the models get them, `n` is the length."""
 
     bundle: Bundle
-    asked: Sequence[Query]
+    queries: Sequence[Query]
     placement: Placement
     rules: RuleEngine
     eligible: Mask
     n: int
 
-    def chosen(
-        self, pools: Sequence[CandidatePool], journeys: Sequence[Suppression]
-    ) -> list[tuple[CandidatePool, Choice]]:
-        """Each row's pool and which of it make the list; shorter than n only where nothing that
-        may be shown is left, or where the placement has no fallback."""
-        pools = [self._with_pins(*row) for row in zip(pools, journeys, strict=True)]
-        filled = [(pool, self.rules.choose(pool.numbers, self.n)) for pool in pools]
-        self._lengthen(filled, journeys, may_give_way=False)
-        short = [row for row, (_, choice) in enumerate(filled) if len(choice.places) < self.n]
-        for row in short:
-            pool = filled[row][0]
-            filled[row] = (pool, self.rules.choose(pool.numbers, self.n, may_give_way=True))
-        self._lengthen(filled, journeys, may_give_way=True)
-        return filled
+    def fill(
+        self, pools: Sequence[CandidatePool], suppressions: Sequence[Suppression]
+    ) -> list[tuple[CandidatePool, Selection]]:
+        """Per query the extended pool and the selection from it.
 
-    def _lengthen(
+        Shorter than n only where nothing that may be shown is left, or where the placement has no
+        fallback.
+        """
+        pools = [self._with_pins(*row) for row in zip(pools, suppressions, strict=True)]
+        lists = [(pool, self.rules.select(pool.numbers, self.n)) for pool in pools]
+        self._extend(lists, suppressions, relax=False)
+        for row, (pool, selection) in enumerate(lists):
+            if len(selection.indices) < self.n:
+                lists[row] = (pool, self.rules.select(pool.numbers, self.n, relax=True))
+        self._extend(lists, suppressions, relax=True)
+        return lists
+
+    def _extend(
         self,
-        filled: list[tuple[CandidatePool, Choice]],
-        journeys: Sequence[Suppression],
+        lists: list[tuple[CandidatePool, Selection]],
+        suppressions: Sequence[Suppression],
         *,
-        may_give_way: bool,
+        relax: bool,
     ) -> None:
-        for name in (*self.placement.fallback, CATALOG) if self.placement.fallback else ():
+        """Extends the pools of the lists that are short, in place, source by source."""
+        for source in (*self.placement.fallback, CATALOG) if self.placement.fallback else ():
             short = [
                 row
-                for row, (_, choice) in enumerate(filled)
-                if len(choice.places) < self.n or (choice.wanting and not may_give_way)
+                for row, (_, selection) in enumerate(lists)
+                if len(selection.indices) < self.n or (selection.unmet_quotas and not relax)
             ]
             if not short:
                 return
-            if name != CATALOG and name not in self.bundle.models:
+            if source != CATALOG and source not in self.bundle.models:
                 continue
-            taken = [self._taken(filled[row][0], journeys[row], may_give_way) for row in short]
-            wanted = [mask for row in short for mask in filled[row][1].wanting]
-            for row, scored, out in zip(
-                short, self._retrieved(name, short, taken, wanted), taken, strict=True
-            ):
-                pool = filled[row][0]
-                free = self._new_products(self._free(scored, out, journeys[row]), pool)
-                pool = pool.with_more(free, name)
-                choice = self.rules.choose(pool.numbers, self.n, may_give_way=may_give_way)
-                filled[row] = (pool, choice)
+            unavailable = [
+                _unavailable(lists[row][0], suppressions[row], relax=relax) for row in short
+            ]
+            unmet = [mask for row in short for mask in lists[row][1].unmet_quotas]
+            retrieved = self._retrieve(source, short, max(map(len, unavailable)), unmet)
+            for row, scored, out in zip(short, retrieved, unavailable, strict=True):
+                pool = lists[row][0]
+                numbers = self._available(scored, out, suppressions[row])
+                pool = pool.extended(self._one_per_group(numbers, pool), source)
+                lists[row] = (pool, self.rules.select(pool.numbers, self.n, relax=relax))
 
-    def _retrieved(
-        self, name: str, rows: Sequence[int], taken: Sequence[Numbers], wanted: Sequence[Mask]
+    def _retrieve(
+        self, source: str, rows: Sequence[int], n_unavailable: int, unmet: Sequence[Mask]
     ) -> list[ScoredItems]:
-        """What a source puts forward for these rows; where quotas want something, that as well."""
-        most = max(map(len, taken))
-        n_fetch = (self.n if self.rules.take_the_best else BEYOND * self.n) + most
-        found = self._asked(name, rows, n_fetch, self.eligible)
-        if not wanted:
-            return found
-        matching = self.eligible & np.logical_or.reduce(wanted)
-        more = self._asked(name, rows, self.n + most, matching)
-        return [_joined(one, other) for one, other in zip(found, more, strict=True)]
+        """The items of a source for these rows, those that match an unmet quota among them."""
+        n_fetch = self.n * (OVERFETCH if self.rules.has_list_rules else 1) + n_unavailable
+        best = self._best(source, rows, n_fetch, self.eligible)
+        if not unmet:
+            return best
+        matching = self.eligible & np.logical_or.reduce(unmet)
+        more = self._best(source, rows, self.n + n_unavailable, matching)
+        return [_merged(*row) for row in zip(best, more, strict=True)]
 
-    def _asked(self, name: str, rows: Sequence[int], n: int, eligible: Mask) -> list[ScoredItems]:
-        if name == CATALOG:
+    def _best(self, source: str, rows: Sequence[int], n: int, eligible: Mask) -> list[ScoredItems]:
+        if source == CATALOG:
             sellable = np.flatnonzero(eligible).astype(np.int32)
-            if self.rules.families is None:
+            if self.rules.item_groups is None:
                 sellable = sellable[:n]
             return [ScoredItems(sellable, np.zeros(len(sellable), np.float32))] * len(rows)
-        scorer = self.bundle.models[name].condition([self.asked[row] for row in rows])
+        scorer = self.bundle.models[source].condition([self.queries[row] for row in rows])
         return scorer.retrieve(n, eligible)
 
-    def _free(self, scored: ScoredItems, taken: Numbers, suppression: Suppression) -> Numbers:
-        """What is not taken of the items, in the order of score times factors."""
-        free = ~np.isin(scored.numbers, taken)
-        numbers = scored.numbers[free]
+    def _available(
+        self, scored: ScoredItems, unavailable: Numbers, suppression: Suppression
+    ) -> Numbers:
+        """The other items, by their score times all factors."""
+        available = ~np.isin(scored.numbers, unavailable)
+        numbers = scored.numbers[available]
         if suppression.factors is None and not self.rules.boosts:
             return numbers
-        scores = suppression.favoured(numbers, self.rules.boosted(numbers, scored.scores[free]))
-        return numbers[np.argsort(-scores, kind="stable")]
+        scores = self.rules.boosted(numbers, scored.scores[available])
+        return numbers[np.argsort(-suppression.boosted(numbers, scores), kind="stable")]
 
-    def _new_products(self, numbers: Numbers, pool: CandidatePool) -> Numbers:
-        """The first variant of each product that the pool has none of."""
-        families = self.rules.families
-        if families is None:
+    def _one_per_group(self, numbers: Numbers, pool: CandidatePool) -> Numbers:
+        """The first variant of each item group that is not in the pool yet."""
+        item_groups = self.rules.item_groups
+        if item_groups is None:
             return numbers
-        theirs = families[numbers]
-        _, first = np.unique(theirs, return_index=True)
+        groups = item_groups[numbers]
+        _, first = np.unique(groups, return_index=True)
         first = np.sort(first)
-        return numbers[first[~np.isin(theirs[first], families[pool.numbers])]]
-
-    def _taken(self, pool: CandidatePool, suppression: Suppression, may_give_way: bool) -> Numbers:
-        out = [suppression.hidden, pool.numbers]
-        if not may_give_way:
-            out.append(suppression.resting)
-        return np.concatenate(out)
+        return numbers[first[~np.isin(groups[first], item_groups[pool.numbers])]]
 
     def _with_pins(self, pool: CandidatePool, suppression: Suppression) -> CandidatePool:
-        """The pool with the pinned items in it that may be shown."""
-        out = {*pool.numbers.tolist(), *suppression.hidden.tolist()} if self.rules.pins else set()
+        """The pool and the pinned items that may be shown and are not in it."""
+        if not self.rules.pins:
+            return pool
+        out = {*pool.numbers.tolist(), *suppression.excluded.tolist()}
         missing = [
             number for _, number in self.rules.pins if number not in out and self.eligible[number]
         ]
-        return pool.with_more(np.array(missing, np.int32), PINNED) if missing else pool
+        return pool.extended(np.array(missing, np.int32), PINNED) if missing else pool
 
 
-def _joined(one: ScoredItems, other: ScoredItems) -> ScoredItems:
-    new = ~np.isin(other.numbers, one.numbers)
+def _unavailable(pool: CandidatePool, suppression: Suppression, *, relax: bool) -> Numbers:
+    """Items that a fallback must not add: excluded, in the pool or, not relaxed, suppressed."""
+    parts = [suppression.excluded, pool.numbers]
+    return np.concatenate(parts if relax else [*parts, suppression.suppressed])
+
+
+def _merged(first: ScoredItems, second: ScoredItems) -> ScoredItems:
+    """The first items, then those of the second that are new."""
+    new = ~np.isin(second.numbers, first.numbers)
     return ScoredItems(
-        np.concatenate([one.numbers, other.numbers[new]]),
-        np.concatenate([one.scores, other.scores[new]]),
+        np.concatenate([first.numbers, second.numbers[new]]),
+        np.concatenate([first.scores, second.scores[new]]),
     )

@@ -1,7 +1,7 @@
-"""Where a customer stands: what rests for now, what is favoured, and what the page starts from.
+"""Suppression: what a placement does not show to one person now, and whose scores it changes.
 
-Nothing here is trained: it is read off the history at the moment of asking. What rests is not
-hidden for good: it comes back where nothing else is left to be shown.
+Nothing here is fitted: it follows from the history at the moment of the request. Excluded items are
+never shown; suppressed ones come back where a list would otherwise be short.
 """
 
 from __future__ import annotations
@@ -13,56 +13,52 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.bundle.placements import Fatigue, Placement
+from recsys.bundle.placements import Placement
 from recsys.catalog.live import LiveCatalog
-from recsys.events.schema import KIND_NUMBER, PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.models.protocol import Model
-from recsys.models.repurchase.refill import RefillModel, due_again
 from recsys.query.account import with_account
-from recsys.query.history import History, UnclickedImpressions
+from recsys.query.history import History
 from recsys.query.query import Query
+from recsys.recommend.already_bought import no_repeats, returned_items
+from recsys.recommend.frequency_cap import frequency_capped
 
-REFUND: Final = KIND_NUMBER["refund"]
 PURCHASES_LIKE_AVERAGE: Final = 3.0
-"""Purchases of an average buyer that are mixed into a person's price sensitivity."""
+"""Prior of the price sensitivity: as many purchases of an average buyer are added."""
 
 
 @dataclass(frozen=True, slots=True)
 class Suppression:
-    """What a placement does with one person's items.
+    """How a placement treats items for one person.
 
-    `hidden` are never shown, `resting` only where nothing else is left. `factors` say what scores
-    are multiplied with; None where all stay as they are.
+    `excluded` items are never shown, `suppressed` ones only where nothing else is left. `factors`
+    multiply scores; None where no score changes.
     """
 
-    hidden: Numbers
-    resting: Numbers
+    excluded: Numbers
+    suppressed: Numbers
     factors: Factors | None
 
-    def favoured(self, numbers: Numbers, scores: Scores) -> Scores:
+    def boosted(self, numbers: Numbers, scores: Scores) -> Scores:
         """The items' scores times their factors."""
         return scores if self.factors is None else scores * self.factors.of(numbers)
 
 
 @dataclass(frozen=True, slots=True)
 class Factors:
-    """What the score of an item is multiplied with, looked up by row number.
-
-    `categories` and `brands` are those of the shelf's catalogue.
-    """
+    """The factor that an item's score is multiplied with."""
 
     live_catalog: LiveCatalog
     seed_categories: NDArray[np.int32]
     same_category: float
     returned: tuple[tuple[int, int], ...]
-    """(category, brand) of what was given back."""
+    """(category, brand) codes of returned and disliked items."""
     returned_like: float
     on_sale: float
 
     def of(self, numbers: Numbers) -> NDArray[np.float32]:
-        """One factor per item."""
+        """A factor per item."""
         catalog = self.live_catalog.catalog
         factors = np.ones(len(numbers), np.float32)
         categories = catalog.categories[numbers]
@@ -76,7 +72,7 @@ class Factors:
         return factors
 
 
-def suppression(
+def suppress(
     query: Query,
     placement: Placement,
     live_catalog: LiveCatalog,
@@ -84,50 +80,40 @@ def suppression(
     *,
     exclude: Numbers = NONE,
 ) -> Suppression:
-    """Where the person of a query stands at a placement; `exclude` is hidden too."""
-    hidden = [query.seeds, query.refused, exclude]
-    resting: list[Numbers] = []
-    repeated = resting if placement.repeats == "when_due" else hidden
+    """What a placement excludes, suppresses and boosts for the person of a query.
+
+    Excluded: seeds, refused items, `exclude`, and what `repeats` rules out. Suppressed: purchases
+    that are not due (`when_due`), frequency-capped and returned items. `models` are the bundle's.
+    """
+    excluded = [query.seeds, query.refused, exclude]
+    suppressed: list[Numbers] = []
+    repeated = suppressed if placement.repeats == "when_due" else excluded
     repeated.append(no_repeats(query, placement, models))
-    if placement.fatigue is not None and len(query.unclicked_impressions.items):
-        resting.append(
-            tired(query.unclicked_impressions, placement.fatigue, now=query.now.timestamp())
-        )
-    returned = NONE if placement.returned_like is None else given_back(query.history)
-    resting.append(returned)
+    impressions = query.unclicked_impressions
+    if placement.fatigue is not None and len(impressions.items):
+        capped = frequency_capped(impressions, placement.fatigue, now=query.now.timestamp())
+        suppressed.append(capped)
+    returned = NONE if placement.returned_like is None else returned_items(query.history)
+    suppressed.append(returned)
     return Suppression(
-        hidden=_distinct(hidden),
-        resting=_distinct(resting),
+        excluded=_distinct(excluded),
+        suppressed=_distinct(suppressed),
         factors=_factors(
             query, placement, live_catalog, np.concatenate([returned, query.disliked])
         ),
     )
 
 
-def no_repeats(query: Query, placement: Placement, models: Mapping[str, Model]) -> Numbers:
-    """What of the person's own items a placement does not show now, by its `repeats`.
-
-    `models` are those of the bundle; of `refill` the intervals are asked.
-    """
-    if placement.repeats == "exclude_history":
-        return query.history.items
-    if placement.repeats == "exclude_purchased":
-        return query.history.purchases().items
-    if placement.repeats == "when_due":
-        return not_due(query.history, now=query.now.timestamp(), models=models)
-    return NONE
-
-
 def query_for(query: Query, placement: Placement) -> Query:
-    """The query as a placement's models see it: with the placement's own seeds, and the events of
+    """The query as a placement's models get it: with the placement's own seeds, and the events of
     the account in its history."""
     return with_account(seeded(query, placement), placement.account_weight)
 
 
 def seeded(query: Query, placement: Placement) -> Query:
-    """The query with the items that the placement starts from, where the page names none.
+    """The query with the seeds of the placement, where the page has none.
 
-    `last_purchases`: what was bought on the day of the newest purchase, at most `seed_days` ago.
+    `last_purchases`: the items of the 24 hours up to the newest purchase, at most `seed_days` ago.
     """
     if placement.seeds == "page" or len(query.seeds):
         return query
@@ -141,7 +127,8 @@ def seeded(query: Query, placement: Placement) -> Query:
 
 
 def shown_mask(placement: Placement, live_catalog: LiveCatalog, *, now: float) -> Mask | None:
-    """Mask over row numbers: what the placement may show at all; None for everything."""
+    """The items that the placement shows at all, by its `shows`; None for everything. `now` is in
+    epoch seconds."""
     if placement.shows == "on_sale":
         return live_catalog.on_sale
     if placement.shows == "new":
@@ -149,38 +136,11 @@ def shown_mask(placement: Placement, live_catalog: LiveCatalog, *, now: float) -
     return None
 
 
-def not_due(history: History, *, now: float, models: Mapping[str, Model]) -> Numbers:
-    """What the person bought and does not need now: bought without a habit, or not due yet."""
-    refill = models.get("refill")
-    items, due = due_again(history, now, refill if isinstance(refill, RefillModel) else None)
-    return items[~due]
-
-
-def tired(shown: UnclickedImpressions, fatigue: Fatigue, *, now: float) -> Numbers:
-    """What was shown often enough without a click, and lately enough, to rest."""
-    rests = now - shown.newest < fatigue.rest_days * SECONDS_PER_DAY
-    return shown.items[rests & (shown.times >= fatigue.times)]
-
-
-def given_back(history: History) -> Numbers:
-    """What the person sent back and has not bought since."""
-    refunds = history.kinds == REFUND
-    if not refunds.any():
-        return NONE
-    back = refunds | (history.kinds == PURCHASE)
-    items, times = history.items[back], history.times[back]
-    order = np.lexsort((refunds[back], times, items))
-    items, sent_back = items[order], refunds[back][order]
-    newest = np.append(items[1:] != items[:-1], True)
-    found: Numbers = items[newest & sent_back]
-    return found
-
-
 def price_sensitivity(history: History, live_catalog: LiveCatalog) -> float:
-    """0 for who buys at any price to 1 for who buys the cheapest or what is on sale.
+    """How much a person prefers low prices: 0 (any price) to 1 (the cheapest, or on sale alone).
 
-    max(1 − 2 · mean price rank in the category, share bought of what is on sale), both drawn to an
-    average buyer's (½ and 0) by PURCHASES_LIKE_AVERAGE purchases.
+    max(1 − 2 · mean price rank in the category, share of purchases that are on sale), each shrunk
+    to an average buyer's (½ and 0) by PURCHASES_LIKE_AVERAGE purchases.
     """
     bought = history.purchases().distinct()
     if not len(bought):
@@ -220,8 +180,9 @@ def _factors(
 
 
 def _distinct(parts: list[Numbers]) -> Numbers:
-    told = [part for part in parts if len(part)]
-    if not told:
+    """The distinct known item numbers, ascending."""
+    filled = [part for part in parts if len(part)]
+    if not filled:
         return NONE
-    numbers = np.unique(told[0] if len(told) == 1 else np.concatenate(told))
+    numbers = np.unique(filled[0] if len(filled) == 1 else np.concatenate(filled))
     return numbers if numbers[0] >= 0 else numbers[numbers >= 0]

@@ -12,7 +12,7 @@ from recsys.catalog.rules import Boosts
 from recsys.errors import InvalidInput
 from recsys.events.adapters import GA4Body, SegmentMessage, read_lax
 from recsys.events.schema import Text, Word, invalid_event
-from recsys.recommend.phrases import Language
+from recsys.recommend.explanation.phrases import Language
 from serving.api.parsing import read_body
 from serving.api.problems import ProblemError, invalid, invalid_input
 from serving.api.schemas import (

@@ -13,9 +13,9 @@ from recsys.catalog.rules import Rules, named
 from recsys.ids import Mask
 from recsys.query.query import Query
 from recsys.recommend.answers import Answer, Diagnostics, Recommendation
+from recsys.recommend.explanation.phrases import Language, source_label
+from recsys.recommend.explanation.reasons import ReasonStyle, reasons
 from recsys.recommend.operations import Ranking
-from recsys.recommend.phrases import Language, source_label
-from recsys.recommend.reasons import ReasonStyle, reasons
 from serving.api.schemas import (
     DiagnosticsAnswer,
     PlacementAnswer,

@@ -22,8 +22,10 @@ from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Model
 from recsys.query.query import Query
 from recsys.query.segments import Segment
+from recsys.recommend.already_bought import no_repeats
 from recsys.recommend.candidates import Candidates, gather
-from recsys.recommend.suppression import no_repeats, query_for, tired
+from recsys.recommend.frequency_cap import frequency_capped
+from recsys.recommend.suppression import query_for
 
 WIDTH = 400
 """Candidates kept per customer: those with the best rank in any model."""
@@ -214,7 +216,7 @@ def hidden_by(
     hidden = [no_repeats(query, placement, models), query.refused]
     if placement.fatigue is not None:
         now = query.now.timestamp()
-        hidden.append(tired(query.unclicked_impressions, placement.fatigue, now=now))
+        hidden.append(frequency_capped(query.unclicked_impressions, placement.fatigue, now=now))
     return np.isin(numbers, np.concatenate(hidden))
 
 

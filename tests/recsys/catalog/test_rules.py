@@ -1,4 +1,4 @@
-"""Rules: what is refused, what a condition matches, and which items make a list."""
+"""The rule language: what is refused, and which items a condition matches."""
 
 from __future__ import annotations
 
@@ -9,14 +9,11 @@ import msgspec
 import numpy as np
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from recsys.catalog.items import Catalog, Item
 from recsys.catalog.live import LiveCatalog
-from recsys.catalog.rules import Rule, RuleList, Rules, Where, parse_rules
-from recsys.recommend.rule_engine import RuleEngine, list_rules
+from recsys.catalog.rules import RuleList, Rules, Where, parse_rules
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 ITEMS = [
@@ -51,14 +48,8 @@ def rules(**fields: Any) -> Rules:
     return msgspec.convert(fields, Rules)
 
 
-def chosen(given: RuleEngine, pool: str, n: int, **options: Any) -> str:
-    """The list as text; a digit is an item."""
-    numbers = np.array([int(digit) for digit in pool], np.int32)
-    return "".join(pool[place] for place in given.choose(numbers, n, **options).places)
-
-
 @pytest.mark.parametrize(
-    ("condition", "found"),
+    ("condition", "ids"),
     [
         ({}, "0123456789"),
         ({"item_id": "3"}, "3"),
@@ -96,9 +87,9 @@ def chosen(given: RuleEngine, pool: str, n: int, **options: Any) -> str:
     ],
 )
 def test_a_condition_matches(
-    live_catalog: LiveCatalog, condition: dict[str, Any], found: str
+    live_catalog: LiveCatalog, condition: dict[str, Any], ids: str
 ) -> None:
-    assert matching(live_catalog, **condition) == found
+    assert matching(live_catalog, **condition) == ids
 
 
 def test_a_changed_item_is_matched_by_what_it_is_now(live_catalog: LiveCatalog) -> None:
@@ -237,190 +228,8 @@ def test_rules_are_written_in_yaml_as_in_json() -> None:
     assert not rule.in_force(datetime(2026, 12, 24, 23, tzinfo=UTC))
 
 
-def test_a_rule_holds_from_its_first_moment_until_its_last(live_catalog: LiveCatalog) -> None:
-    rule = Rule(filter=where(brand="Fern"), from_=NOW, until=NOW + timedelta(days=1), name="fern")
-    moments = (NOW - timedelta(seconds=1), NOW, NOW + timedelta(days=1))
-    barriers = [dict(list_rules(live_catalog, moment, [rule]).barriers) for moment in moments]
-    assert ["fern.filter" in each for each in barriers] == [False, True, False]
-
-
-def test_lists_hold_products_unless_a_rule_asks_for_a_kind(live_catalog: LiveCatalog) -> None:
-    everything = np.ones(10, np.bool_)
-    assert np.flatnonzero(~list_rules(live_catalog, NOW).allowed(everything)).tolist() == [5, 6]
-    articles = list_rules(live_catalog, NOW, request=rules(filter={"kind": "article"}))
-    assert np.flatnonzero(articles.allowed(everything)).tolist() == [5]
-    both = rules(filter={"any": [{"kind": "article"}, {"kind": "product"}]})
-    assert list_rules(live_catalog, NOW, request=both).allowed(everything).sum() == 9
-
-
-def test_filters_of_placement_and_request_hold_together(live_catalog: LiveCatalog) -> None:
-    given = list_rules(
-        live_catalog,
-        NOW,
-        [Rule(filter=where(category="Home"))],
-        rules(exclude={"brand": "Fern"}),
-    )
-    assert np.flatnonzero(given.allowed(np.ones(10, np.bool_))).tolist() == [0, 1]
-
-
-def test_items_are_excluded_one_by_one(live_catalog: LiveCatalog) -> None:
-    given = list_rules(live_catalog, NOW, request=rules(exclude=["3", "nothing", "1"]))
-    assert sorted(given.hidden.tolist()) == [1, 3]
-
-
-def test_boosts_multiply(live_catalog: LiveCatalog) -> None:
-    given = list_rules(
-        live_catalog,
-        NOW,
-        [Rule(boost=rules(boost=[{"where": {"brand": "Fern"}, "factor": 2}]).boost)],
-        rules(boost=[{"where": {"price": {"max": 10}}, "factor": 0.1}]),
-    )
-    scores = given.boosted(np.array([1, 2, 8], np.int32), np.ones(3, np.float32))
-    np.testing.assert_allclose(scores, [1.0, 2.0, 0.2])
-
-
-def test_variants_of_a_product_stand_once(live_catalog: LiveCatalog) -> None:
-    given = list_rules(live_catalog, NOW)
-    assert chosen(given, "7283069", 4) == "7306"
-    assert chosen(given, "7283069", 9, may_give_way=True) == "7306"
-
-
 def test_the_variants_of_an_item_are_known(live_catalog: LiveCatalog) -> None:
     numbers = live_catalog.columns.with_variants(np.array([8, 1], np.int32))
     assert sorted(set(numbers.tolist())) == [1, 2, 7, 8]
     alone = live_catalog.with_changes([Item(item_id="7"), Item(item_id="8")], revision=1)
     assert alone.columns.with_variants(np.array([8], np.int32)).tolist() == [8]
-
-
-def test_diversity_limits_an_attribute_until_the_list_would_get_short(
-    live_catalog: LiveCatalog,
-) -> None:
-    given = list_rules(live_catalog, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
-    assert chosen(given, "01423", 4) == "0423"
-    assert chosen(given, "0142", 4) == "042"
-    assert chosen(given, "0142", 4, may_give_way=True) == "0142"
-
-
-def test_diversity_counts_the_first_levels_of_a_category(live_catalog: LiveCatalog) -> None:
-    by_path = rules(diversity=[{"per": "category", "at_most": 1}])
-    assert chosen(list_rules(live_catalog, NOW, request=by_path), "0123", 4) == "0123"
-    widest = rules(diversity=[{"per": "category", "at_most": 1, "depth": 1}])
-    assert chosen(list_rules(live_catalog, NOW, request=widest), "0123", 4) == "03"
-    two_levels = rules(diversity=[{"per": "category", "at_most": 1, "depth": 2}])
-    assert chosen(list_rules(live_catalog, NOW, request=two_levels), "0123", 4) == "023"
-
-
-def test_a_quota_brings_in_what_it_asks_for(live_catalog: LiveCatalog) -> None:
-    fern = {"where": {"brand": "Fern"}, "at_least": 1}
-    given = list_rules(live_catalog, NOW, request=rules(quota=[fern]))
-    assert chosen(given, "01432", 3) == "012"
-    assert chosen(given, "20143", 3) == "201"
-    choice = given.choose(np.array([0, 1, 4], np.int32), 3)
-    (wanting,) = choice.wanting
-    assert np.flatnonzero(wanting).tolist() == [2, 7, 8]
-
-
-def test_a_quota_keeps_out_what_is_too_much(live_catalog: LiveCatalog) -> None:
-    cheap = {"where": {"price": {"max": 10}}, "at_most": 1}
-    given = list_rules(live_catalog, NOW, request=rules(quota=[cheap]))
-    assert chosen(given, "0312", 3) == "012"
-    assert chosen(given, "031", 3, may_give_way=True) == "031"
-
-
-def test_a_pinned_item_stands_at_its_position(live_catalog: LiveCatalog) -> None:
-    pins = [{"item_id": "3", "position": 1}, {"item_id": "1", "position": 0}]
-    given = list_rules(live_catalog, NOW, request=rules(pin=pins))
-    assert chosen(given, "04213", 4) == "1304"
-    assert chosen(given, "042", 3) == "042"
-    choice = given.choose(np.array([0, 4, 2, 1, 3], np.int32), 4)
-    assert choice.pinned == {3, 4}
-
-
-def test_the_requests_pin_outranks_the_placements(live_catalog: LiveCatalog) -> None:
-    shops = Rule(pin=rules(pin=[{"item_id": "3", "position": 0}]).pin)
-    own = rules(pin=[{"item_id": "3", "position": 2}])
-    assert chosen(list_rules(live_catalog, NOW, [shops], own), "3012", 4) == "0132"
-
-
-def test_what_rests_comes_last_and_only_where_the_list_would_get_short(
-    live_catalog: LiveCatalog,
-) -> None:
-    given = list_rules(live_catalog, NOW)
-    resting = np.array([0, 1], np.int32)
-    assert chosen(given, "0142", 2, resting=resting) == "42"
-    assert chosen(given, "0142", 3, resting=resting, may_give_way=True) == "042"
-
-
-def test_effects_count_what_each_soft_rule_held_back(live_catalog: LiveCatalog) -> None:
-    given = list_rules(live_catalog, NOW, request=rules(diversity=[{"per": "brand", "at_most": 1}]))
-    effects = given.choose(np.array([2, 7, 8, 0, 1, 4], np.int32), 3).effects
-    assert {effect.rule: effect.removed for effect in effects} == {"request.diversity[0]": 3}
-
-
-CONDITIONS = st.sampled_from(
-    [
-        {},
-        {"brand": "Fern"},
-        {"category": "Home"},
-        {"price": {"max": 10}},
-        {"attributes": {"colour": "red"}},
-        {"none": [{"brand": {"exists": True}}]},
-    ]
-)
-SOFT = st.fixed_dictionaries(
-    {},
-    optional={
-        "pin": st.lists(
-            st.fixed_dictionaries(
-                {"item_id": st.sampled_from("0123456789"), "position": st.integers(0, 9)}
-            ),
-            max_size=3,
-            unique_by=(lambda pin: pin["item_id"], lambda pin: pin["position"]),
-        ),
-        "quota": st.lists(
-            st.fixed_dictionaries({"where": CONDITIONS, "at_most": st.integers(0, 3)})
-            | st.fixed_dictionaries({"where": CONDITIONS, "at_least": st.integers(1, 3)}),
-            max_size=3,
-        ),
-        "diversity": st.lists(
-            st.fixed_dictionaries(
-                {
-                    "per": st.sampled_from(["brand", "category", "kind", "attributes.colour"]),
-                    "at_most": st.integers(1, 3),
-                }
-            ),
-            max_size=2,
-        ),
-    },
-)
-
-
-@settings(
-    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(fields=SOFT, pool=st.permutations(range(10)), kept=st.integers(0, 10), n=st.integers(1, 10))
-def test_whatever_the_rules_a_list_is_distinct_and_as_long_as_can_be(
-    live_catalog: LiveCatalog, fields: dict[str, Any], pool: list[int], kept: int, n: int
-) -> None:
-    numbers = np.array(pool[:kept], np.int32)
-    limits = list_rules(live_catalog, NOW, request=rules(**fields))
-    families = live_catalog.columns.families
-    assert families is not None
-    possible = min(n, len(set(families[numbers].tolist())))
-    for may_give_way in (False, True):
-        places = list(limits.choose(numbers, n, may_give_way=may_give_way).places)
-        found = families[numbers[places]].tolist()
-        assert len(set(found)) == len(found) <= n
-        if may_give_way:
-            assert len(found) == possible
-    strict = limits.choose(numbers, n)
-    pinned = {pin["item_id"] for pin in fields.get("pin", ())}
-    free = [place for place in strict.places if str(numbers[place]) not in pinned]
-    for cap in fields.get("diversity", ()):
-        codes = live_catalog.columns.codes(cap["per"])[numbers[free]]
-        assert np.bincount(codes[codes >= 0], minlength=1).max() <= cap["at_most"]
-    for quota in fields.get("quota", ()):
-        if "at_most" in quota:
-            inside = live_catalog.columns.mask(where(**quota["where"]))[numbers[free]]
-            assert inside.sum() <= quota["at_most"]
-    assert [place for place in strict.places if place in free] == sorted(free)

@@ -14,7 +14,7 @@ from recsys.catalog.rules import Diversity, Rules
 from recsys.dataset.training_data import TrainingData
 from recsys.query.query import Query
 from recsys.recommend.answers import EXPLORATION
-from recsys.recommend.exploration import explored, places
+from recsys.recommend.exploration import draw_new_items, exploration_spans
 from recsys.recommend.operations import recommend
 
 SHOWN = np.arange(10, dtype=np.int32)
@@ -22,22 +22,22 @@ NEW = np.arange(100, 108, dtype=np.int32)
 
 
 def drawn(
-    n: int, exploration: Exploration, *, draws: int = 4000, may_stand: bool = True
+    n: int, exploration: Exploration, *, draws: int = 4000, keeps_rules: bool = True
 ) -> list[tuple[list[int], tuple[float, ...]]]:
     rng = np.random.default_rng(1)
     shown = np.arange(n, dtype=np.int32)
-    found = []
+    lists = []
     for _ in range(draws):
-        one = explored(
+        draw = draw_new_items(
             shown,
             NEW,
             exploration,
             rng=rng,
-            suited=lambda: NEW[:4],
-            may_stand=lambda numbers: may_stand,
+            best_new=lambda: NEW[:4],
+            keeps_rules=lambda numbers: keeps_rules,
         )
-        found.append((one.numbers.tolist(), one.propensities))
-    return found
+        lists.append((draw.numbers.tolist(), draw.propensities))
+    return lists
 
 
 @pytest.mark.parametrize(("n", "every", "first"), [(10, 10, 3), (8, 10, 3), (30, 10, 3), (5, 2, 1)])
@@ -63,30 +63,30 @@ def test_no_new_item_stands_above_its_first_position() -> None:
 @pytest.mark.parametrize("n", [10, 30])
 def test_the_propensity_is_the_chance_to_stand_in_the_list(n: int) -> None:
     lists = drawn(n, Exploration(share=0.08), draws=6000)
-    told: dict[int, set[float]] = {}
+    stated: dict[int, set[float]] = {}
     seen: dict[int, int] = {}
     for numbers, propensities in lists:
         for number, propensity in zip(numbers, propensities, strict=True):
-            told.setdefault(number, set()).add(round(propensity, 6))
+            stated.setdefault(number, set()).add(round(propensity, 6))
             seen[number] = seen.get(number, 0) + 1
-    for number, propensities in told.items():
+    for number, propensities in stated.items():
         assert len(propensities) == 1, number
         assert seen[number] / len(lists) == pytest.approx(propensities.pop(), abs=0.03)
 
 
 def test_without_new_items_or_with_rules_against_them_nothing_is_drawn() -> None:
-    for numbers, _ in drawn(10, Exploration(share=0.1), draws=50, may_stand=False):
+    for numbers, _ in drawn(10, Exploration(share=0.1), draws=50, keeps_rules=False):
         assert numbers == SHOWN.tolist()
-    nothing = explored(
+    nothing = draw_new_items(
         SHOWN,
         np.empty(0, np.int32),
         Exploration(),
         rng=np.random.default_rng(0),
-        suited=lambda: NEW,
-        may_stand=lambda numbers: True,
+        best_new=lambda: NEW,
+        keeps_rules=lambda numbers: True,
     )
     assert nothing.propensities == (1.0,) * 10
-    assert places(3, Exploration(first=3)) == []
+    assert exploration_spans(3, Exploration(first=3)) == []
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.query.history import UnclickedImpressions
 from recsys.query.query import Query
 from recsys.recommend.operations import CATALOG, PINNED, Answer, recommend
-from recsys.recommend.rule_engine import list_rules
+from recsys.recommend.rule_engine import compile_rules
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_a_batch_under_rules_gives_what_its_single_queries_give(
     alone = [
         recommend(bundle, [one], placement, live_catalog, 10, rules=many)[0] for one in customers
     ]
-    assert [one.numbers.tolist() for one in together] == [one.numbers.tolist() for one in alone]
+    assert [each.numbers.tolist() for each in together] == [each.numbers.tolist() for each in alone]
 
 
 def test_a_boost_moves_what_it_means_up(
@@ -242,19 +242,19 @@ def test_diagnostics_account_for_every_candidate(
     sold_out = [msgspec.structs.replace(bundle.catalog.items[n], stock=0.0) for n in range(9)]
     now = live_catalog.with_changes(sold_out, revision=1)
     answers = recommend(bundle, customers, placement, now, 10, rules=asked, diagnose=True)
-    hard = list_rules(now, customers[0].now, request=asked)
+    hard = compile_rules(now, customers[0].now, request=asked)
     for answer in answers:
-        told = answer.diagnostics
-        assert told is not None
-        assert set(told.candidates) == set(placement.models)
-        effects = {effect.rule: effect for effect in told.effects}
+        report = answer.diagnostics
+        assert report is not None
+        assert set(report.candidates) == set(placement.models)
+        effects = {effect.rule: effect for effect in report.effects}
         assert [*effects][:3] == ["stock", "request.filter", "request.exclude"]
-        removed = sum(effect.removed for effect in told.effects)
-        assert max(told.candidates.values()) >= removed > 0
+        removed = sum(effect.removed for effect in report.effects)
+        assert max(report.candidates.values()) >= removed > 0
         allowed = hard.allowed(now.eligible(customers[0].now))
         assert allowed[answer.numbers].all()
     plain = recommend(bundle, customers, placement, now, 10, rules=asked)
-    assert [one.numbers.tolist() for one in plain] == [one.numbers.tolist() for one in answers]
+    assert [each.numbers.tolist() for each in plain] == [each.numbers.tolist() for each in answers]
     assert plain[0].diagnostics is None
 
 

@@ -1,4 +1,4 @@
-"""The customer's journey: what rests, what comes back, what is favoured, where a page starts."""
+"""Suppression: what is excluded, what comes back, what is boosted, and where seeds come from."""
 
 from __future__ import annotations
 
@@ -21,15 +21,10 @@ from recsys.models.popularity.popularity import PopularityModel
 from recsys.models.repurchase.refill import COUNTS, RefillModel
 from recsys.query.history import NO_HISTORY, History, unclicked_impressions
 from recsys.query.query import Query
+from recsys.recommend.already_bought import not_due, returned_items
+from recsys.recommend.frequency_cap import frequency_capped
 from recsys.recommend.operations import recommend
-from recsys.recommend.suppression import (
-    given_back,
-    not_due,
-    price_sensitivity,
-    seeded,
-    suppression,
-    tired,
-)
+from recsys.recommend.suppression import price_sensitivity, seeded, suppress
 
 NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
 DAY = 86_400.0
@@ -55,9 +50,9 @@ REFILL = RefillModel(
 POPULARITY = PopularityModel.of(np.arange(6, 0, -1, dtype=np.float32))
 
 
-def happened(*acts: tuple[str, int, float]) -> History:
+def happened(*events: tuple[str, int, float]) -> History:
     """Events as (kind, item, days ago), oldest first."""
-    ordered = sorted(acts, key=lambda act: -act[2])
+    ordered = sorted(events, key=lambda event: -event[2])
     kinds = np.array([KIND_NUMBER[kind] for kind, _, _ in ordered], np.int8)
     times = np.array([NOW.timestamp() - days * DAY for _, _, days in ordered])
     weights = Weighting().weights(kinds, times, now=NOW.timestamp())
@@ -88,8 +83,8 @@ def shown(query: Query, n: int = 6, **placement: object) -> list[int]:
     return answer.numbers.tolist()
 
 
-def of(*acts: tuple[str, int, float], **known: object) -> Query:
-    history = happened(*acts)
+def of(*events: tuple[str, int, float], **known: object) -> Query:
+    history = happened(*events)
     return Query(
         now=NOW, history=history, unclicked_impressions=unclicked_impressions(history), **known
     )
@@ -117,14 +112,14 @@ def test_a_personal_habit_counts_where_the_shop_has_none() -> None:
     assert not_due(NO_HISTORY, now=NOW.timestamp(), models=models).tolist() == []
 
 
-def test_what_rests_comes_back_where_nothing_else_is_left() -> None:
+def test_suppressed_items_come_back_where_nothing_else_is_left() -> None:
     everything = of(*(("purchase", item, 1.0) for item in range(6)))
     assert shown(everything, repeats="when_due") == []
     filled = shown(everything, repeats="when_due", fallback=("popularity",))
     assert filled == [KETTLE, COFFEE, FILTERS, GRINDER, MUG, TEAPOT]
 
 
-def test_what_was_shown_five_times_without_a_click_rests_for_a_week() -> None:
+def test_an_item_shown_five_times_without_a_click_pauses_for_a_week() -> None:
     fatigue = Fatigue(times=5, rest_days=7)
     seen = [("view_item_list", KETTLE, days) for days in (3.0, 2.5, 2.0, 1.5, 1.0)]
     assert KETTLE not in shown(of(*seen), fatigue=fatigue)
@@ -137,27 +132,26 @@ def test_what_was_shown_five_times_without_a_click_rests_for_a_week() -> None:
 
 def test_a_click_starts_the_count_anew() -> None:
     seen = [("view_item_list", KETTLE, days) for days in (3.0, 2.5, 2.0, 1.5, 1.0)]
-    found = unclicked_impressions(happened(*seen, ("select_item", KETTLE, 1.7)))
-    assert found.items.tolist() == [KETTLE]
-    assert found.times.tolist() == [2]
-    assert found.newest.tolist() == [NOW.timestamp() - DAY]
+    since_click = unclicked_impressions(happened(*seen, ("select_item", KETTLE, 1.7)))
+    assert since_click.items.tolist() == [KETTLE]
+    assert since_click.times.tolist() == [2]
+    assert since_click.newest.tolist() == [NOW.timestamp() - DAY]
     assert len(unclicked_impressions(happened(*seen, ("view_item", KETTLE, 0.5))).items) == 0
-    assert tired(found, Fatigue(times=2), now=NOW.timestamp()).tolist() == [KETTLE]
+    assert frequency_capped(since_click, Fatigue(times=2), now=NOW.timestamp()).tolist() == [KETTLE]
 
 
-def test_what_was_sent_back_rests_and_its_like_goes_down() -> None:
+def test_a_returned_item_is_suppressed_and_similar_items_are_demoted() -> None:
     bought = (("purchase", KETTLE, 20), ("view_item", MUG, 20))
     before = shown(of(*bought), returned_like=0.1)
     after = shown(of(*bought, ("refund", KETTLE, 2)), returned_like=0.1)
     assert KETTLE in before
     assert KETTLE not in after
-    scored = {name: place for place, name in enumerate(before)}
-    assert scored[TEAPOT] == len(before) - 1  # the least popular anyway
+    assert before[-1] == TEAPOT  # the least popular anyway
     again = happened(*bought, ("refund", KETTLE, 2), ("purchase", KETTLE, 1))
-    assert given_back(again).tolist() == []
+    assert returned_items(again).tolist() == []
 
 
-def test_the_like_of_what_was_sent_back_loses_its_lead() -> None:
+def test_an_item_similar_to_a_returned_one_loses_its_lead() -> None:
     query = of(("purchase", TEAPOT, 20), ("refund", TEAPOT, 2))
     assert shown(query)[0] == KETTLE
     assert shown(query, returned_like=0.1)[-1] == KETTLE
@@ -177,8 +171,8 @@ def test_complements_start_from_the_newest_purchases_and_leave_their_categories_
     assert seeded(of(*history, seeds=page), placement).seeds.tolist() == [MUG]
     old = tuple((kind, item, days + 40) for kind, item, days in history)
     assert seeded(of(*old), placement).seeds.tolist() == []
-    found = shown(of(*history), seeds="last_purchases", same_category=0.1)
-    assert found == [GRINDER, MUG, FILTERS, TEAPOT]
+    after = shown(of(*history), seeds="last_purchases", same_category=0.1)
+    assert after == [GRINDER, MUG, FILTERS, TEAPOT]
 
 
 def test_on_sale_shows_what_costs_less_than_its_list_price_and_nothing_else() -> None:
@@ -220,10 +214,10 @@ def test_price_ranks_stand_between_the_cheapest_and_the_dearest_of_a_category() 
     np.testing.assert_allclose(ranks, [2 / 3, 1 / 6, 1 / 6, 1.0, np.nan, 0.5], rtol=1e-6)
 
 
-def test_a_stranger_has_no_journey() -> None:
+def test_nothing_is_suppressed_for_a_stranger() -> None:
     placement = Placement(
         name="p", blend={"popularity": 1.0}, repeats="when_due", returned_like=0.5, sale_boost=1.0
     )
-    found = suppression(Query(now=NOW), placement, LiveCatalog.of(CATALOG), {"refill": REFILL})
-    assert found.hidden.tolist() == found.resting.tolist() == NONE.tolist()
-    assert found.factors is None
+    nothing = suppress(Query(now=NOW), placement, LiveCatalog.of(CATALOG), {"refill": REFILL})
+    assert nothing.excluded.tolist() == nothing.suppressed.tolist() == NONE.tolist()
+    assert nothing.factors is None

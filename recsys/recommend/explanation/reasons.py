@@ -26,7 +26,7 @@ from recsys.query.history import History
 from recsys.query.preferences import INTEREST
 from recsys.query.query import Query
 from recsys.recommend.answers import Recommendation
-from recsys.recommend.phrases import (
+from recsys.recommend.explanation.phrases import (
     DEFAULT_LANGUAGE,
     PHRASES,
     SOURCE_CODES,

@@ -10,7 +10,7 @@ import pytest
 
 from recsys.models.registry import MODELS
 from recsys.recommend.answers import CATALOG, EXPLORATION, PINNED
-from recsys.recommend.phrases import (
+from recsys.recommend.explanation.phrases import (
     DEFAULT_LANGUAGE,
     LANGUAGES,
     PHRASES,
@@ -77,7 +77,9 @@ def test_a_source_or_trait_without_a_name_in_the_file_keeps_its_own() -> None:
 
 
 def test_a_language_is_added_by_one_file(tmp_path: Path) -> None:
-    english = Path(__file__).parents[3] / "recsys" / "recommend" / "languages" / "en.json"
+    english = (
+        Path(__file__).parents[4] / "recsys" / "recommend" / "explanation" / "languages" / "en.json"
+    )
     (tmp_path / "fy.json").write_bytes(english.read_bytes())
     assert read_languages(tmp_path) == {"fy": ENGLISH}
 

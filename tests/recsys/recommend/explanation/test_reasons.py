@@ -22,9 +22,8 @@ from recsys.query.history import History
 from recsys.query.preferences import Interests, Preferences
 from recsys.query.profile import Profile
 from recsys.query.query import Context, Query
-from recsys.recommend.operations import Recommendation, recommend
-from recsys.recommend.phrases import LANGUAGES, PHRASES
-from recsys.recommend.reasons import (
+from recsys.recommend.explanation.phrases import LANGUAGES, PHRASES
+from recsys.recommend.explanation.reasons import (
     LEAST_SHARE,
     MAX_REASONS,
     NEW_FOR,
@@ -33,6 +32,7 @@ from recsys.recommend.reasons import (
     reasons,
     sensitive_paths,
 )
+from recsys.recommend.operations import Recommendation, recommend
 
 NOW = datetime(2026, 11, 2, tzinfo=UTC)
 DAY = 86_400.0

@@ -15,7 +15,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.query.preferences import Preferences
 from recsys.query.query import Listed, Query
 from recsys.recommend.operations import ENGINE, Ranking, rerank
-from recsys.recommend.rerank_rules import rerank_effects
+from recsys.recommend.rerank import rerank_effects
 
 BY_ENGINE = Placement(name="rerank", blend={"popularity": 0.0}, fallback=())
 

@@ -1,0 +1,1 @@
+"""Why an item is recommended: reasons and their phrases in every language."""
