@@ -85,6 +85,9 @@ class ServingConfig(BaseModel):
     """A file such as `configs/placements.yaml`, over the placements of the bundle."""
     segments: Path | None = None
     """A file such as `configs/segments.yaml`, in place of the segments of the bundle."""
+    families: dict[str, str] = {}
+    """The shop's own model families that a bundle may have: model → dotted path
+    (`package.module:NAME`), as the recipe names them. Nothing else is imported for a bundle."""
 
     host: str = "127.0.0.1"
     """The address to listen on. Any other than loopback needs an API key."""

@@ -27,6 +27,7 @@ from recsys.bundle.publication import bundle_directory, read_publication
 from recsys.bundle.save_load import load_bundle
 from recsys.errors import InvalidConfig, RecsysError
 from recsys.events.schema import Person
+from recsys.models.registry import declare_families
 from recsys.store.sqlite import SQLiteStore
 from recsys.store.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION, check_library
 from serving.config import API_KEY_VARIABLE, ServingConfig, load_config
@@ -169,6 +170,7 @@ def _store(config: ServingConfig) -> str:
 
 def _bundles(config: ServingConfig, *, max_age_days: float) -> Iterator[Finding]:
     try:
+        declare_families(config.families)
         publication = read_publication(config.published_root)
     except RecsysError as error:
         yield Finding("publication", False, str(error))

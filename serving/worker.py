@@ -10,6 +10,7 @@ import numpy as np
 from starlette.applications import Starlette
 
 from recsys.events.log import EventLog
+from recsys.models.registry import declare_families
 from recsys.store.sqlite import SQLiteStore
 from serving.config import ServingConfig
 from serving.http.admission import Admission
@@ -37,6 +38,7 @@ class Worker:
     @classmethod
     def open(cls, config: ServingConfig) -> Worker:
         """Opens the store, loads what is published (if anything is) and starts to follow it."""
+        declare_families(config.families)
         metrics = Metrics()
         store = SQLiteStore(
             config.store_path,

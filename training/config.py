@@ -20,7 +20,7 @@ from recsys.evaluation.evaluate import EvaluationRules
 from recsys.evaluation.objectives import Objective, primary_measure
 from recsys.events.checks import CheckRules
 from recsys.events.weighting import Weighting
-from recsys.models.registry import MODELS
+from recsys.models.registry import MODELS, config_of, family_of
 from recsys.query.segments import Segment
 from training.datasets import ImportOptions
 
@@ -118,6 +118,8 @@ class Recipe(_Section):
     window_days: float = Field(default=730.0, gt=0)
     weighting: Weighting = Weighting()
     models: dict[str, dict[str, Any]] = Field(default_factory=_every_family)
+    """Model → the settings of its family. A family of the shop's own is named by its dotted path
+    beside them: `my_sales: {family: "my_shop.my_sales:FAMILY"}` (`recsys.models.registry`)."""
     placements: tuple[Placement, ...] = DEFAULT_PLACEMENTS
     blend_search: BlendSearch = BlendSearch()
     ranker: RankerConfig | None = None
@@ -149,10 +151,10 @@ class Recipe(_Section):
     @classmethod
     def _families_exist(cls, models: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
         for name, settings in models.items():
-            family = MODELS.get(name)
-            if family is None:
-                raise ValueError(f"there is no model {name!r}; use one of {', '.join(MODELS)}")
-            family.config.model_validate(settings)
+            try:
+                config_of(name, settings)
+            except InvalidConfig as error:
+                raise ValueError(str(error)) from error
         return models
 
     @model_validator(mode="after")
@@ -224,8 +226,10 @@ class SearchRules(BaseModel):
     @classmethod
     def _families_exist(cls, families: tuple[str, ...] | None) -> tuple[str, ...] | None:
         for name in families or ():
-            if name not in MODELS:
-                raise ValueError(f"there is no model {name!r}; use one of {', '.join(MODELS)}")
+            try:
+                family_of(name)
+            except InvalidConfig as error:
+                raise ValueError(str(error)) from error
         return families
 
 
@@ -301,6 +305,11 @@ def read_yaml(
         return model.model_validate(content)
     except ValidationError as error:
         first = error.errors()[0]
+        refusal = getattr(first.get("ctx", {}).get("error"), "__cause__", None)
+        if isinstance(refusal, InvalidConfig):
+            raise InvalidConfig(
+                f"{path}: {refusal.field}", refusal.value, refusal.remedy
+            ) from error
         key = ".".join(str(part) for part in first["loc"])
         raise InvalidConfig(f"{path}: {key or 'file'}", first["input"], first["msg"]) from error
 

@@ -33,7 +33,7 @@ from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
 from recsys.models.popularity.segment_popularity import SegmentPopularityModel
 from recsys.models.protocol import Model
-from recsys.models.scoring.personal_rows import StoresPeople
+from recsys.models.scoring.personal_rows import StoresUserData
 from recsys.query.builder import QuerySettings, history_of
 from recsys.query.facts import SESSION_GAP
 from recsys.query.feedback import feedback_state
@@ -102,10 +102,10 @@ class Bundle:
             feedback=feedback_state(events, now=now),
         )
 
-    def without(self, owners: Pseudonyms) -> Bundle:
-        """The bundle without any stored row of these owners; itself where it has none."""
+    def drop_users(self, users: Pseudonyms) -> Bundle:
+        """The bundle without any stored row of these users; itself where it has none."""
         kept = {
-            name: model.without(owners) if isinstance(model, StoresPeople) else model
+            name: model.drop_users(users) if isinstance(model, StoresUserData) else model
             for name, model in self.models.items()
         }
         if all(kept[name] is model for name, model in self.models.items()):

@@ -30,6 +30,9 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     files: dict[str, str] = {}
     kept_local: tuple[str, ...] = ()
     """The models that store rows of customers, whose files never leave the shop's own disk."""
+    families: dict[str, str] = {}
+    """The models of the shop's own families: name → dotted path or entry point. A record only: what
+    is loaded is what the reader's configuration names (`recsys.models.registry`)."""
 
     def is_local(self, file: str) -> bool:
         """Whether a file of the bundle belongs to one of those models."""

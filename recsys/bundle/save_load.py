@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from recsys.errors import BundleError
 from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
 from recsys.models.protocol import Model
-from recsys.models.registry import MODELS
+from recsys.models.registry import known_family
 from recsys.ranking.features import ItemFacts
 from recsys.ranking.ranker import Ranker
 
@@ -76,7 +76,9 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
             if path.is_file()
         }
         local = tuple(name for name, m in bundle.models.items() if m.stores_user_data)
-        manifest = msgspec.structs.replace(bundle.manifest, files=files, kept_local=local)
+        manifest = msgspec.structs.replace(
+            bundle.manifest, files=files, kept_local=local, families=_foreign(bundle.models)
+        )
         (draft / "manifest.json").write_bytes(msgspec.json.format(_encode(manifest), indent=1))
     return directory
 
@@ -129,7 +131,8 @@ def _load(directory: Path, manifest: Manifest, *, absent: frozenset[str] = froze
         counted = mapped_arrays(directory / "social_proof")
         social_proof = SocialProof.from_arrays(counted, n_items=len(items)) if counted else None
         models = {
-            folder.name: _load_model(folder) for folder in sorted((directory / "models").iterdir())
+            folder.name: _load_model(folder, manifest)
+            for folder in sorted((directory / "models").iterdir())
         }
         rankers = {
             folder.name: _load_ranker(folder, models, len(items))
@@ -152,12 +155,28 @@ def _load(directory: Path, manifest: Manifest, *, absent: frozenset[str] = froze
     )
 
 
-def _load_model(folder: Path) -> Model:
-    family = MODELS.get(folder.name)
-    if family is None:
-        raise BundleError(f"Bundle has a model {folder.name!r} that this code does not know.")
+def _load_model(folder: Path, manifest: Manifest) -> Model:
+    """The model of a family that this process knows; a path in the manifest is never imported."""
+    name = folder.name
+    family = known_family(name)
+    trained_as = manifest.families.get(name, "")
+    if family is None or family.path != trained_as:
+        known_as = "is not known here" if family is None else f"is {family.path or 'our own'} here"
+        remedy = (
+            f"it was trained as {trained_as}: name that under `families` of the configuration, or "
+            "install the package that has it"
+            if trained_as
+            else "train again with this code"
+        )
+        raise BundleError(f"Bundle has a model {name!r}, a family that {known_as}; {remedy}.")
     model: Model = family.model.from_arrays(mapped_arrays(folder))
     return model
+
+
+def _foreign(models: Iterable[str]) -> dict[str, str]:
+    """Name → path of the models whose families are the shop's own."""
+    known = {name: known_family(name) for name in models}
+    return {name: family.path for name, family in known.items() if family and family.path}
 
 
 def _without_models(placement: Placement, absent: frozenset[str], manifest: Manifest) -> Placement:

@@ -49,6 +49,8 @@ class ModelFamily:
     """Where the method comes from: authors, title, venue and year."""
     helps: str = ""
     """When a shop wants this family, in one sentence."""
+    path: str = ""
+    """How a family from outside this package is named: its dotted path or its entry point."""
 
     @property
     def stores_user_data(self) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 from recsys.bundle.placements import Level
 from recsys.ids import Numbers
 from recsys.models.protocol import Contributions
-from recsys.models.registry import MODELS
+from recsys.models.registry import known_family
 from recsys.query.query import Query
 from recsys.recommend.diversity_and_quotas import Effect
 
@@ -79,7 +79,7 @@ def level_of(source: str, query: Query) -> Level:
     """How personal the items of a source are for this query."""
     if source in (CATALOG, PINNED, EXPLORATION):
         return "everybody"
-    family = MODELS.get(source)
+    family = known_family(source)
     if family is not None and family.level != "individual":
         return family.level
     if len(query.seeds):

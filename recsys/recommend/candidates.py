@@ -17,7 +17,7 @@ from recsys.errors import InvalidQuery
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.kernels import scaled_into, union
 from recsys.models.protocol import ScoredItems, Scorer
-from recsys.models.registry import MODELS
+from recsys.models.registry import known_family
 from recsys.models.scoring.top_n import top_n_of
 from recsys.query.query import Query
 from recsys.ranking.ranker import Ranker
@@ -93,7 +93,7 @@ def blended(
 
 
 def _is_personal(name: str) -> bool:
-    family = MODELS.get(name)
+    family = known_family(name)
     return family is None or family.level == "individual"
 
 

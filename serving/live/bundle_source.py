@@ -197,7 +197,7 @@ class BundleSource:
             self._forgotten = forgotten
             before = self._published
             self._published = {
-                version: bundle.without(forgotten.pseudonyms)
+                version: bundle.drop_users(forgotten.pseudonyms)
                 for version, bundle in self._whole.items()
             }
             if self.current is None or all(
@@ -243,7 +243,8 @@ class BundleSource:
             whole = {bundle.model_version: bundle for _, bundle in bundles}
             forgotten = self._whose_rows_to_leave(whole)
             published = {
-                version: bundle.without(forgotten.pseudonyms) for version, bundle in whole.items()
+                version: bundle.drop_users(forgotten.pseudonyms)
+                for version, bundle in whole.items()
             }
             revision, items = self._whole_catalog()
             self.current = LiveVersions(

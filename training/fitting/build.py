@@ -16,7 +16,7 @@ from recsys.bundle.social_proof import social_proof
 from recsys.dataset.training_data import TrainingData
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.models.protocol import Model
-from recsys.models.registry import MODELS
+from recsys.models.registry import config_of, families, family_of
 from recsys.ranking.features import item_facts
 from recsys.ranking.ranker import Ranker
 from training.config import Recipe
@@ -83,12 +83,11 @@ def first_seen(data: TrainingData) -> NDArray[np.float64]:
 
 
 def fit(name: str, data: TrainingData, recipe: Recipe) -> Model:
-    """One model family of the recipe, fitted; KeyError where MODELS has no such name."""
-    family = MODELS[name]
-    config = family.config.model_validate(recipe.models.get(name, {}))
+    """One model family of the recipe, fitted; InvalidConfig where there is no such family."""
+    config = config_of(name, recipe.models.get(name, {}))
     rng = np.random.default_rng([recipe.seed, *name.encode()])
     with threadpool_limits(1, "blas"):
-        return family.fit(data, config, rng=rng)
+        return family_of(name).fit(data, config, rng=rng)
 
 
 def families_needed(
@@ -107,4 +106,4 @@ def families_needed(
         if name in recipe.models
     }
     used |= {name for ranker in (rankers or {}).values() for name in ranker.models}
-    return [name for name in MODELS if name in used]
+    return [name for name in families() if name in used]

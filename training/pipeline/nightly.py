@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from recsys.bundle.publication import CHALLENGER
 from recsys.bundle.save_load import save_bundle
 from recsys.errors import InvalidConfig
-from recsys.models.registry import MODELS
+from recsys.models.registry import family_of
 from training.code_revision import code_revision
 from training.config import Recipe, TrainingConfig
 from training.fitting.build import build, families_needed
@@ -225,7 +225,7 @@ def refuse_personal_rows(recipe: Recipe) -> None:
     """InvalidConfig where a placement uses a model that stores rows of customers and the shop has
     not allowed that: better refused before hours of training."""
     for name in families_needed(recipe.placements, recipe):
-        if MODELS[name].model.stores_user_data and not recipe.customer_rows:
+        if family_of(name).stores_user_data and not recipe.customer_rows:
             raise InvalidConfig(
                 "recipe.placements",
                 name,

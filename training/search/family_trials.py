@@ -21,7 +21,7 @@ from recsys.events.schema import EVENT_KINDS
 from recsys.events.weighting import Weighting
 from recsys.ids import Mask
 from recsys.models.protocol import Model
-from recsys.models.registry import MODELS
+from recsys.models.registry import config_of
 from training.config import Recipe
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, shares, totals
 from training.fitting.build import build, fit
@@ -400,7 +400,7 @@ def _foreseen(
     clock: Callable[[], float],
 ) -> float:
     """Seconds that a fit will take at most, judged by one of its epochs; 0 where it has none."""
-    config = MODELS[family].config.model_validate(dict(settings))
+    config = config_of(family, settings)
     epochs = getattr(config, "epochs", None)
     if not isinstance(epochs, int):
         return 0.0

@@ -10,7 +10,7 @@ import yaml
 from rich.console import Console
 
 from recsys.atomic_files import write_atomically
-from recsys.models.registry import MODELS
+from recsys.models.registry import families, family_of
 from training.config import RankerConfig, TrainingConfig
 from training.fitting.source import TrainingSource
 from training.fitting.trial import TimeSplits, Trial
@@ -74,7 +74,7 @@ def winning_config(config: TrainingConfig, incumbent: Incumbent, *, ranker: bool
         name: validated(name, incumbent.settings[name])
         if name in blend
         else dict(recipe.models.get(name, {}))
-        for name in MODELS
+        for name in families()
         if name in needed
     }
     second_stage = (recipe.ranker or RankerConfig()) if ranker else None
@@ -85,7 +85,7 @@ def winning_config(config: TrainingConfig, incumbent: Incumbent, *, ranker: bool
             "placements": placements,
             "ranker": second_stage,
             "customer_rows": recipe.customer_rows
-            or any(MODELS[name].model.stores_user_data for name in models),
+            or any(family_of(name).stores_user_data for name in models),
         }
     )
     return config.model_copy(update={"recipe": found})

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from recsys.bundle.placements import Placement
 from recsys.errors import InsufficientData, InvalidConfig
 from recsys.events.log import EventLog
-from recsys.models.registry import MODELS
+from recsys.models.registry import families, family_of
 from recsys.store.sqlite import SQLiteStore
 from training.code_revision import code_revision
 from training.config import TrainingConfig
@@ -200,7 +200,7 @@ def choose_repeats(evaluator: FamilyEvaluator, *, context: RunContext) -> None:
 def _given(config: TrainingConfig, placement: Placement) -> Incumbent:
     """The recipe's own blend, and every family beside it that may be tried, with weight 0."""
     recipe = config.recipe
-    allowed = [name for name in MODELS if _allowed(name, config)]
+    allowed = [name for name in families() if _allowed(name, config)]
     names = dict.fromkeys([*placement.models, *allowed])
     whole = sum(placement.blend.values())
     return Incumbent(
@@ -216,7 +216,7 @@ def _allowed(name: str, config: TrainingConfig) -> bool:
     if rules.families is not None:
         return name in rules.families
     allowed = rules.customer_rows or config.recipe.customer_rows
-    return allowed or not MODELS[name].model.stores_user_data
+    return allowed or not family_of(name).stores_user_data
 
 
 def _placement(config: TrainingConfig) -> Placement:
@@ -245,7 +245,7 @@ def _name(config: TrainingConfig, source: TrainingSource) -> str:
         "placement": config.evaluation.placement,
         "n": config.evaluation.n,
         "events": source.fingerprint,
-        "families": sorted(MODELS),
+        "families": sorted(families()),
     }
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
 

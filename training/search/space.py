@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 from recsys.events.weighting import DEFAULT_KIND_WEIGHTS, Weighting
-from recsys.models.registry import MODELS
+from recsys.models.registry import FAMILY, config_of, family_of
 from recsys.models.search_space import Choice, Range, Space
 
 Settings = Mapping[str, Any]
@@ -36,8 +36,9 @@ WEIGHTING_HALF_LIFE: Final = Range(14, 400)
 
 def validated(family: str, settings: Settings) -> dict[str, Any]:
     """The settings that differ from the family's defaults, checked by its own config class."""
-    config = MODELS[family].config.model_validate(dict(settings))
-    return {
+    config = config_of(family, settings)
+    path = {FAMILY: settings[FAMILY]} if FAMILY in settings else {}
+    return path | {
         name: value
         for name, value in config.model_dump(mode="json").items()
         if value != _plain(type(config).model_fields[name].get_default(call_default_factory=True))
@@ -74,18 +75,18 @@ def point_of(weighting: Weighting) -> dict[str, Any] | None:
 
 def space_of(family: str) -> Space:
     """What is searched of a family; choices have its default as well."""
-    fields = MODELS[family].config.model_fields
+    fields = family_of(family).config.model_fields
     return {
         name: Choice((*one.values, fields[name].default))
         if isinstance(one, Choice) and fields[name].default not in one.values
         else one
-        for name, one in MODELS[family].search_space.items()
+        for name, one in family_of(family).search_space.items()
     }
 
 
 def start_of(family: str, settings: Settings) -> dict[str, Any] | None:
     """The point of a family's space for settings in force; None where they are outside of it."""
-    config = MODELS[family].config.model_validate(dict(settings)).model_dump(mode="json")
+    config = config_of(family, settings).model_dump(mode="json")
     space = space_of(family)
     point = {name: config[name] for name in space}
     return point if all(within(one, point[name]) for name, one in space.items()) else None

@@ -26,7 +26,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest, public_files, read_manifest
 from recsys.bundle.save_load import load_public_bundle
 from recsys.errors import BundleError
-from recsys.models.registry import MODELS
+from recsys.models.registry import known_family
 from training.tracking.predictor import BundlePredictor
 
 FLAVOR: Final = "recsys"
@@ -124,8 +124,8 @@ def _warned(bundle: Bundle) -> Bundle:
 def _refuse_undeclared_rows(directory: Path, manifest: Manifest) -> None:
     """The last door: a bundle by older or foreign code may not name what it stores."""
     for folder in sorted((directory / "models").glob("*")):
-        family = MODELS.get(folder.name)
-        local = family is not None and family.model.stores_user_data
+        family = known_family(folder.name)
+        local = family is not None and family.stores_user_data
         if local and folder.name not in manifest.kept_local:
             raise BundleError(
                 f"Model {folder.name!r} holds rows of single customers, but the manifest does not "

@@ -1,4 +1,4 @@
-"""Whose a stored row is, told so that an erased person's rows can be dropped and nobody read."""
+"""Pseudonymous owner of each stored row, so that the rows of an erased user can be removed."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from recsys.ids import Mask
 
 
 @runtime_checkable
-class StoresPeople(Protocol):
-    """A model with `stores_user_data`: it stores visits or customers, without their ids."""
+class StoresUserData(Protocol):
+    """A model with `stores_user_data`: it stores visits or customers, by pseudonym."""
 
-    def without(self, owners: Pseudonyms) -> Self:
-        """The model without any row of these owners; itself if it has none."""
+    def drop_users(self, users: Pseudonyms) -> Self:
+        """The model without any row of these users; itself where it has none."""
         ...
 
 
-def kept_rows(stored: Pseudonyms, owners: Pseudonyms) -> Mask:
-    """True for the stored rows that belong to none of these owners."""
-    return ~np.isin(stored, owners)
+def kept_rows(owners: Pseudonyms, dropped: Pseudonyms) -> Mask:
+    """True for the rows whose owner is not among the dropped users."""
+    return ~np.isin(owners, dropped)

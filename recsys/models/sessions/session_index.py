@@ -72,9 +72,9 @@ class SessionIndex:
         arrays = (starts, items, times, owners, item_starts, item_visits, rarity)
         return cls(*(_read_only(array) for array in arrays))
 
-    def without(self, owners: Pseudonyms, *, visits_per_item: int) -> SessionIndex:
-        """The index without the visits of these owners; itself where they have none."""
-        kept = kept_rows(self.owners, owners)
+    def drop_users(self, users: Pseudonyms, *, visits_per_item: int) -> SessionIndex:
+        """The index without the visits of these users; itself where they have none."""
+        kept = kept_rows(self.owners, users)
         if kept.all():
             return self
         lengths = np.diff(self.starts)

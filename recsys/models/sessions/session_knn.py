@@ -106,9 +106,9 @@ class SessionKnnModel:
             contributions=contributions,
         )
 
-    def without(self, owners: Pseudonyms) -> SessionKnnModel:
-        """The model without the visits of these owners."""
-        index = self.index.without(owners, visits_per_item=self.config.visits_per_item)
+    def drop_users(self, users: Pseudonyms) -> SessionKnnModel:
+        """The model without the visits of these users."""
+        index = self.index.drop_users(users, visits_per_item=self.config.visits_per_item)
         return self if index is self.index else SessionKnnModel(index, self.config)
 
     def arrays(self) -> Mapping[str, Array]:

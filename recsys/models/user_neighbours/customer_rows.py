@@ -123,9 +123,9 @@ class CustomerRows:
         shared = self.by_item[asking.numbers][:, near.numbers].toarray() * asking.scores[:, None]
         return np.asarray(shared @ (given / near.scores), np.float64)
 
-    def without(self, owners: Pseudonyms) -> CustomerRows:
-        """The rows that belong to none of these owners; itself where none does."""
-        kept = kept_rows(self.owners, owners)
+    def drop_users(self, users: Pseudonyms) -> CustomerRows:
+        """The rows that belong to none of these users; itself where none does."""
+        kept = kept_rows(self.owners, users)
         if kept.all():
             return self
         places = np.flatnonzero(kept)

@@ -106,9 +106,9 @@ class TifuKnnModel:
         shape = (len(queries), self.rows.values.shape[1])
         return frequencies_of(Purchases.of(users, items, times), self.config, shape)
 
-    def without(self, owners: Pseudonyms) -> TifuKnnModel:
-        """The model without the rows of these owners."""
-        rows = self.rows.without(owners)
+    def drop_users(self, users: Pseudonyms) -> TifuKnnModel:
+        """The model without the rows of these users."""
+        rows = self.rows.drop_users(users)
         return self if rows is self.rows else TifuKnnModel(rows, self.config)
 
     def arrays(self) -> Mapping[str, Array]:

@@ -92,9 +92,9 @@ class UpCfModel:
         weight = max(len(items), 1) ** -self.config.asymmetry
         return ScoredItems(items, np.full(len(items), weight, np.float32))
 
-    def without(self, owners: Pseudonyms) -> UpCfModel:
-        """The model without the rows of these owners."""
-        rows = self.rows.without(owners)
+    def drop_users(self, users: Pseudonyms) -> UpCfModel:
+        """The model without the rows of these users."""
+        rows = self.rows.drop_users(users)
         return self if rows is self.rows else UpCfModel(rows, self.config)
 
     def arrays(self) -> Mapping[str, Array]:

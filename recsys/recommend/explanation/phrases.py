@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 import msgspec
 
 from recsys.bundle.placements import Tone
-from recsys.models.registry import MODELS
+from recsys.models.registry import known_family
 
 DEFAULT_LANGUAGE: Final = "en"
 TONES: Final[tuple[Tone, ...]] = get_args(Tone)
@@ -67,20 +67,24 @@ else:
     """The code of a language that has a file; requests with any other are refused."""
 
 SOURCE_CODES: Final[Mapping[str, str]] = {
-    **{name: family.reason for name, family in MODELS.items()},
     "exploration": "new",
     "engine": "listed",
     "catalog": "in_catalog",
     "pinned": "chosen_by_shop",
 }
-"""Source → the code of the reason that is shown where the source names no evidence; of any other
-source, `taste`."""
+"""Source that is no model → the code of its reason."""
+
+
+def source_code(source: str) -> str:
+    """The code of the reason that is shown where a source names no evidence."""
+    family = known_family(source)
+    return SOURCE_CODES.get(source, "taste") if family is None else family.reason
 
 
 def source_label(source: str, language: Language = DEFAULT_LANGUAGE) -> str:
     """The phrase that names the source of an item: that of the language file, else the family's
     label in this language, else its English one; the name of the source where there is none."""
-    family = MODELS.get(source)
+    family = known_family(source)
     labels = {} if family is None else family.labels
     return (
         PHRASES[language].sources.get(source)

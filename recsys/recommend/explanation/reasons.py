@@ -29,8 +29,8 @@ from recsys.recommend.answers import Recommendation
 from recsys.recommend.explanation.phrases import (
     DEFAULT_LANGUAGE,
     PHRASES,
-    SOURCE_CODES,
     Language,
+    source_code,
     trait_name,
 )
 
@@ -203,8 +203,7 @@ class _ReasonBuilder:
         return self._reason("trait", share, trait=name)
 
     def _of_source(self) -> Reason:
-        code = SOURCE_CODES.get(self.recommended.source, "taste")
-        return self._reason(code, 1.0)
+        return self._reason(source_code(self.recommended.source), 1.0)
 
     def _of_preferences(self, item: Item) -> list[Reason]:
         interests = self.query.preferences.interests

@@ -172,12 +172,12 @@ def test_stored_rows_of_erased_persons_are_left_out(
     bundle: Bundle, small_data: TrainingData
 ) -> None:
     everybody = pseudonyms_of(small_data.users.ids())
-    left = bundle.without(everybody)
+    left = bundle.drop_users(everybody)
     changed = {name for name, model in left.models.items() if model is not bundle.models[name]}
     assert changed == PERSONAL
     assert all(not len(left.models[name].arrays()["owners"]) for name in PERSONAL)
-    assert left.without(everybody) is left
-    assert bundle.without(pseudonyms_of(["u:nobody"])) is bundle
+    assert left.drop_users(everybody) is left
+    assert bundle.drop_users(pseudonyms_of(["u:nobody"])) is bundle
 
 
 def test_a_bundle_names_what_is_kept_local_and_is_refused_without_it(

@@ -213,7 +213,7 @@ def test_the_index_keeps_the_newest_and_is_capped(browsing: TrainingData) -> Non
 def test_one_visit_per_person_stays_out_after_erasure(browsing: TrainingData) -> None:
     model = fit_session_knn(browsing, SessionKnnConfig(), rng=RNG)
     erased = pseudonyms_of(["u:p03"])
-    left = model.without(erased)
+    left = model.drop_users(erased)
     kept = model.index.owners != erased[0]
     assert 0 < (~kept).sum() < len(kept)
     np.testing.assert_array_equal(left.index.times, model.index.times[kept])

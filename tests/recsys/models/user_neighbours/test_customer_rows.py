@@ -139,7 +139,7 @@ def test_only_the_customers_who_bought_last_are_stored(random_shop: TrainingData
 def test_an_erased_customer_no_longer_speaks(random_shop: TrainingData) -> None:
     model = fit_up_cf(random_shop, UpCfConfig(), rng=RNG)
     queries = everybody(random_shop)
-    left = model.without(pseudonyms_of(["u:p04", "u:p05"]))
+    left = model.drop_users(pseudonyms_of(["u:p04", "u:p05"]))
     assert left.rows.values.shape == (28, 25)
     assert not np.allclose(scores_of(left, queries), scores_of(model, queries))
 

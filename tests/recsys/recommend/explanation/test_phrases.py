@@ -18,6 +18,7 @@ from recsys.recommend.explanation.phrases import (
     TONES,
     Language,
     read_languages,
+    source_code,
     source_label,
     trait_name,
 )
@@ -63,8 +64,8 @@ def test_every_event_with_the_item_itself_has_a_phrase() -> None:
 
 def test_every_source_has_a_label_in_every_language_and_a_reason() -> None:
     sources = (*MODELS, ENGINE, CATALOG, PINNED, EXPLORATION)
-    assert set(sources) == set(SOURCE_CODES)
-    assert set(SOURCE_CODES.values()) <= set(ENGLISH.reasons)
+    assert set(sources) == set(SOURCE_CODES) | set(MODELS)
+    assert {source_code(source) for source in sources} <= set(ENGLISH.reasons)
     for language in LANGUAGES:
         assert all(language in family.labels for family in MODELS.values())
         labels = [source_label(source, language) for source in sources]
