@@ -8,7 +8,7 @@ READY := $(VENV)/.ready
 export UV_COMPILE_BYTECODE = 1
 export UV_LINK_MODE ?= copy
 
-.PHONY: demo test check fuzz bench torture serve lint types contracts lock clean
+.PHONY: demo test check fuzz bench torture serve lint types contracts docs lock clean
 
 demo: $(READY)  ## the whole product on a synthetic shop; ONCE=1 stops by itself
 	$(BIN)/recsys demo --config configs/demo.yaml $(if $(ONCE),--once)
@@ -39,6 +39,9 @@ types: $(READY)
 
 contracts: $(READY)
 	$(BIN)/lint-imports
+
+docs: $(READY)  ## writes the generated documentation anew
+	$(BIN)/python -m recsys.models.catalogue > recsys/models/README.md
 
 lock:  ## writes requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --all-extras --group dev pyproject.toml --no-header --quiet -o requirements.lock
