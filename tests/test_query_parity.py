@@ -129,7 +129,7 @@ def happened() -> list[Event]:
         event("feedback", "coffee-4", minutes=-5, action="never_again", **known),
         event("purchase", "tea-5", minutes=-60, **known),
     ]
-    return sorted(events, key=lambda one: one.timestamp)
+    return sorted(events, key=lambda event: event.timestamp)
 
 
 ITEMS = [
@@ -177,7 +177,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     store = SQLiteStore(root / "store.sqlite")
     log = EventLog(root / "event_log")
     events = happened()
-    before = [one for one in events if one.timestamp < NOW]
+    before = [event for event in events if event.timestamp < NOW]
     store.put_profiles(
         [
             Profile(user_id="known", account_id="acme", country="NL", traits={"diet": "vegan"}),
@@ -199,7 +199,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     store.archive(log)
     # The log goes on after the moment of the question; the store stands still at it.
     later = SQLiteStore(root / "later.sqlite")
-    later.append([one for one in events if one.timestamp >= NOW], received_at=NOW)
+    later.append([event for event in events if event.timestamp >= NOW], received_at=NOW)
     later.archive(log)
     later.close()
     data = read_training_data(
@@ -290,8 +290,8 @@ def test_each_fact_changes_the_list(shop: Shop, missing: dict[str, Any]) -> None
     catalog = live_catalog_as_of(shop.bundle)
     query = shop.measured("u:known")
     whole, without = (
-        recommend(shop.bundle, [one], FOR_YOU, catalog, 20)[0].items
-        for one in (query, replace(query, **missing))
+        recommend(shop.bundle, [asked], FOR_YOU, catalog, 20)[0].items
+        for asked in (query, replace(query, **missing))
     )
     assert whole != without
 

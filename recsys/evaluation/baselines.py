@@ -1,6 +1,6 @@
-"""What every result is compared with: popularity and personal frequency, counted plainly.
+"""Baselines of every evaluation: popularity and personal frequency, counted directly.
 
-Written without the models on purpose, so that a defect in a model cannot hide in its own baseline.
+They do not use the models, so that a defect in a model cannot hide in its baseline.
 """
 
 from __future__ import annotations
@@ -63,9 +63,9 @@ def personal_frequency(
     lists = []
     for person, numbers_hidden in zip(persons, hidden, strict=True):
         user = data.users.number(person)
-        own = _own_purchases(data, user)
+        bought = _purchases(data, user)
         scores = rest.copy()
-        np.add.at(scores, own, 1.0)
+        np.add.at(scores, bought, 1.0)
         lists.append(
             top_n(scores.astype(np.float32), n, exclude=numbers_hidden, allow=eligible).numbers
         )
@@ -90,10 +90,10 @@ def buyers(data: TrainingData, *, days: float | None = None) -> NDArray[np.float
     return np.bincount(pairs % n_items, minlength=n_items).astype(np.float64)
 
 
-def _own_purchases(data: TrainingData, user: int | None) -> Numbers:
+def _purchases(data: TrainingData, user: int | None) -> Numbers:
     if user is None:
         return NONE
     timeline = data.timeline
     span = slice(int(timeline.starts[user]), int(timeline.starts[user + 1]))
-    own: Numbers = timeline.items[span][timeline.kinds[span] == PURCHASE]
-    return own
+    items: Numbers = timeline.items[span][timeline.kinds[span] == PURCHASE]
+    return items

@@ -1,4 +1,4 @@
-"""Runs the operations over a held-out period: what is measured is what is served.
+"""Measures a bundle on a held-out period, with the queries and operations that serve.
 
 Names of measures: `recall_at_20`, `ndcg_at_20`, …; a slice stands before a slash, as in
 `new_items/recall_at_20`. Plain names are over customers with a history; `revenue_…` counts every
@@ -55,7 +55,7 @@ MEASURES = {
 }
 GAIN_MEASURES = {"recall": gain_recall_at_k, "ndcg": gain_ndcg_at_k}
 CHUNK = 256
-"""Customers asked about at once: bounds the memory of dense scores."""
+"""Queries per batch: bounds the memory of dense scores."""
 
 
 class EvaluationRules(BaseModel):
@@ -69,7 +69,7 @@ class EvaluationRules(BaseModel):
     """At most so many customers, drawn with the seed."""
     resamples: int = Field(default=1000, ge=100)
     singles: bool = False
-    """Whether each model of the placement is measured alone, too: that it is worth its place."""
+    """Whether each model of the placement is also measured alone."""
     metrics: tuple[str, ...] = ()
     """Metrics of the shop's own: entry points of the group `recsys.metrics` or paths
     `module:attribute` (`recsys.evaluation.shop_metrics`)."""
@@ -148,8 +148,8 @@ def evaluate(
     """The report of a bundle that was fitted on `data`, on what happened after it.
 
     Raises LeakFromFuture where `data` reaches into the held-out period, InsufficientData where
-    nobody is held out. The shelf is the catalogue as of the cut: stock is not known for the past,
-    so everything that was on offer by then counts as in stock.
+    nobody is held out. Stock is not known for the past: everything that was on offer at the cut
+    counts as in stock.
     """
     check_no_leak(data, held_out)
     if not held_out.persons:
@@ -374,9 +374,9 @@ def truth_numbers(truth: Sequence[Truth], items: Vocabulary) -> list[Numbers]:
 def numbered_truth(
     truth: Sequence[Truth], items: Vocabulary
 ) -> list[tuple[Numbers, NDArray[np.intp]]]:
-    """The same with the place of each number in `items` of its truth."""
+    """The same with the index of each number in `items` of its truth."""
     beyond: dict[str, int] = {}
-    found = []
+    numbered = []
     for taken in truth:
         numbers = [
             number
@@ -384,12 +384,13 @@ def numbered_truth(
             else beyond.setdefault(id, len(items) + len(beyond))
             for id in taken.items
         ]
-        found.append(np.unique(np.array(numbers, np.int32), return_index=True))
-    return found
+        numbered.append(np.unique(np.array(numbers, np.int32), return_index=True))
+    return numbered
 
 
 def live_catalog_as_of(bundle: Bundle) -> LiveCatalog:
-    """The shelf for a moment in the past: dates count, today's stock and withdrawals do not."""
+    """The availability of the bundle's catalogue in the past: its dates count, today's stock and
+    withdrawals do not."""
     live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
     return replace(live_catalog, offered=np.ones_like(live_catalog.offered))
 

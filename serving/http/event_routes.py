@@ -11,7 +11,7 @@ from serving.api import routes
 from serving.api.parsing import read_body
 from serving.http.app_state import AppState, Handlers
 from serving.http.responses import json_response
-from serving.use_cases.ingest import canonical_entries, take
+from serving.use_cases.ingest import canonical_entries, store_entries
 
 _EVENTS: Final = msgspec.json.Decoder(routes.EVENTS.request)
 
@@ -20,7 +20,7 @@ async def post_events(state: AppState, body: bytes) -> Response:
     """A batch of events: each is accepted, a duplicate, or rejected with field and reason."""
     request = read_body(_EVENTS, body)
     entries = canonical_entries(request, now=state.clock(), tolerance=state.tolerance)
-    return json_response(await take(entries, writer=state.writer, metrics=state.metrics))
+    return json_response(await store_entries(entries, writer=state.writer, metrics=state.metrics))
 
 
 HANDLERS: Final[Handlers] = {routes.EVENTS: post_events}

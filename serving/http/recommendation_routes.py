@@ -11,7 +11,7 @@ from serving.api import routes
 from serving.api.parsing import read_body
 from serving.http.app_state import AppState, Handlers
 from serving.http.responses import ListsResponse, log_fields_of
-from serving.use_cases.pagination import Pagination, read_earlier
+from serving.use_cases.pagination import Pagination, read_pagination
 
 _RECOMMENDATIONS: Final = msgspec.json.Decoder(routes.RECOMMENDATIONS.request)
 _RERANK: Final = msgspec.json.Decoder(routes.RERANK.request)
@@ -23,7 +23,7 @@ async def post_recommendations(state: AppState, body: bytes) -> Response:
     now = state.clock()
     earlier = Pagination()
     if request.continue_from:
-        earlier = await read_earlier(state.store, request.continue_from, now=now)
+        earlier = await read_pagination(state.store, request.continue_from, now=now)
     answer, logged = state.recommender.recommend(
         request,
         state.live_versions(),

@@ -13,7 +13,7 @@ from serving.api.search_hits import reordered
 from serving.api.vendor_bodies import read_message, read_response, rerank_request
 from serving.http.app_state import AppState, Handlers
 from serving.http.responses import ListsResponse, json_response, log_fields_of
-from serving.use_cases.ingest import ga4_entries, segment_entries, take
+from serving.use_cases.ingest import ga4_entries, segment_entries, store_entries
 
 _GA4: Final = msgspec.json.Decoder(routes.GA4_EVENTS.request, strict=False)
 _ENGINE: Final = msgspec.json.Decoder(routes.RERANK_ELASTICSEARCH.request)
@@ -23,7 +23,7 @@ async def post_ga4_events(state: AppState, body: bytes) -> Response:
     """The events of a GA4 Measurement Protocol body."""
     request = read_body(_GA4, body)
     entries = ga4_entries(request, now=state.clock(), tolerance=state.tolerance)
-    return json_response(await take(entries, writer=state.writer, metrics=state.metrics))
+    return json_response(await store_entries(entries, writer=state.writer, metrics=state.metrics))
 
 
 async def post_segment_events(state: AppState, body: bytes) -> Response:
@@ -34,7 +34,7 @@ async def post_segment_events(state: AppState, body: bytes) -> Response:
         now=state.clock(),
         tolerance=state.tolerance,
     )
-    return json_response(await take(entries, writer=state.writer, metrics=state.metrics))
+    return json_response(await store_entries(entries, writer=state.writer, metrics=state.metrics))
 
 
 async def post_rerank_elasticsearch(state: AppState, body: bytes) -> Response:

@@ -1,4 +1,4 @@
-"""The customer's own say: feedback and preferences, in force in the next answer of every worker."""
+"""Feedback and preferences of a customer, in force in the next answer of every worker."""
 
 from __future__ import annotations
 
@@ -41,9 +41,9 @@ async def give_feedback(
     tolerance: Tolerance,
     rng: Generator,
 ) -> FeedbackAnswer:
-    """Stores the word as an event; ProblemError where it is about nothing or nobody.
+    """Stores the feedback as an event; ProblemError where it names no target or no person.
 
-    Without consent it is counted as anybody's, and no answer heeds it.
+    Without consent it is stored without the person, and changes no answer.
     """
     person = person_of(request.user)
     if request.item_id is None and request.brand is None and request.category is None:
@@ -64,9 +64,9 @@ async def give_feedback(
 def keep_preferences(
     request: PreferencesRequest, *, store: PeopleStore, now: datetime
 ) -> PreferencesAnswer:
-    """Takes the preferences in and gives those on record; ProblemError where they are nobody's.
+    """Stores the preferences and gives those on record; ProblemError where no person is named.
 
-    An objection that names customer and visitor is about both.
+    An objection that names customer and visitor holds for both.
     """
     person = person_of(request.user)
     consent = None
@@ -87,28 +87,28 @@ def keep_preferences(
     if request.personalization is False and None not in (person.user_id, person.anonymous_id):
         every.append(Preferences(anonymous_id=person.anonymous_id, personalization=False))
     in_force = store.put_preferences(every, received_at=now)[0]
-    shown = read_preferences(request.user, store=store)
+    stored = read_preferences(request.user, store=store)
     return PreferencesAnswer(
-        personalization=shown.personalization,
-        order=shown.order,
-        interests=shown.interests,
-        exclusions=shown.exclusions,
+        personalization=stored.personalization,
+        order=stored.order,
+        interests=stored.interests,
+        exclusions=stored.exclusions,
         in_force=in_force,
         reason=UNSET if in_force else NO_CONSENT,
     )
 
 
 def read_preferences(user: User, *, store: PeopleStore) -> PreferencesAnswer:
-    """What the person has asked for; ProblemError where it is nobody's."""
-    found = store.preferences(person_of(user))
-    personal = found.personalization
-    if personal is None and found.consent is not None:
-        personal = found.consent.personalization
+    """The preferences on record; ProblemError where no person is named."""
+    on_record = store.preferences(person_of(user))
+    personal = on_record.personalization
+    if personal is None and on_record.consent is not None:
+        personal = on_record.consent.personalization
     return PreferencesAnswer(
         personalization=personal,
-        order=found.order or "own",
-        interests=found.interests or Interests(),
-        exclusions=found.exclusions or Exclusions(),
+        order=on_record.order or "own",
+        interests=on_record.interests or Interests(),
+        exclusions=on_record.exclusions or Exclusions(),
     )
 
 
@@ -127,9 +127,9 @@ def _event(
     tolerance: Tolerance,
     event_id: str,
 ) -> Event:
-    """The word as an event; it carries consent only where the person may be tied to it."""
+    """The feedback as an event; it carries consent only where it may be tied to the person."""
     user = request.user
-    told = {
+    body = {
         "event_id": event_id,
         "event": "feedback",
         "timestamp": (request.timestamp or now).isoformat(),
@@ -145,6 +145,6 @@ def _event(
         "consent": {"personalization": True} if permitted else None,
     }
     try:
-        return parse_event(told, now=now, tolerance=tolerance)
+        return parse_event(body, now=now, tolerance=tolerance)
     except InvalidInput as error:
         raise invalid_input(error) from None

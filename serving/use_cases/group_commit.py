@@ -1,7 +1,7 @@
-"""Group commit: events of requests that arrive together go to disk in one transaction.
+"""Group commit: events of requests that arrive together are committed in one transaction.
 
-A commit that survives a power cut costs a sync of the disk whatever it holds, so that waiting a
-few milliseconds for company multiplies what one worker can acknowledge.
+A durable commit costs one sync of the disk whatever its size, so that waiting a few milliseconds
+for further requests multiplies the events that a worker can acknowledge.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class EventWriter:
         self._waiting.append(_Waiting(events, outcome))
         if self._task is None:
             self._task = asyncio.create_task(self._commit_all())
-        # The commit goes on where the client has gone: its events are then stored unheard.
+        # The commit goes on where the client has gone: its events are stored all the same.
         return await outcome
 
     async def close(self) -> None:
@@ -69,18 +69,18 @@ class EventWriter:
         try:
             while self._waiting:
                 await asyncio.sleep(self._linger)
-                await self._commit(self._take())
+                await self._commit(self._next_batch())
         finally:
             self._task = None
 
-    def _take(self) -> list[_Waiting]:
-        taken, size = 0, 0
+    def _next_batch(self) -> list[_Waiting]:
+        count, size = 0, 0
         for waiting in self._waiting:
-            if taken and size + len(waiting.events) > MAX_COMMIT:
+            if count and size + len(waiting.events) > MAX_COMMIT:
                 break
-            taken += 1
+            count += 1
             size += len(waiting.events)
-        batch, self._waiting = self._waiting[:taken], self._waiting[taken:]
+        batch, self._waiting = self._waiting[:count], self._waiting[count:]
         return batch
 
     async def _commit(self, batch: Sequence[_Waiting]) -> None:
@@ -93,7 +93,7 @@ class EventWriter:
         except BaseException as error:
             if isinstance(error, StoreUnavailable):
                 self._metrics.store_failures.labels("append").inc()
-            _settle_with(error, batch)
+            _fail(error, batch)
             if not isinstance(error, Exception):
                 raise
             return
@@ -106,7 +106,7 @@ class EventWriter:
             first = last
 
 
-def _settle_with(error: BaseException, batch: Sequence[_Waiting]) -> None:
+def _fail(error: BaseException, batch: Sequence[_Waiting]) -> None:
     for waiting in batch:
         if not waiting.outcome.done():
             if isinstance(error, Exception):

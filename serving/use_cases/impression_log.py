@@ -1,4 +1,4 @@
-"""Answers are logged off the request path: a bounded queue and one thread that empties it."""
+"""Logs impressions off the request path: a bounded queue and a thread that empties it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from serving.metrics import Metrics
 logger = logging.getLogger(__name__)
 
 PAUSE_SECONDS = 0.1
-"""How long answers gather before they are written together."""
+"""How long answers are collected before they are written in one batch."""
 ATTEMPTS = 3
-"""How often a batch is offered to a store that is unavailable before it is given up."""
+"""How often writing a batch to an unavailable store is tried before it is dropped."""
 
 
 class ImpressionLog:
-    """Takes answers without waiting; a full queue drops and counts, it never delays an answer."""
+    """Queues answers without waiting; a full queue drops and counts them."""
 
     def __init__(self, store: AnswerStore, *, metrics: Metrics, capacity: int) -> None:
         self._store = store
@@ -32,7 +32,7 @@ class ImpressionLog:
         self._thread.start()
 
     def add(self, answers: Sequence[LoggedAnswer]) -> None:
-        """Notes the answers down for writing."""
+        """Queues the answers."""
         free = self._capacity - len(self._queue)
         if free < len(answers):
             self._metrics.answers_not_logged.inc(len(answers) - max(free, 0))
@@ -40,11 +40,11 @@ class ImpressionLog:
         self._queue.extend(answers)
 
     def has_room(self, answers: int) -> bool:
-        """Whether so many answers can be noted down now: what is drawn must be on record."""
+        """Whether so many answers can be queued now: exploration must be on record."""
         return self._capacity - len(self._queue) >= answers
 
     def close(self) -> None:
-        """Writes what is waiting and stops."""
+        """Writes what is queued and stops."""
         self._stopping.set()
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""What is noted down of an answer, so that what follows from it can be attributed."""
+"""The impression records of an answer, to which its outcomes are attributed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def record_of_list(
     query: Query,
     variant: ServedVariant,
 ) -> LoggedAnswer:
-    """A placement's list as it was shown, with the chance of each item to be in it."""
+    """A placement's list as it was given, with the propensity of each item."""
     items = answer.items
     return LoggedAnswer(
         recommendation_id=recommendation_id,
@@ -64,14 +64,14 @@ def record_of_ranking(
 
 
 def ranking_level(query: Query) -> str:
-    """How personal an order is: as personal as what is known of whoever asks."""
+    """How personal the order is, by what is known of the person."""
     if not len(query.history):
         return "everybody"
     return "individual" if query.known else "session"
 
 
 def _context(permitted: PermittedPerson, query: Query) -> Mapping[str, str]:
-    """Channel, device and country of a person who agreed; nothing of anybody else."""
+    """Channel, device and country with consent; empty without."""
     if permitted.key is None:
         return {}
     context = query.context

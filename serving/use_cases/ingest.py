@@ -1,5 +1,6 @@
-"""Events in, whatever system they were made for: read one by one, stored together, answered one
-by one. One bad event harms no other, and what is accepted is on disk.
+"""Ingests batches of events in any supported format: each event is parsed by itself, all are stored
+in one transaction, and each has a result. An invalid event rejects no other, and what is accepted
+is on disk.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from serving.use_cases.group_commit import EventWriter
 
 T = TypeVar("T")
 Entry = Event | EventResult
-"""An event to store, or what became of it without."""
+"""An event to store, or the result of one that is not stored."""
 
 
 def canonical_entries(
@@ -51,13 +52,13 @@ def canonical_entries(
 def ga4_entries(request: GA4Request, *, now: datetime, tolerance: Tolerance) -> list[Entry]:
     """The events of a Measurement Protocol body, each translated, ignored or rejected."""
 
-    def translate(raw: msgspec.Raw, place: int) -> Translated:
+    def translate(raw: msgspec.Raw, index: int) -> Translated:
         event = read_lax(raw, GA4Event)
-        return measurement_event(event, request, place=place, received_at=now)
+        return measurement_event(event, request, place=index, received_at=now)
 
     return [
-        _entry(partial(translate, raw, place), now=now, tolerance=tolerance)
-        for place, raw in enumerate(request.events)
+        _entry(partial(translate, raw, index), now=now, tolerance=tolerance)
+        for index, raw in enumerate(request.events)
     ]
 
 
@@ -80,8 +81,10 @@ def segment_entries(
     ]
 
 
-async def take(entries: Sequence[Entry], *, writer: EventWriter, metrics: Metrics) -> EventsAnswer:
-    """Stores the events in one go and says what became of every entry, in their order.
+async def store_entries(
+    entries: Sequence[Entry], *, writer: EventWriter, metrics: Metrics
+) -> EventsAnswer:
+    """Stores the events in one transaction and gives the result of every entry, in their order.
 
     StoreUnavailable where they could not be stored: then none of them is acknowledged.
     """

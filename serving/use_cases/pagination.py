@@ -1,8 +1,8 @@
-"""*Another selection*: what earlier answers of a page have shown already, found by their ids.
+"""Pagination: the items of earlier answers of a page, looked up by recommendation id.
 
-A recommendation id carries the millisecond of its answer, so that the answer log is asked for that
-moment alone. An answer is logged a little after it was given, perhaps by another worker: for one of
-the last seconds the log is asked again until it is there, or the wait is over.
+A recommendation id carries the millisecond of its answer, so that the impression log is read for
+that moment alone. An answer is logged shortly after it is given, perhaps by another worker: a
+recent one is looked up again until it is there or the wait is over.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys.store.protocol import AnswerStore, LoggedAnswer
 WAIT_SECONDS: Final = 0.5
 PAUSE_SECONDS: Final = 0.02
 LOGGED_WITHIN: Final = timedelta(seconds=3)
-"""An answer that is older and not in the log will not come."""
+"""An older answer that is not in the log was never logged."""
 MILLISECOND: Final = timedelta(milliseconds=1)
 
 _ID: Final = re.compile(r"r-([0-9a-f]{11})[0-9a-f]{24}")
@@ -30,12 +30,12 @@ _ID: Final = re.compile(r"r-([0-9a-f]{11})[0-9a-f]{24}")
 
 @dataclass(frozen=True, slots=True)
 class Pagination:
-    """What earlier answers have shown: the ids that were found, and the items of all their lists.
+    """Earlier answers: those of the requested ids that are logged, and the items of their lists.
 
-    `degraded` says that the log could not be asked.
+    `degraded`: the log could not be read.
     """
 
-    found: tuple[str, ...] = ()
+    recommendation_ids: tuple[str, ...] = ()
     item_ids: Sequence[str] = field(default_factory=tuple)
     degraded: bool = False
 
@@ -45,7 +45,7 @@ def new_id(now: datetime, rng: Generator) -> str:
     return f"r-{_milliseconds(now):011x}{rng.bytes(12).hex()}"
 
 
-def told_moment(id: str) -> datetime | None:
+def answered_at(id: str) -> datetime | None:
     """When the answer of this id was given; None where the id is not one of ours."""
     matched = _ID.fullmatch(id)
     if matched is None:
@@ -53,11 +53,11 @@ def told_moment(id: str) -> datetime | None:
     return datetime.fromtimestamp(int(matched[1], 16) / 1000, UTC)
 
 
-async def read_earlier(
+async def read_pagination(
     store: AnswerStore, ids: Sequence[str], *, now: datetime, wait_seconds: float = WAIT_SECONDS
 ) -> Pagination:
-    """What the answers of these ids have shown; ids that are not known are left out."""
-    moments = {id: moment for id in ids if (moment := told_moment(id)) is not None}
+    """The items of the answers with these ids; unknown ids are left out."""
+    moments = {id: moment for id in ids if (moment := answered_at(id)) is not None}
     logged: dict[str, list[LoggedAnswer]] = {}
     degraded = False
     waited = 0.0
@@ -74,8 +74,10 @@ async def read_earlier(
             break
         await asyncio.sleep(PAUSE_SECONDS)
         waited += PAUSE_SECONDS
-    shown = {item: None for answers in logged.values() for one in answers for item in one.item_ids}
-    return Pagination(tuple(id for id in ids if id in logged), tuple(shown), degraded)
+    items = {
+        item: None for answers in logged.values() for answer in answers for item in answer.item_ids
+    }
+    return Pagination(tuple(id for id in ids if id in logged), tuple(items), degraded)
 
 
 def _logged(store: AnswerStore, id: str, moment: datetime) -> list[LoggedAnswer]:

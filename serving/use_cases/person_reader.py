@@ -1,8 +1,8 @@
-"""Reading persons from a store that may be slow or gone: no answer waits long for it.
+"""Reads persons from a store that may be slow or unavailable, within a bounded time.
 
-A read takes a tenth of a millisecond. But a file may be locked, a disk may hang, and SQLite itself
-may try again for ten seconds; so a thread of its own reads, whoever asks waits for it for a moment
-only, and after a failure the store is left alone for a while.
+A read takes a tenth of a millisecond, but a file may be locked, a disk may hang, and SQLite may
+retry for ten seconds. A separate thread reads, callers wait for a bounded time, and after a failure
+the store is not read for a while.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from recsys.events.schema import Person
 from recsys.store.protocol import KnownPerson, PeopleStore
 
 STARVED = 5
-"""A read that could not begin, since the machine is busy, is waited for so many times as long."""
+"""Time-out multiplier for reads that are still queued."""
 
 
 class Persons(Protocol):
-    """What an answer needs of a store."""
+    """The part of a store that answers need."""
 
     def person(
         self, person: Person, *, limit: int = 500, account_id: str | None = None
@@ -33,8 +33,8 @@ class Persons(Protocol):
 class PersonReader:
     """`PeopleStore.person` within about `patience_seconds`, or StoreUnavailable.
 
-    After a failure nobody asks for `rest_seconds`, nor while a read that was given up still hangs.
-    `failed` is called for each failure.
+    After a failure the store is not read for `rest_seconds`, nor while a timed-out read still
+    hangs. `failed` is called for each failure.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class PersonReader:
 
 
 class _Read:
-    """A read and what came of it; `finished` is locked until then."""
+    """A read and its result; `finished` is locked until there is one."""
 
     __slots__ = ("account_id", "begun", "error", "finished", "known", "limit", "person")
 

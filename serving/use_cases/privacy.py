@@ -1,4 +1,4 @@
-"""Access and erasure: everything that is held about a person, shown page by page or removed.
+"""Access and erasure: all records of a person, exported page by page or removed.
 
 The service removes what it writes itself. It never rewrites the event log, which training may be
 reading: that is the next `recsys nightly`'s first step, and the receipt says how far it has come.
@@ -35,8 +35,8 @@ from serving.use_cases.customer_choices import person_of
 
 EVENT_LOG: Final = "event_log"
 REJECTED: Final = "rejected"
-EVERY_PLACE: Final = (*EXPORT_SECTIONS, EVENT_LOG, REJECTED)
-"""The places of an export in their order."""
+EVERY_SECTION: Final = (*EXPORT_SECTIONS, EVENT_LOG, REJECTED)
+"""The sections of an export in their order."""
 
 REGISTRY: Final = (
     "No version in MLflow holds rows of persons: models that store customers are kept in the "
@@ -55,7 +55,7 @@ VERIFY: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Privacy:
-    """What the service can reach of a person: store, event log, lines set aside, bundles."""
+    """Where the service holds records of persons: store, event log, rejected lines, bundles."""
 
     store: PeopleStore
     log: EventLog
@@ -63,22 +63,23 @@ class Privacy:
     published: Path
 
     def export(self, request: ExportRequest) -> ExportAnswer:
-        """A page of records, place after place; ProblemError for nobody or a wrong cursor."""
+        """A page of records, section after section; ProblemError where no person is named or the
+        cursor is wrong."""
         person = person_of(request.user)
-        place, since = _position(request.cursor)
+        section, since = _position(request.cursor)
         records: list[dict[str, Any]] = []
         while True:
-            name = EVERY_PLACE[place]
-            found, next_since = self._page(person, name, since, request.limit - len(records))
-            records += [{"place": name, **record} for record in found]
+            name = EVERY_SECTION[section]
+            page, next_since = self._page(person, name, since, request.limit - len(records))
+            records += [{"place": name, **record} for record in page]
             if next_since is not None:
                 cursor = f"{name}:{next_since[0]}.{next_since[1]}"
                 return ExportAnswer(records=records, next=cursor)
-            place, since = place + 1, START
-            if place == len(EVERY_PLACE):
+            section, since = section + 1, START
+            if section == len(EVERY_SECTION):
                 return ExportAnswer(records=records, next=None)
             if len(records) == request.limit:
-                return ExportAnswer(records=records, next=f"{EVERY_PLACE[place]}:0.0")
+                return ExportAnswer(records=records, next=f"{EVERY_SECTION[section]}:0.0")
 
     def erase(self, user: User, *, now: datetime, rng: Generator) -> EraseAnswer:
         """Removes the person and gives the receipt; ProblemError for nobody.
@@ -114,35 +115,36 @@ class Privacy:
         )
 
     def _page(
-        self, person: Person, place: str, since: Place, limit: int
+        self, person: Person, section: str, since: Place, limit: int
     ) -> tuple[list[dict[str, Any]], Place | None]:
-        """Some records of one place, and where to go on in it; None at its end."""
-        if place == EVENT_LOG:
+        """At most `limit` records of a section, and the position of the next; None at its end."""
+        if section == EVENT_LOG:
             return self.log.rows_of(self.store.visitors(person), since=since, limit=limit)
-        # One more than fits tells whether the place has another page.
+        # One more than fits shows whether the section has a further page.
         number, offset = since
-        if place == REJECTED:
+        if section == REJECTED:
             names = self.store.visitors(person)
             ids = [name.user_id or name.anonymous_id or "" for name in names]
-            found = lines_about(self.rejected, ids)[offset : offset + limit + 1]
+            records = lines_about(self.rejected, ids)[offset : offset + limit + 1]
         else:
-            found = self.store.export(person, section=place, offset=offset, limit=limit + 1)
-        return found[:limit], (number, offset + limit) if len(found) > limit else None
+            records = self.store.export(person, section=section, offset=offset, limit=limit + 1)
+        return records[:limit], (number, offset + limit) if len(records) > limit else None
 
     def _bundles(self, owners: Pseudonyms) -> list[HeldRows]:
-        """What each published bundle holds of these owners; a damaged one serves nobody."""
+        """Whether each published bundle holds rows of these owners; damaged ones are left out: they
+        are not served."""
         try:
             publication = read_publication(self.published)
         except BundleError:
             publication = None
         served = set() if publication is None else {v.model_version for v in publication.variants}
-        found = []
+        held = []
         for directory in sorted((self.published / "bundles").glob("[!.]*")):
             try:
                 manifest = read_manifest(directory)
             except BundleError:
                 continue
-            found.append(
+            held.append(
                 HeldRows(
                     model_version=manifest.model_version,
                     holds_rows=any(
@@ -152,7 +154,7 @@ class Privacy:
                     served=manifest.model_version in served,
                 )
             )
-        return found
+        return held
 
 
 def _holds(path: Path, owners: Pseudonyms) -> bool:
@@ -167,10 +169,10 @@ def _position(cursor: str | None) -> tuple[int, Place]:
     if cursor is None:
         return 0, START
     name, _, since = cursor.partition(":")
-    if name not in EVERY_PLACE:
+    if name not in EVERY_SECTION:
         raise invalid("cursor", cursor, "send the `next` of the page before, or nothing")
     number, _, offset = since.partition(".")
-    return EVERY_PLACE.index(name), (int(number), int(offset))
+    return EVERY_SECTION.index(name), (int(number), int(offset))
 
 
 def _moment(seconds: float) -> str:

@@ -1,7 +1,7 @@
-"""The use cases of the service, free of HTTP: `recommend` and `rerank` for somebody, now.
+"""The use cases `recommend` and `rerank`: a request in, an answer and its impressions out.
 
-`serving.use_cases.consent` decides what may be known about the person; the rest is
-`recsys.recommend.operations`.
+`serving.use_cases.consent` decides what may be known of the person, `recsys.query.builder` makes
+the query, `recsys.recommend.operations` the lists.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from serving.use_cases.person_facts import context_of, facts_of
 from serving.use_cases.person_reader import PersonReader
 from serving.use_cases.rendering import RenderContext, list_body, promoted, ranked_items
 
-NOTHING_EARLIER = Pagination()
+FIRST_PAGE = Pagination()
 
 
 class Recommender:
@@ -82,12 +82,12 @@ class Recommender:
         *,
         now: datetime,
         rng: Generator,
-        earlier: Pagination = NOTHING_EARLIER,
+        earlier: Pagination = FIRST_PAGE,
         may_explore: bool = True,
     ) -> tuple[RecommendationsAnswer, list[LoggedAnswer]]:
-        """The lists of one page and what is to be logged of them; no item stands in two lists, and
-        none that `earlier` answers of the page have shown. `may_explore` is whether new items may
-        be drawn, for which the answer must be sure to be logged.
+        """The lists of one page and their impressions; no item is in two lists, nor in one of the
+        `earlier` answers of the page. `may_explore`: new items may be drawn, since the answer is
+        sure to be logged.
 
         ProblemError where a placement is not one of the bundle's.
         """
@@ -119,14 +119,14 @@ class Recommender:
                 rng=rng if may_explore else None,
             )
             taken = np.concatenate([taken, answer.numbers])
-            speaking = RenderContext(
+            rendering = RenderContext(
                 request=request,
                 query=here,
                 variant=variant,
                 voice=self._voice_of(request.language, placement),
                 promoted=promoted(placement, asked, here, variant) if request.explain else None,
             )
-            lists.append(list_body(asked.placement, answer, speaking))
+            lists.append(list_body(asked.placement, answer, rendering))
             logged.append(
                 record_of_list(recommendation_id, asked.placement, answer, permitted, here, variant)
             )
@@ -137,8 +137,7 @@ class Recommender:
                 answer.level,
                 self._metrics.stopwatch() - started,
             )
-            told = answer.diagnostics or answer
-            for effect in told.effects:
+            for effect in (answer.diagnostics or answer).effects:
                 if effect.removed:
                     removals = self._metrics.rule_removals.labels(asked.placement, effect.rule)
                     removals.inc(effect.removed)
@@ -149,7 +148,7 @@ class Recommender:
                 variant=variant.name,
                 degraded=permitted.degraded or earlier.degraded,
                 placements=lists,
-                continues=list(earlier.found) if request.continue_from else UNSET,
+                continues=list(earlier.recommendation_ids) if request.continue_from else UNSET,
             ),
             logged,
         )
@@ -157,7 +156,7 @@ class Recommender:
     def rerank(
         self, request: RerankRequest, versions: LiveVersions, *, now: datetime, rng: Generator
     ) -> tuple[RerankAnswer, list[LoggedAnswer]]:
-        """Every item that was sent, in the person's order, and what is to be logged of it.
+        """Every item that was sent, in the person's order, and its impression.
 
         ProblemError where an id is sent twice.
         """
@@ -221,7 +220,7 @@ class Recommender:
         return permitted, facts, variant, query
 
     def _voice_of(self, language: Language | None, placement: Placement) -> ReasonStyle:
-        """The shop's voice, in the language and the tone that are asked for here."""
+        """The shop's style of reasons in the language of the request and the placement's tone."""
         return replace(
             self._voice,
             language=language or self._voice.language,
@@ -251,10 +250,10 @@ def _placement(variant: ServedVariant, name: str, *, field: str) -> Placement:
 
 def _refuse_repeats(items: Sequence[RerankItem]) -> None:
     first: dict[str, int] = {}
-    for place, item in enumerate(items):
-        if first.setdefault(item.item_id, place) != place:
+    for index, item in enumerate(items):
+        if first.setdefault(item.item_id, index) != index:
             raise invalid(
-                f"items[{place}].item_id",
+                f"items[{index}].item_id",
                 item.item_id,
                 f"items[{first[item.item_id]}] has the same id; send each item once",
             )

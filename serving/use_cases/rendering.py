@@ -1,5 +1,5 @@
-"""How a list is put into an answer: its items in the fields that were asked for, why each is in it,
-and what may be said of it to everybody."""
+"""Renders a list as the body of an answer: the requested fields of its items, reasons, social proof
+and diagnostics."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from serving.live.versions import ServedVariant
 
 @dataclass(frozen=True, slots=True)
 class RenderContext:
-    """To whom an answer is given, from which version, and in which words.
+    """What the items of one list are rendered with.
 
-    `promoted` are the items that a rule of the shop makes weigh more; None where there is none or
+    `promoted` marks the items that a rule of the shop boosts; None without such a rule or where
     nothing is explained.
     """
 
@@ -48,7 +48,7 @@ class RenderContext:
 def promoted(
     placement: Placement, asked: Rules, query: Query, variant: ServedVariant
 ) -> Mask | None:
-    """The items that the shop's rules for this list, or the request's, make weigh more."""
+    """Mask of the items that the rules of the placement or of the request boost; None without."""
     rules = [rule for _, rule in named(placement.rules, query.now, query.segments)]
     boosts = [boost for part in (*rules, asked) for boost in part.boost if boost.factor > 1]
     if not boosts:
@@ -59,14 +59,14 @@ def promoted(
     return first
 
 
-def list_body(placement: str, answer: Answer, speaking: RenderContext) -> PlacementAnswer:
+def list_body(placement: str, answer: Answer, rendering: RenderContext) -> PlacementAnswer:
     """One placement's list."""
     return PlacementAnswer(
         placement=placement,
         level=answer.level,
         fallback=answer.fallback,
         diagnostics=_diagnostics(answer.diagnostics),
-        items=[_item(item, position, speaking) for position, item in enumerate(answer.items)],
+        items=[_item(item, position, rendering) for position, item in enumerate(answer.items)],
     )
 
 
@@ -74,7 +74,7 @@ def ranked_items(
     items: Sequence[RerankItem], ranking: Ranking, language: Language
 ) -> list[RankedItem]:
     """A given list in its new order."""
-    words = {source: source_label(source, language) for source in set(ranking.sources)}
+    labels = {source: source_label(source, language) for source in set(ranking.sources)}
     return [
         RankedItem(
             item_id=items[original].item_id,
@@ -82,7 +82,7 @@ def ranked_items(
             original_position=original,
             score=score,
             source=source,
-            source_text=words[source],
+            source_text=labels[source],
         )
         for position, (original, score, source) in enumerate(
             zip(ranking.order.tolist(), ranking.scores.tolist(), ranking.sources, strict=True)
@@ -90,17 +90,17 @@ def ranked_items(
     ]
 
 
-def _item(recommended: Recommendation, position: int, speaking: RenderContext) -> RecommendedItem:
-    variant, request = speaking.variant, speaking.request
+def _item(recommended: Recommendation, position: int, rendering: RenderContext) -> RecommendedItem:
+    variant, request = rendering.variant, rendering.request
     item = variant.live_catalog.items[recommended.number]
     fields = request.fields
     return RecommendedItem(
         item_id=item.item_id,
         score=recommended.score,
         source=recommended.source,
-        source_text=source_label(recommended.source, speaking.voice.language),
+        source_text=source_label(recommended.source, rendering.voice.language),
         position=position,
-        reasons=_reasons(recommended, speaking) if request.explain else UNSET,
+        reasons=_reasons(recommended, rendering) if request.explain else UNSET,
         social_proof=_social_proof(recommended, variant) if request.social_proof else UNSET,
         title=item.title if "title" in fields else UNSET,
         price=item.price if "price" in fields else UNSET,
@@ -112,14 +112,14 @@ def _item(recommended: Recommendation, position: int, speaking: RenderContext) -
     )
 
 
-def _reasons(recommended: Recommendation, speaking: RenderContext) -> list[ReasonAnswer]:
-    live_catalog, marked = speaking.variant.live_catalog, speaking.promoted
-    told = reasons(
+def _reasons(recommended: Recommendation, rendering: RenderContext) -> list[ReasonAnswer]:
+    live_catalog, marked = rendering.variant.live_catalog, rendering.promoted
+    explained = reasons(
         recommended,
-        query=speaking.query,
-        bundle=speaking.variant.bundle,
+        query=rendering.query,
+        bundle=rendering.variant.bundle,
         live_catalog=live_catalog,
-        style=speaking.voice,
+        style=rendering.voice,
         promoted=marked is not None and bool(marked[recommended.number]),
     )
     return [
@@ -131,7 +131,7 @@ def _reasons(recommended: Recommendation, speaking: RenderContext) -> list[Reaso
             trait=UNSET if reason.trait is None else reason.trait,
             facts=dict(reason.facts) if reason.facts else UNSET,
         )
-        for reason in told
+        for reason in explained
     ]
 
 
@@ -151,13 +151,13 @@ def _social_proof(
     )
 
 
-def _diagnostics(found: Diagnostics | None) -> DiagnosticsAnswer | UnsetType:
-    if found is None:
+def _diagnostics(diagnostics: Diagnostics | None) -> DiagnosticsAnswer | UnsetType:
+    if diagnostics is None:
         return UNSET
     return DiagnosticsAnswer(
-        candidates=dict(found.candidates),
+        candidates=dict(diagnostics.candidates),
         rules=[
             RuleEffect(rule=effect.rule, removed=effect.removed, moved=effect.moved)
-            for effect in found.effects
+            for effect in diagnostics.effects
         ],
     )

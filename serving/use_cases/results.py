@@ -1,4 +1,4 @@
-"""What the answers brought, for whoever may ask: `GET /v1/experiments` and `GET /v1/kpi`."""
+"""Results of experiments and KPIs: `GET /v1/experiments` and `GET /v1/kpi`."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from serving.api.result_schemas import ExperimentsAnswer, RunningVariant
 from serving.live.versions import LiveVersions
 
 KEPT: Final = timedelta(seconds=60)
-"""How long figures are handed out again."""
+"""How long computed figures are cached."""
 AT_ONCE: Final = 200_000
-"""So many answers cost a core five seconds. The figures of a shop with more are those that
-`recsys kpi` has written."""
+"""Above this many answers (some five seconds of CPU), serve the precomputed KPI file of `recsys
+kpi`."""
 
 
 def running(versions: LiveVersions) -> ExperimentsAnswer:
@@ -44,9 +44,9 @@ def running(versions: LiveVersions) -> ExperimentsAnswer:
 
 
 class Results:
-    """Figures over the store and the event log, computed when they are asked for and kept a while.
+    """KPIs over the store and the event log, computed on request and cached.
 
-    To be called in a thread; several callers at once share one computation.
+    Blocking; concurrent callers share one computation.
     """
 
     def __init__(

@@ -55,29 +55,29 @@ def named(data: TrainingData, lists: list[np.ndarray]) -> list[list[str]]:
 def test_popularity_counts_distinct_buyers(data: TrainingData) -> None:
     assert buyers(data).tolist() == [3, 1, 2, 1]
     everything = np.ones(4, np.bool_)
-    found = popularity(data, ["u:1"], 4, eligible=everything, hidden=[NONE])
-    assert named(data, found) == [["a", "c", "b", "d"]]
+    lists = popularity(data, ["u:1"], 4, eligible=everything, hidden=[NONE])
+    assert named(data, lists) == [["a", "c", "b", "d"]]
 
 
 def test_popularity_of_30_days_forgets_the_rest(data: TrainingData) -> None:
     everything = np.ones(4, np.bool_)
-    found = popularity_30_days(data, ["u:1"], 2, eligible=everything, hidden=[NONE])
-    assert named(data, found) == [["c", "d"]]
+    lists = popularity_30_days(data, ["u:1"], 2, eligible=everything, hidden=[NONE])
+    assert named(data, lists) == [["c", "d"]]
 
 
 def test_personal_frequency_counts_purchases_and_settles_ties_by_recent_popularity(
     data: TrainingData,
 ) -> None:
     everything = np.ones(4, np.bool_)
-    found = personal_frequency(
+    lists = personal_frequency(
         data, ["u:1", "u:3", "u:9"], 4, eligible=everything, hidden=[NONE] * 3
     )
-    assert named(data, found) == [["b", "a", "c", "d"], ["c", "d", "a", "b"], ["c", "d", "a", "b"]]
+    assert named(data, lists) == [["b", "a", "c", "d"], ["c", "d", "a", "b"], ["c", "d", "a", "b"]]
 
 
 def test_hidden_and_ineligible_items_are_left_out(data: TrainingData) -> None:
     eligible = np.array([True, True, True, False])
-    found = personal_frequency(
+    lists = personal_frequency(
         data, ["u:1"], 4, eligible=eligible, hidden=[np.array([1], np.int32)]
     )
-    assert named(data, found) == [["a", "c"]]
+    assert named(data, lists) == [["a", "c"]]

@@ -63,8 +63,8 @@ def test_every_query_gets_what_ir_measures_gives(
     ]
     measure = theirs @ k  # type: ignore[operator]
     expected = np.zeros(len(truth))
-    for found in ir_measures.iter_calc([measure], qrels, run):
-        expected[int(found.query_id)] = found.value
+    for measured in ir_measures.iter_calc([measure], qrels, run):
+        expected[int(measured.query_id)] = measured.value
     values = ours(recommended, truth, k)  # type: ignore[operator]
     assert values.dtype == np.float64
     np.testing.assert_allclose(values, expected, atol=1e-9)

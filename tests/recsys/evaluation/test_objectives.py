@@ -73,9 +73,9 @@ def test_recall_by_gain_is_the_share_of_the_revenue_that_was_foreseen() -> None:
     lists = [np.array([7, 1], np.int32), np.array([2], np.int32)]
     truth = [np.array([1, 2], np.int32), np.array([2], np.int32)]
     worth = [np.array([60.0, 5.0]), np.array([0.0])]
-    found = gain_recall_at_k(lists, truth, worth, 2)
-    assert found[0] == pytest.approx(60 / 65)
-    assert np.isnan(found[1]), "a truth that gains nothing cannot be recalled"
+    recalls = gain_recall_at_k(lists, truth, worth, 2)
+    assert recalls[0] == pytest.approx(60 / 65)
+    assert np.isnan(recalls[1]), "a truth that gains nothing cannot be recalled"
 
 
 def test_ndcg_by_gain_wants_the_dearest_item_first() -> None:

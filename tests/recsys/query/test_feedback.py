@@ -21,37 +21,37 @@ def refused_items(events: list[StoredEvent], *, now: datetime) -> set[str]:
     return set(feedback_state(events, now=now).refused)
 
 
-def said(action: str, item: str = "mug", *, ago: timedelta = timedelta(hours=1)) -> StoredEvent:
+def feedback(action: str, item: str = "mug", *, ago: timedelta = timedelta(hours=1)) -> StoredEvent:
     return StoredEvent(item, "feedback", (NOW - ago).timestamp(), action=action)
 
 
 @pytest.mark.parametrize("action", ["not_interested", "never_again", "wrong"])
 def test_a_no_hides_the_item(action: str) -> None:
-    assert refused_items([said(action)], now=NOW) == {"mug"}
+    assert refused_items([feedback(action)], now=NOW) == {"mug"}
 
 
 @pytest.mark.parametrize("action", ["undo", "like"])
 def test_a_no_can_be_taken_back(action: str) -> None:
-    assert refused_items([said("never_again"), said(action)], now=NOW) == set()
+    assert refused_items([feedback("never_again"), feedback(action)], now=NOW) == set()
 
 
 def test_the_last_word_counts() -> None:
-    assert refused_items([said("like"), said("not_interested")], now=NOW) == {"mug"}
+    assert refused_items([feedback("like"), feedback("not_interested")], now=NOW) == {"mug"}
 
 
 def test_a_snoozed_item_rests_and_comes_back() -> None:
-    assert refused_items([said("snooze")], now=NOW) == {"mug"}
-    assert refused_items([said("snooze", ago=SNOOZE)], now=NOW) == set()
+    assert refused_items([feedback("snooze")], now=NOW) == {"mug"}
+    assert refused_items([feedback("snooze", ago=SNOOZE)], now=NOW) == set()
 
 
 def test_a_no_to_one_item_says_nothing_of_another() -> None:
-    feedback_state = [said("not_interested"), said("like", "bowl")]
-    assert refused_items(feedback_state, now=NOW) == {"mug"}
+    events = [feedback("not_interested"), feedback("like", "bowl")]
+    assert refused_items(events, now=NOW) == {"mug"}
 
 
 def test_other_events_say_nothing() -> None:
     looked = StoredEvent("mug", "view_item", NOW.timestamp())
-    assert refused_items([said("not_interested"), looked], now=NOW) == {"mug"}
+    assert refused_items([feedback("not_interested"), looked], now=NOW) == {"mug"}
 
 
 def about(action: str, **target: object) -> StoredEvent:
@@ -67,10 +67,10 @@ def test_a_snooze_lasts_as_long_as_it_says() -> None:
 
 def test_a_no_to_a_brand_or_a_category_can_be_taken_back() -> None:
     no = [about("never_again", brand="Harbour"), about("not_interested", category="Home > Mugs")]
-    said_no = feedback_state(no, now=NOW)
-    assert said_no.refused_brands == {"Harbour"}
-    assert said_no.refused_categories == {"Home > Mugs"}
-    assert said_no.disliked == frozenset()
+    refusing = feedback_state(no, now=NOW)
+    assert refusing.refused_brands == {"Harbour"}
+    assert refusing.refused_categories == {"Home > Mugs"}
+    assert refusing.disliked == frozenset()
     undone = feedback_state([*no, about("undo", brand="Harbour")], now=NOW)
     assert undone.refused_brands == frozenset()
     assert undone.refused_categories == {"Home > Mugs"}
@@ -83,29 +83,29 @@ ITEMS = [
 ]
 
 
-def found(where: Where) -> list[str]:
+def matching(where: Where) -> list[str]:
     mask = ItemColumns(ITEMS, Vocabulary([item.item_id for item in ITEMS])).mask(where)
     return [item.item_id for item, here in zip(ITEMS, mask.tolist(), strict=True) if here]
 
 
 def test_words_and_preferences_become_rules_of_ones_own() -> None:
-    said_of = feedback_state(
+    state = feedback_state(
         [about("never_again", brand="Harbour"), about("like", brand="Quay")], now=NOW
     )
     wishes = Preferences(
         exclusions=Exclusions(categories=[["Home", "Bowls"]]),
         interests=Interests(categories=[["Home"]], attributes={"colour": ["blue"]}),
     )
-    (rule,) = personal_rules(said_of, wishes, n=9)
+    (rule,) = personal_rules(state, wishes, n=9)
     assert isinstance(rule.exclude, Where)
-    assert found(rule.exclude) == ["mug", "bowl", "hat"]
-    assert found(rule.boost[0].where) == ["mug", "bowl"]
+    assert matching(rule.exclude) == ["mug", "bowl", "hat"]
+    assert matching(rule.boost[0].where) == ["mug", "bowl"]
     assert rule.quota[0].at_least == 3
     (rule,) = personal_rules(feedback_state([], now=NOW), wishes)
     assert isinstance(rule.exclude, Where)
-    assert found(rule.exclude) == ["bowl"]
+    assert matching(rule.exclude) == ["bowl"]
     assert rule.quota == []
 
 
 def test_who_has_said_nothing_has_no_rules() -> None:
-    assert personal_rules(feedback_state([said("never_again")], now=NOW)) == ()
+    assert personal_rules(feedback_state([feedback("never_again")], now=NOW)) == ()

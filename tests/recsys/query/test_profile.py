@@ -38,9 +38,9 @@ def test_a_profile_without_consent_says_nothing_about_it() -> None:
     ],
 )
 def test_a_bad_profile_is_refused_with_its_field(raw: dict[str, Any], field: str) -> None:
-    with pytest.raises(InvalidInput) as told:
+    with pytest.raises(InvalidInput) as caught:
         parse_profile(raw)
-    assert told.value.field == field
+    assert caught.value.field == field
 
 
 def test_what_is_no_json_object_is_refused() -> None:

@@ -48,7 +48,7 @@ def holds(
     known: bool = True,
 ) -> bool:
     segment = Segment.model_validate({"name": "s", **rule})
-    found = segments_of(
+    names = segments_of(
         [segment],
         events=event_rows(events, Vocabulary(["a", "b", "c"])),
         profile=profile,
@@ -56,7 +56,7 @@ def holds(
         known=known,
         now=NOW,
     )
-    return found == ("s",)
+    return names == ("s",)
 
 
 FANS = {
@@ -130,8 +130,8 @@ def test_a_segment_that_says_nothing_and_a_name_that_stands_twice_are_refused() 
 
 
 def test_the_shipped_segments_are_valid() -> None:
-    told = yaml.safe_load((ROOT / "configs" / "segments.yaml").read_text())
-    assert len(SegmentsConfig.model_validate(told).segments) >= 3
+    written = yaml.safe_load((ROOT / "configs" / "segments.yaml").read_text())
+    assert len(SegmentsConfig.model_validate(written).segments) >= 3
 
 
 @pytest.fixture(scope="module")
@@ -149,7 +149,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
             country="NL" if trade else "DE",
             traits={"diet": "vegan" if person % 2 else "any"},
         )
-        place = EventContext(
+        context = EventContext(
             country="NL" if trade else "DE",
             device="mobile" if trade else "desktop",
             channel="app" if trade else "web",
@@ -165,7 +165,7 @@ def learnt(tmp_path_factory: pytest.TempPathFactory) -> TrainingData:
                     timestamp=when,
                     user_id=user,
                     items=[*items, EventItem("bag")],
-                    context=place,
+                    context=context,
                 )
             )
         events += [
@@ -191,8 +191,8 @@ def fitted(data: TrainingData, **config: Any) -> SegmentPopularityModel:
 
 
 def best(model: SegmentPopularityModel, data: TrainingData, query: Query, n: int = 3) -> list[str]:
-    (found,) = model.condition([query]).retrieve(n, np.ones(len(data.items), np.bool_))
-    return data.items.ids(found.numbers)
+    (retrieved,) = model.condition([query]).retrieve(n, np.ones(len(data.items), np.bool_))
+    return data.items.ids(retrieved.numbers)
 
 
 @pytest.mark.parametrize(
@@ -255,12 +255,12 @@ def test_training_puts_into_a_segment_whom_serving_would_put_there(
     counted = members(segment, learnt)
     for user, key in enumerate(learnt.users):
         history = learnt.history(user, now=NOW)
-        own = learnt.circumstances.own
+        custom = learnt.circumstances.own
         events = [
             *(bought((NOW.timestamp() - time) / 86_400) for time in history.times.tolist()),
             *(
                 watched((NOW.timestamp() - time) / 86_400)
-                for time in own.times[own.users == user].tolist()
+                for time in custom.times[custom.users == user].tolist()
             ),
         ]
         profile = learnt.profiles[user]

@@ -19,7 +19,7 @@ import pytest
 from running_service import Service
 
 from recsys.bundle.bundle import Bundle
-from serving.use_cases.pagination import told_moment
+from serving.use_cases.pagination import answered_at
 
 CASES = int(os.environ.get("RECSYS_FUZZ_CASES", "70"))
 """How many requests are made up at least."""
@@ -122,7 +122,7 @@ def test_nothing_that_was_sent_stands_in_the_log(trial: Trial, service: Service)
     log = (service.workspace / "service.log").read_text(errors="replace")
     described = httpx.get(f"{service.url}/openapi.json").text
     # The answers' own ids are logged, and may be sent back (`continue_from`).
-    given = {text for text in trial.sent if told_moment(text) is not None}
+    given = {text for text in trial.sent if answered_at(text) is not None}
     told = [text for text in trial.sent - given if len(text) >= TELLING and text not in described]
     assert len(told) > CASES / 10
     assert [text for text in told if text in log or repr(text)[1:-1] in log] == []

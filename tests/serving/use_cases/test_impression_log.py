@@ -31,8 +31,8 @@ def answer(number: int) -> LoggedAnswer:
 
 
 def logged(store: SQLiteStore) -> list[str]:
-    found = store.answers(since=NOW, until=NOW + timedelta(days=1))
-    return [answer.recommendation_id for answer in found]
+    answers = store.answers(since=NOW, until=NOW + timedelta(days=1))
+    return [answer.recommendation_id for answer in answers]
 
 
 def dropped(metrics: Metrics) -> float:

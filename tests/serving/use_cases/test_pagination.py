@@ -11,7 +11,7 @@ import pytest
 
 from recsys.store.protocol import LoggedAnswer
 from recsys.store.sqlite import SQLiteStore
-from serving.use_cases.pagination import new_id, read_earlier, told_moment
+from serving.use_cases.pagination import answered_at, new_id, read_pagination
 
 NOW = datetime(2026, 11, 21, 20, 15, 0, 123_456, tzinfo=UTC)
 
@@ -38,14 +38,14 @@ def test_an_id_tells_its_millisecond_and_is_never_given_twice(microsecond: int) 
     ids = {new_id(now, rng) for _ in range(1000)}
     assert len(ids) == 1000
     for id in ids:
-        moment = told_moment(id)
+        moment = answered_at(id)
         assert moment is not None
         assert timedelta(0) <= now - moment < timedelta(milliseconds=1)
 
 
 @pytest.mark.parametrize("id", ["", "r-", "r-1", "r-" + "g" * 35, "r-" + "0" * 36, "x" * 37])
 def test_an_id_of_another_make_tells_nothing(id: str) -> None:
-    assert told_moment(id) is None
+    assert answered_at(id) is None
 
 
 def test_all_lists_of_the_named_answers_are_found_and_no_others(store: SQLiteStore) -> None:
@@ -63,8 +63,8 @@ def test_all_lists_of_the_named_answers_are_found_and_no_others(store: SQLiteSto
         ]
     )
     later = NOW + timedelta(hours=1)
-    earlier = asyncio.run(read_earlier(store, [ids[3], ids[9], "r-1"], now=later))
-    assert earlier.found == (ids[3], ids[9])
+    earlier = asyncio.run(read_pagination(store, [ids[3], ids[9], "r-1"], now=later))
+    assert earlier.recommendation_ids == (ids[3], ids[9])
     assert sorted(earlier.item_ids) == ["a3", "a9", "b3", "b9", "c3", "c9"]
     assert not earlier.degraded
 
@@ -73,11 +73,11 @@ def test_an_answer_that_is_just_being_logged_is_waited_for(store: SQLiteStore) -
     id = new_id(NOW, np.random.default_rng(2))
 
     async def ask() -> tuple[str, ...]:
-        reading = asyncio.create_task(read_earlier(store, [id], now=NOW, wait_seconds=30))
+        reading = asyncio.create_task(read_pagination(store, [id], now=NOW, wait_seconds=30))
         await asyncio.sleep(0.1)
         assert not reading.done()
         store.log_answers([logged(id, "a")])
-        return (await reading).found
+        return (await reading).recommendation_ids
 
     assert asyncio.run(ask()) == (id,)
 
@@ -85,14 +85,14 @@ def test_an_answer_that_is_just_being_logged_is_waited_for(store: SQLiteStore) -
 def test_an_old_answer_that_is_not_there_is_not_waited_for(store: SQLiteStore) -> None:
     id = new_id(NOW, np.random.default_rng(3))
     later = NOW + timedelta(seconds=10)
-    earlier = asyncio.run(read_earlier(store, [id], now=later, wait_seconds=float("inf")))
-    assert earlier.found == ()
+    earlier = asyncio.run(read_pagination(store, [id], now=later, wait_seconds=float("inf")))
+    assert earlier.recommendation_ids == ()
 
 
 def test_without_the_store_the_answer_is_degraded(tmp_path: Path) -> None:
     gone = SQLiteStore(tmp_path / "gone.sqlite")
     gone.close()
     id = new_id(NOW, np.random.default_rng(4))
-    earlier = asyncio.run(read_earlier(gone, [id], now=NOW))
+    earlier = asyncio.run(read_pagination(gone, [id], now=NOW))
     assert earlier.degraded
     assert earlier.item_ids == ()
