@@ -72,6 +72,15 @@ def read_publication(root: Path) -> Publication | None:
     return publication
 
 
+def served_version(root: Path) -> str | None:
+    """The champion that the pointer names; None where there is no pointer, or a damaged one."""
+    try:
+        publication = read_publication(root)
+    except BundleError:
+        return None
+    return None if publication is None else publication.champion.model_version
+
+
 def write_publication(root: Path, publication: Publication) -> None:
     """Replaces the pointer in one step; a reader sees the old one or the new one."""
     root.mkdir(parents=True, exist_ok=True)

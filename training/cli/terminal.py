@@ -1,4 +1,4 @@
-"""What every command does with the terminal: speak, complain, hand over to another command."""
+"""What every command does with the terminal: output, log lines, errors, exit codes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,12 @@ from rich.markup import escape
 
 from recsys.errors import RecsysError
 
+FAILED: Final = 1
+BAD_USAGE: Final = 2
+LOCKED: Final = 3
+BAD_DATA: Final = 4
+"""Exit codes; `training.cli.app` says when."""
+
 LOG_WIDTH: Final = 140
 """Of a table in a log file, which has no width of its own."""
 
@@ -21,12 +27,12 @@ LOG_WIDTH: Final = 140
 def hand_over(
     context: typer.Context, name: str, command: Callable[..., None], *, epilog: str | None = None
 ) -> None:
-    """Runs a command that lives in a file of its own, with its own options and help."""
-    own = typer.Typer(
+    """Runs a command that lives in another file, with its options and help."""
+    program = typer.Typer(
         add_completion=False, pretty_exceptions_enable=False, rich_markup_mode="markdown"
     )
-    own.command(epilog=epilog)(command)
-    own(args=context.args, prog_name=f"recsys {name}")
+    program.command(epilog=epilog)(command)
+    program(args=context.args, prog_name=f"recsys {name}")
 
 
 def become(module: str, arguments: Sequence[str], environment: Mapping[str, str] = {}) -> NoReturn:
@@ -67,7 +73,7 @@ def console() -> Console:
 
 
 def report_error(error: RecsysError) -> None:
-    """The error's own words, on the error channel."""
+    """The error's message, on the error channel."""
     Console(stderr=True, soft_wrap=True).print(
         f"[bold red]Error:[/] {escape(str(error))}", highlight=False
     )

@@ -27,6 +27,7 @@ from recsys.bundle.publication import (
     bundle_directory,
     read_publication,
     remove_old_bundles,
+    served_version,
     write_publication,
 )
 from recsys.bundle.save_load import load_bundle
@@ -134,12 +135,6 @@ def prune(root: Path, *, keep: int) -> list[str]:
     newest = sorted(whole, key=lambda path: path.stat().st_mtime, reverse=True)[:keep]
     remove_leftovers(bundles)
     return remove_old_bundles(root, keep=[*named, *(path.name for path in newest)])
-
-
-def served_version(root: Path) -> str | None:
-    """The champion that the pointer names; None where there is no pointer, or a damaged one."""
-    publication = _readable(root)
-    return None if publication is None else publication.champion.model_version
 
 
 def _point_at_champion(tracking: Tracking, *, root: Path, keep: int | None) -> Publication:

@@ -14,7 +14,7 @@ import shutil
 import sys
 import warnings
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import mlflow.artifacts
 import mlflow.models
@@ -22,12 +22,12 @@ import msgspec
 from mlflow import pyfunc
 from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
 
-from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest, public_files, read_manifest
-from recsys.bundle.save_load import load_public_bundle
 from recsys.errors import BundleError
-from recsys.models.registry import known_family
-from training.tracking.predictor import BundlePredictor
+
+if TYPE_CHECKING:  # commands that only list versions need neither models nor pandas
+    from recsys.bundle.bundle import Bundle
+    from training.tracking.predictor import BundlePredictor
 
 FLAVOR: Final = "recsys"
 BUNDLE: Final = "bundle"
@@ -101,10 +101,15 @@ def load_model(model_uri: str) -> Bundle:
     Warns where models are left out because their rows of customers are not in MLflow.
     """
     local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model_uri))
+    from recsys.bundle.save_load import load_public_bundle
+
     return _warned(load_public_bundle(local / BUNDLE))
 
 
 def _load_pyfunc(path: str) -> BundlePredictor:
+    from recsys.bundle.save_load import load_public_bundle
+    from training.tracking.predictor import BundlePredictor
+
     return BundlePredictor(_warned(load_public_bundle(Path(path))))
 
 
@@ -123,6 +128,8 @@ def _warned(bundle: Bundle) -> Bundle:
 
 def _refuse_undeclared_rows(directory: Path, manifest: Manifest) -> None:
     """The last door: a bundle by older or foreign code may not name what it stores."""
+    from recsys.models.registry import known_family
+
     for folder in sorted((directory / "models").glob("*")):
         family = known_family(folder.name)
         local = family is not None and family.stores_user_data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -40,8 +41,8 @@ def recsys(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
     def run(*arguments: object) -> Ended:
         with pytest.raises(SystemExit) as ended:
             main([str(argument) for argument in arguments])
-        said = capsys.readouterr()
-        return Ended(int(ended.value.code or 0), said.out, said.err)
+        written = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), written.out, written.err)
 
     return run
 
@@ -74,6 +75,7 @@ def test_help_needs_neither_mlflow_nor_numpy() -> None:
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stderr.strip() == ""
     assert all(name in ended.stdout for name in names())
+    assert "Example: recsys demo --once" in ended.stdout
 
 
 @pytest.mark.parametrize("name", [name for name in names() if name != "import"])
@@ -140,9 +142,11 @@ def test_a_night_without_events_ends_with_1_and_the_summary_says_why(
     )
     assert ended.code == 1
     assert "empty" in ended.err
-    told = json.loads(summary.read_text())
-    assert told["decision"] == "failed"
-    assert "empty" in told["reasons"][0]
+    written = json.loads(summary.read_text())
+    assert written["decision"] == "failed"
+    assert "empty" in written["reasons"][0]
+    line = re.search(r"\S+Z ERROR training\.nightly step=read seconds=\S+ message=", ended.out)
+    assert line is not None, ended.out
 
 
 def test_while_another_run_holds_the_lock_every_moving_command_ends_with_3(
