@@ -155,7 +155,7 @@ def test_the_earlier_bundle_has_its_models_and_its_ranker(bundle: Bundle) -> Non
         "content", "session_knn", "tifu_knn",
     }  # fmt: skip
     assert set(bundle.rankers) == {"for_you"}
-    assert set(bundle.manifest.kept_local) == {"session_knn", "tifu_knn"}
+    assert set(bundle.manifest.private_models) == {"session_knn", "tifu_knn"}
 
 
 @pytest.mark.parametrize("placement", ["for_you", "similar", "bought_together", "popular"])

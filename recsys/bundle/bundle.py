@@ -10,8 +10,8 @@
   models/<name>/<array>.npy
   rankers/<placement>/     settings.json, model_<n>.txt (LightGBM's text), <array>.npy
 
-The models that the manifest names in `kept_local` store rows of customers: their files stay in the
-directory that serves. A copy for other eyes lacks them (`public_files`, `load_public_bundle`).
+Private models (`Manifest.private_models`) store rows of customers: their files stay in the
+directory that serves. A copy for anybody else lacks them (`public_files`, `load_public_bundle`).
 """
 
 from __future__ import annotations
@@ -55,17 +55,23 @@ class Bundle:
     rankers: Mapping[str, Ranker] = field(default_factory=dict)
     """Placement name → the ranker of its candidates; a placement without one keeps its blend."""
     social_proof: SocialProof | None = field(default=None, compare=False)
-    """What may be said to everybody of each item; None in a bundle that was not asked to count."""
+    """Purchase and rating counts that may be shown to everybody; None where not counted."""
     segment_rules: tuple[Segment, ...] | None = None
-    """The shop's own segments in place of those that the models know (`segments`)."""
+    """The shop's own segments, in place of those that the models were fitted with (`segments`)."""
     first_seen: NDArray[np.float64] | None = field(default=None, compare=False)
-    """Per item when anybody first touched it, epoch seconds: NaN where nobody has, −inf where the
-    log begins too late to tell. None in a bundle that does not know."""
+    """Per item the time of its first event, epoch seconds: NaN without one, −inf where the log
+    begins too late to know. None in a bundle without these times."""
     directory: Path | None = field(default=None, compare=False)
+
+    def __repr__(self) -> str:
+        return (
+            f"Bundle({self.model_version!r}, {len(self.items):,} items, "
+            f"{len(self.models)} models, {len(self.placements)} placements)"
+        )
 
     @property
     def model_version(self) -> str:
-        """The version that answers carry."""
+        """The version, as answers name it."""
         return self.manifest.model_version
 
     @property

@@ -1,4 +1,4 @@
-"""What a bundle says of itself, and whether its files are the ones that were written."""
+"""`Manifest`: the provenance of a bundle, and the SHA-256 that each of its files must have."""
 
 from __future__ import annotations
 
@@ -16,7 +16,11 @@ SCHEMA_VERSION: Final = 1
 
 
 class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a bundle says of itself. `files` maps each path in it to its SHA-256."""
+    """The content of `manifest.json`.
+
+    The bundle was fitted on events from `window_from` until `as_of`. `report` are figures of its
+    evaluation, `files` maps each other file to its SHA-256.
+    """
 
     model_version: str
     as_of: datetime
@@ -28,22 +32,22 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     report: dict[str, float] = {}
     schema_version: int = SCHEMA_VERSION
     files: dict[str, str] = {}
-    kept_local: tuple[str, ...] = ()
-    """The models that store rows of customers, whose files never leave the shop's own disk."""
+    private_models: tuple[str, ...] = msgspec.field(default=(), name="kept_local")
+    """Models that store rows of customers: their files are never copied elsewhere."""
     families: dict[str, str] = {}
     """The models of the shop's own families: name → dotted path or entry point. A record only: what
     is loaded is what the reader's configuration names (`recsys.models.registry`)."""
 
-    def is_local(self, file: str) -> bool:
-        """Whether a file of the bundle belongs to one of those models."""
-        return any(file.startswith(f"models/{name}/") for name in self.kept_local)
+    def is_private(self, file: str) -> bool:
+        """Whether a file of the bundle belongs to a private model."""
+        return any(file.startswith(f"models/{name}/") for name in self.private_models)
 
 
 def public_files(directory: Path) -> Iterator[str]:
-    """The files of a bundle directory that may be shown elsewhere, its manifest among them."""
+    """The files of a bundle directory that may be copied elsewhere, the manifest among them."""
     manifest = read_manifest(directory)
     yield "manifest.json"
-    yield from (name for name in manifest.files if not manifest.is_local(name))
+    yield from (name for name in manifest.files if not manifest.is_private(name))
 
 
 def read_manifest(directory: Path) -> Manifest:
@@ -66,11 +70,11 @@ def verify_files(directory: Path, manifest: Manifest) -> None:
     present = {
         str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file()
     } - {"manifest.json"}
-    if any(manifest.is_local(name) for name in set(manifest.files) - present):
+    if any(manifest.is_private(name) for name in set(manifest.files) - present):
         raise BundleError(
-            f"Bundle {directory} lacks files of {', '.join(manifest.kept_local)}: they store rows "
-            "of customers, which are kept below `published` of the workspace that trained them. "
-            "Take the bundle from there, or train again."
+            f"Bundle {directory} lacks files of {', '.join(manifest.private_models)}: they store "
+            "rows of customers, which are kept below `published` of the workspace that trained "
+            "them. Take the bundle from there, or train again."
         )
     if present != set(manifest.files):
         odd = sorted(present ^ set(manifest.files))

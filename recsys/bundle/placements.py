@@ -1,4 +1,4 @@
-"""What a place on the page shows: which models, with which weight, and what it falls back on."""
+"""`Placement`: a position on a page, with the models, rules and fallback chain of its lists."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.catalog.rules import RuleList
 
 Level = Literal["individual", "session", "page", "segment", "everybody"]
-"""Where an item came from, from the most to the least personal.
+"""The levels of personalisation, the most personal first.
 
 `individual`: the customer's own history; `session`: an anonymous visitor's; `page`: the items of
 the page or the cart; `segment`: the country or group; `everybody`: what all customers do.
@@ -23,8 +23,8 @@ Seeds = Literal["page", "last_purchases"]
 
 
 class Fatigue(BaseModel):
-    """An item that was shown `times` times without a click rests, everywhere, until it has not been
-    shown for `rest_days`; it comes earlier only where nothing else is left."""
+    """Frequency cap: an item with `times` impressions without a click, in any list, is suppressed
+    until it was not shown for `rest_days`; earlier only where nothing else is left."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,8 +33,8 @@ class Fatigue(BaseModel):
 
 
 class Exploration(BaseModel):
-    """New items get a `share` of the places: at most one place in `every`, never above position
-    `first` (0 is the top), drawn from the `pool` of new items that suit the person best."""
+    """New items get a `share` of the positions: at most one in `every`, never above position
+    `first` (0 is the top), drawn from the `pool` best new items for the person."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -44,11 +44,11 @@ class Exploration(BaseModel):
     new_days: float = Field(default=30.0, gt=0)
     pool: int = Field(default=20, ge=1, le=1000)
     models: tuple[str, ...] = ("newcomers", "hybrid", "content")
-    """Which say what suits; the first of them that the bundle has and that has an opinion."""
+    """The models that score new items; the first in the bundle with an opinion is used."""
 
     @property
     def chance(self) -> float:
-        """That one of the places is used."""
+        """The probability that a span of `every` positions gets a new item."""
         return min(1.0, self.share * self.every)
 
 
@@ -59,7 +59,7 @@ RERANK = "rerank"
 
 
 class Placement(BaseModel):
-    """One place on the page.
+    """One position on a page.
 
     Score of a candidate: Σ weight · model's score / norm of that model's scores for the query, over
     the models that have an opinion. `fallback` models fill what is missing, in their order.
@@ -72,7 +72,7 @@ class Placement(BaseModel):
     """Model name → weight; a model with weight 0 neither retrieves nor scores."""
     fallback: tuple[str, ...] = ("popularity_by_country", "popularity")
     candidates: int = Field(default=200, ge=1, le=5000)
-    """How many items each model may put forward."""
+    """How many items each model retrieves."""
     repeats: Repeats = "allow"
     """Whether items of the person's own history may be shown."""
     shows: Shows = "everything"
@@ -80,37 +80,38 @@ class Placement(BaseModel):
     these holds nothing else, and is short where there are few."""
     new_days: float = Field(default=30.0, gt=0)
     seeds: Seeds = "page"
-    """Where the items of the page come from when the request names none."""
+    """Where the seeds come from when the request has none."""
     seed_days: float = Field(default=60.0, gt=0)
-    """How long ago the last purchases may be."""
+    """How old the newest purchase may be, for `last_purchases`."""
     same_category: float = Field(default=1.0, ge=0, le=1)
-    """What a score is multiplied with in the category of one of the items of the page."""
+    """Factor on the scores of items in the category of a seed."""
     returned_like: float | None = Field(default=None, ge=0, le=1)
-    """What the person sent back rests, and a score in its category and brand, or in those of an
-    item that the person disliked, is multiplied with this; None looks at neither."""
+    """Factor on the scores of items in the category and brand of a returned or disliked item;
+    returned items are suppressed. None switches both off."""
     account_weight: float = Field(default=0.5, ge=0, le=10)
-    """How much an event of the person's account weighs beside an own one, where the own are few."""
+    """Weight of an event of the person's account, relative to one of the person, for somebody with
+    few events."""
     sale_boost: float = Field(default=0.0, ge=0, le=10)
     """A score on sale is multiplied with 1 + boost · the person's price sensitivity, 0 to 1."""
     fatigue: Fatigue | None = None
     exploration: Exploration | None = None
     rules: RuleList = ()
-    """Filters, boosts, pins, quotas and diversity of this place, each with the dates in which it is
-    in force (`recsys.catalog.rules`); what a request asks for holds beside them."""
+    """Filters, boosts, pins, quotas and diversity of this placement, each with the dates in which
+    it is in force (`recsys.catalog.rules`); the rules of a request hold beside them."""
     engine_weight: float = Field(default=1.0, ge=0)
     """Rerank only: the weight of the search engine's own order."""
     stranger_blend: dict[str, float] = {}
     """Rerank only: the weights for who has no history, `engine` among them; where it is empty,
     those of the others."""
     max_shift: int | None = Field(default=None, ge=0)
-    """Rerank only: how many places an item may move from the engine's order; None for any."""
+    """Rerank only: how many positions an item may move from the engine's order; None: any."""
 
     tone: Tone | None = None
-    """How reasons are said here; None for the shop's own tone."""
+    """The tone of reasons in this placement; None for the shop's."""
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The models of the blend that have a weight, for customers or for strangers."""
+        """The models with a positive weight in `blend` or `stranger_blend`."""
         return tuple(
             name
             for name, weight in self.blend.items()
@@ -119,9 +120,9 @@ class Placement(BaseModel):
 
     @property
     def knowledge(self) -> tuple[str, ...]:
-        """The models that it asks for something else than scores, where the bundle has them."""
-        asked = ("refill",) if self.repeats == "when_due" else ()
-        return asked + (() if self.exploration is None else self.exploration.models)
+        """Models that are used for something else than the blend, where the bundle has them."""
+        intervals = ("refill",) if self.repeats == "when_due" else ()
+        return intervals + (() if self.exploration is None else self.exploration.models)
 
     def with_blend(self, blend: Mapping[str, float]) -> Placement:
         """The same placement with other weights."""
@@ -206,11 +207,11 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
         fallback=(),
     ),
 )
-"""Every place of a page that has a name here; a recipe or `configs/placements.yaml` changes it."""
+"""The default placements; a recipe or `configs/placements.yaml` changes them."""
 
 
 def served_by(placements: Iterable[Placement], models: Container[str]) -> Iterator[Placement]:
-    """The placements without the models that are not there; those that have none left are out."""
+    """The placements without the models that are missing; those without any model are left out."""
     for placement in placements:
         blend = {name: weight for name, weight in placement.blend.items() if name in models}
         if any(weight > 0 for weight in blend.values()):

@@ -1,4 +1,4 @@
-"""What the service serves: bundle directories side by side and one pointer file that is replaced.
+"""`Publication`: which bundles are served; bundle directories and one pointer file to them.
 
 <root>/bundles/<model_version>/     written once, never changed
 <root>/current.json                 the pointer: which versions are served, and to which share
@@ -25,7 +25,7 @@ CHALLENGER = "challenger"
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One version that is served, and the share of persons who get it."""
+    """A version that is served, and the share of persons who get it."""
 
     name: str
     model_version: str
@@ -33,8 +33,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Experiment(msgspec.Struct, frozen=True, kw_only=True):
-    """What the variants are served for. Its id keys the split, so that the next experiment deals
-    the persons anew."""
+    """The experiment that variants are served for. Persons are assigned by its id, so that each
+    experiment splits them anew."""
 
     id: str
     started_at: datetime

@@ -36,9 +36,9 @@ class _RankerSettings(msgspec.Struct, frozen=True):
 
 
 def save_bundle(bundle: Bundle, directory: Path) -> Path:
-    """Writes the bundle durably in one step, so that a directory is whole or not there.
+    """Writes the bundle durably in one step, so that a directory is complete or missing.
 
-    Gives the directory; BundleError where it exists already (a version is never rewritten).
+    Returns the directory; BundleError where it exists already (a version is never rewritten).
     """
     if directory.exists():
         raise BundleError(f"Bundle {directory} exists already; a version is written once.")
@@ -66,8 +66,8 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
         for name, ranker in bundle.rankers.items():
             folder = draft / "rankers" / name
             write_arrays(folder, ranker.facts.arrays())
-            for place, text in enumerate(ranker.texts):
-                (folder / f"model_{place}.txt").write_bytes(text.encode())
+            for number, text in enumerate(ranker.texts):
+                (folder / f"model_{number}.txt").write_bytes(text.encode())
             settings = _RankerSettings(ranker.models, ranker.candidates, ranker.scales)
             (folder / "settings.json").write_bytes(_encode(settings))
         files = {
@@ -75,9 +75,9 @@ def save_bundle(bundle: Bundle, directory: Path) -> Path:
             for path in sorted(draft.rglob("*"))
             if path.is_file()
         }
-        local = tuple(name for name, m in bundle.models.items() if m.stores_user_data)
+        private = tuple(name for name, m in bundle.models.items() if m.stores_user_data)
         manifest = msgspec.structs.replace(
-            bundle.manifest, files=files, kept_local=local, families=_foreign(bundle.models)
+            bundle.manifest, files=files, private_models=private, families=_foreign(bundle.models)
         )
         (draft / "manifest.json").write_bytes(msgspec.json.format(_encode(manifest), indent=1))
     return directory
@@ -96,17 +96,20 @@ def load_bundle(directory: Path, *, verify: bool = True) -> Bundle:
 
 
 def load_public_bundle(directory: Path) -> Bundle:
-    """The bundle in a directory that may lack the models of `kept_local`: without those that it
-    lacks, without their weight, and without the rankers that look at them. Every file is verified.
+    """The bundle in a directory that may lack private models (`Manifest.private_models`).
 
-    `Manifest.kept_local` and the models tell what is left out. BundleError as `load_bundle` raises
-    it, and where a placement has no model left.
+    Placements lose the weights of the missing models, and rankers that use one are left out. Every
+    other file is verified. BundleError as from `load_bundle`, and where a placement has no model
+    left.
     """
     manifest = read_manifest(directory)
-    there = [name for name in manifest.kept_local if (directory / "models" / name).is_dir()]
-    absent = frozenset(manifest.kept_local) - frozenset(there)
-    local = msgspec.structs.replace(manifest, kept_local=tuple(sorted(absent)))
-    public = {name: digest for name, digest in manifest.files.items() if not local.is_local(name)}
+    absent = frozenset(
+        name for name in manifest.private_models if not (directory / "models" / name).is_dir()
+    )
+    missing = msgspec.structs.replace(manifest, private_models=tuple(sorted(absent)))
+    public = {
+        name: digest for name, digest in manifest.files.items() if not missing.is_private(name)
+    }
     verify_files(directory, msgspec.structs.replace(manifest, files=public))
     return _load(directory, manifest, absent=absent)
 
@@ -180,7 +183,7 @@ def _foreign(models: Iterable[str]) -> dict[str, str]:
 
 
 def _without_models(placement: Placement, absent: frozenset[str], manifest: Manifest) -> Placement:
-    """The placement with the other models' weights as they are."""
+    """The placement without the absent models; the other weights stay as they are."""
     if not absent:
         return placement
     blend = {name: weight for name, weight in placement.blend.items() if name not in absent}
@@ -209,8 +212,8 @@ def _load_ranker(folder: Path, models: Mapping[str, Model], n_items: int) -> Ran
         )
     return Ranker.of(
         [
-            (folder / f"model_{place}.txt").read_text(encoding="utf-8")
-            for place in range(len(settings.scales))
+            (folder / f"model_{number}.txt").read_text(encoding="utf-8")
+            for number in range(len(settings.scales))
         ],
         settings.scales,
         models=settings.models,

@@ -1,4 +1,4 @@
-"""What a shop sets over a trained bundle, without training: its placements and its segments."""
+"""Settings that a shop changes without training: its placements and its segments."""
 
 from __future__ import annotations
 
@@ -14,17 +14,22 @@ from recsys.query.segments import Segment
 
 Named = TypeVar("Named", "PlacementChange", Segment)
 
-DEFAULTS: Final[Mapping[str, Placement]] = {one.name: one for one in DEFAULT_PLACEMENTS}
+DEFAULTS: Final[Mapping[str, Placement]] = {
+    placement.name: placement for placement in DEFAULT_PLACEMENTS
+}
 
 
 class PlacementChange(Placement):
-    """A placement as a shop writes it: what it names replaces that of the placement of its name,
-    what it leaves out stays, weights that training has chosen among it."""
+    """A placement as a shop writes it in `configs/placements.yaml`.
+
+    Its keys replace those of the bundle's placement of that name; keys that it leaves out stay,
+    fitted weights among them.
+    """
 
     blend: dict[str, float] = Field(default_factory=dict)
 
     def over(self, placement: Placement) -> Placement:
-        """The placement with what is named here instead."""
+        """The placement with the keys of this change."""
         named = {name: getattr(self, name) for name in self.model_fields_set}
         return Placement.model_validate({**dict(placement), **named})
 
@@ -57,13 +62,13 @@ class SegmentsConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class ShopSettings:
-    """The content of both files; None where there is no file and the bundle's own holds."""
+    """The content of both files; None where there is no file and the bundle's settings hold."""
 
     placements: PlacementsConfig | None = None
     segments: SegmentsConfig | None = None
 
     def over(self, bundle: Bundle) -> tuple[Bundle, tuple[str, ...]]:
-        """The bundle under these settings, and which placements are left out for want of models."""
+        """The bundle with these settings, and a line for each change that could not be made."""
         left_out: tuple[str, ...] = ()
         if self.placements is not None:
             placements, left_out = changed(
@@ -82,8 +87,8 @@ def changed(
 ) -> tuple[dict[str, Placement], tuple[str, ...]]:
     """The placements under the changes, and a line for each change that could not be made.
 
-    A new placement starts from the default of its name, without the models that are not there. A
-    change whose blend names a model that is not there leaves its placement as it was.
+    A new placement starts from the default of its name, without models that the bundle lacks. A
+    change whose blend names a model that the bundle lacks is not made.
     """
     known = dict(placements)
     refused = []
@@ -112,7 +117,7 @@ def changed(
 
 
 def _with_distinct_names(what: str, named: tuple[Named, ...]) -> tuple[Named, ...]:
-    names = [one.name for one in named]
+    names = [entry.name for entry in named]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{what} {name!r} stands there twice; write it once")

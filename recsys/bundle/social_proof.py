@@ -1,7 +1,7 @@
-"""What may be said of an item to everybody: how many bought it lately, how it was rated.
+"""Social proof: how many customers bought an item lately, and how it was rated.
 
-Counted once a night, of distinct customers, and forgotten at once where they are too few: a bundle
-holds no count of fewer than `min_customers` people.
+Distinct customers are counted when a bundle is built; a bundle holds no count of fewer than
+`min_customers` people.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recsys.models.scoring.saved_arrays import array_of, setting_of
 
 
 class SocialProofConfig(BaseModel):
-    """Purchases of the last `days` are counted; ratings of the whole window of training."""
+    """Purchases of the last `days` are counted, and ratings of the whole training window."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -33,7 +33,7 @@ class SocialProofConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """What is known of one item; None where too few customers said or did it."""
+    """The counts of one item; None where they are of too few customers."""
 
     customers: int | None
     days: int
@@ -53,8 +53,11 @@ class SocialProof:
     days: int
     as_of: datetime
 
+    def __repr__(self) -> str:
+        return f"SocialProof({len(self.buyers):,} items, {self.days} days to {self.as_of:%Y-%m-%d})"
+
     def of(self, number: int) -> Proof | None:
-        """What may be said of an item; None where nothing may."""
+        """The social proof of an item; None where too few customers bought and rated it."""
         buyers, raters = int(self.buyers[number]), int(self.raters[number])
         if not buyers and not raters:
             return None
@@ -78,7 +81,7 @@ class SocialProof:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array], *, n_items: int) -> SocialProof:
-        """What was saved; BundleError where an array is missing or misshapen."""
+        """The saved counts; BundleError where an array is missing or misshapen."""
         buyers = array_of(arrays, "buyers", dimensions=1, kind="i")
         raters = array_of(arrays, "raters", dimensions=1, kind="i")
         ratings = array_of(arrays, "ratings", dimensions=1)
@@ -91,7 +94,7 @@ class SocialProof:
 
 
 def social_proof(data: TrainingData, config: SocialProofConfig) -> SocialProof:
-    """Counts what may be said; what nobody's key stands under counts nobody."""
+    """Counts purchases and ratings; events without a person key are not counted."""
     timeline, n_items = data.timeline, len(data.items)
     since = data.as_of.timestamp() - config.days * SECONDS_PER_DAY
     bought = (timeline.kinds == PURCHASE) & (timeline.times >= since)
@@ -99,12 +102,12 @@ def social_proof(data: TrainingData, config: SocialProofConfig) -> SocialProof:
     rated = data.ratings
     raters = np.bincount(rated.items, minlength=n_items)
     sums = np.bincount(rated.items, weights=rated.values, minlength=n_items)
-    told = raters >= config.min_customers
+    enough = raters >= config.min_customers
     means = np.full(n_items, np.nan, np.float32)
-    means[told] = sums[told] / raters[told]
+    means[enough] = sums[enough] / raters[enough]
     return SocialProof(
         buyers=np.where(buyers >= config.min_customers, buyers, 0).astype(np.int32),
-        raters=np.where(told, raters, 0).astype(np.int32),
+        raters=np.where(enough, raters, 0).astype(np.int32),
         ratings=means,
         days=config.days,
         as_of=data.as_of,
@@ -112,6 +115,6 @@ def social_proof(data: TrainingData, config: SocialProofConfig) -> SocialProof:
 
 
 def _distinct(users: Numbers, items: Numbers, n_items: int) -> NDArray[np.int64]:
-    """How many distinct users stand beside each item."""
+    """Number of distinct users per item."""
     pairs = np.unique(users.astype(np.int64) * n_items + items)
     return np.bincount(pairs % n_items, minlength=n_items)

@@ -6,7 +6,7 @@ Serving uses the same functions as the fitting of blend weights and rankers.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ class Candidates:
 
     numbers: Numbers
     parts: NDArray[np.float32]
+
+    def __repr__(self) -> str:
+        return f"Candidates({len(self.numbers)} items, {len(self.parts)} models)"
 
 
 def gather(
@@ -69,7 +72,7 @@ class BlendedCandidates:
     """One query's candidates and their weighted sums."""
 
     candidates: Candidates
-    scores: Scores
+    scores: Scores = field(repr=False)
 
     def where(self, kept: Mask) -> BlendedCandidates:
         """The candidates of a mask."""
@@ -138,10 +141,10 @@ class Blend:
     `weights[i]` is the weight of `models[i]`, whose scores are part i of the candidates.
     """
 
-    rows: Sequence[BlendedCandidates]
+    rows: Sequence[BlendedCandidates] = field(repr=False)
     models: tuple[str, ...]
     weights: NDArray[np.float32]
-    scorers: Mapping[str, Scorer]
+    scorers: Mapping[str, Scorer] = field(repr=False)
 
     def best(self, row: int, n: int | None) -> ScoredItems:
         """The row's n best candidates, best first; all of them where n is None."""

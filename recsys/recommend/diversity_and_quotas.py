@@ -7,7 +7,7 @@ Variants are never repeated; quotas and diversity can be relaxed where a list wo
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from recsys.catalog.coded_column import Codes
@@ -31,7 +31,7 @@ class ItemCap:
     """At most `at_most` items of each code (diversity); code −1 is not limited."""
 
     name: str
-    codes: Codes
+    codes: Codes = field(repr=False)
     at_most: int
 
 
@@ -40,7 +40,7 @@ class ItemQuota:
     """At least `at_least` and at most `at_most` items of the mask."""
 
     name: str
-    mask: Mask
+    mask: Mask = field(repr=False)
     at_least: int
     at_most: int | None
 
@@ -55,7 +55,7 @@ class Selection:
 
     indices: tuple[int, ...]
     pinned: frozenset[int]
-    unmet_quotas: tuple[Mask, ...]
+    unmet_quotas: tuple[Mask, ...] = field(repr=False)
     effects: tuple[Effect, ...]
 
 

@@ -7,7 +7,7 @@ weighted by its inverse, so that exploration does not bias what is learnt from t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import comb
 
 import numpy as np
@@ -29,8 +29,8 @@ from recsys.recommend.suppression import Suppression
 class ListLimits:
     """What a list may hold: the eligible items of the live catalogue, within the rules in force."""
 
-    live_catalog: LiveCatalog
-    eligible: Mask
+    live_catalog: LiveCatalog = field(repr=False)
+    eligible: Mask = field(repr=False)
     rules: RuleEngine
 
 

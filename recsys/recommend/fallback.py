@@ -41,6 +41,10 @@ class CandidatePool:
         """The candidates in their order."""
         return cls(scored.numbers, scored.scores, ("",) * len(scored))
 
+    def __repr__(self) -> str:
+        fallbacks = [source for source in dict.fromkeys(self.sources) if source]
+        return f"CandidatePool({len(self.numbers)} items, fallbacks={fallbacks})"
+
     def extended(self, numbers: Numbers, source: str) -> CandidatePool:
         """The pool followed by these items of a fallback, whose scores are 0."""
         return CandidatePool(

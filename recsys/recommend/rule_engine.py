@@ -45,6 +45,11 @@ class RuleEngine:
     quotas: tuple[ItemQuota, ...] = ()
     caps: tuple[ItemCap, ...] = ()
 
+    def __repr__(self) -> str:
+        names = [name for name, *_ in (*self.barriers, *self.boosts)]
+        names += [quota.name for quota in self.quotas] + [cap.name for cap in self.caps]
+        return f"RuleEngine({names}, {len(self.pins)} pins, {len(self.excluded)} items excluded)"
+
     @property
     def item_groups(self) -> Codes | None:
         """The item group of each item; None where no item has variants."""

@@ -7,7 +7,7 @@ never shown; suppressed ones come back where a list would otherwise be short.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -40,6 +40,12 @@ class Suppression:
     suppressed: Numbers
     factors: Factors | None
 
+    def __repr__(self) -> str:
+        return (
+            f"Suppression({len(self.excluded)} items excluded, "
+            f"{len(self.suppressed)} suppressed, factors={self.factors!r})"
+        )
+
     def boosted(self, numbers: Numbers, scores: Scores) -> Scores:
         """The items' scores times their factors."""
         return scores if self.factors is None else scores * self.factors.of(numbers)
@@ -49,7 +55,7 @@ class Suppression:
 class Factors:
     """The factor that an item's score is multiplied with."""
 
-    live_catalog: LiveCatalog
+    live_catalog: LiveCatalog = field(repr=False)
     seed_categories: NDArray[np.int32]
     same_category: float
     returned: tuple[tuple[int, int], ...]

@@ -184,7 +184,7 @@ class BundleSource:
         Bundles without rows of customers, which is most of them, ask nothing.
         """
         with self._swapping:
-            if not any(bundle.manifest.kept_local for bundle in self._whole.values()):
+            if not any(bundle.manifest.private_models for bundle in self._whole.values()):
                 return False
             try:
                 forgotten = self._store.erased_users(since=self._forgotten.revision)
@@ -272,7 +272,7 @@ class BundleSource:
     def _whose_rows_to_leave(self, whole: Mapping[str, Bundle]) -> ErasedUsers:
         """BundleError where a bundle stores rows of customers while the store is away: nobody knows
         then which of them may be used."""
-        if not any(bundle.manifest.kept_local for bundle in whole.values()):
+        if not any(bundle.manifest.private_models for bundle in whole.values()):
             return NOBODY_FORGOTTEN
         try:
             return self._store.erased_users() or NOBODY_FORGOTTEN

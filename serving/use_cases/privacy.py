@@ -149,7 +149,7 @@ class Privacy:
                     model_version=manifest.model_version,
                     holds_rows=any(
                         _holds(directory / "models" / name / "owners.npy", owners)
-                        for name in manifest.kept_local
+                        for name in manifest.private_models
                     ),
                     served=manifest.model_version in served,
                 )

@@ -162,13 +162,13 @@ def whole_bundle(tracking: Tracking, version: str, *, root: Path) -> Path:
     """
     logged = tracking.bundle_directory(version)
     manifest = read_manifest(logged)
-    if not manifest.kept_local:
+    if not manifest.private_models:
         return logged
     published = bundle_directory(root, manifest.model_version)
     if not published.is_dir():
         raise RowsGone(
             f"Version {version} ({manifest.model_version}) cannot be served any more: its models "
-            f"{', '.join(manifest.kept_local)} store rows of customers, which are kept in "
+            f"{', '.join(manifest.private_models)} store rows of customers, which are kept in "
             f"{published} alone, and that is gone (`keep_bundles` says how many directories stay). "
             "Name a newer version, or train again."
         )

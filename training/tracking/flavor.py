@@ -55,10 +55,10 @@ def save_model(
         copy = target / BUNDLE / name
         copy.parent.mkdir(parents=True, exist_ok=True)
         _link_or_copy(source / name, copy)
-    if manifest.kept_local:
+    if manifest.private_models:
         note = {
-            "models": manifest.kept_local,
-            "files": [name for name in manifest.files if manifest.is_local(name)],
+            "models": manifest.private_models,
+            "files": [name for name in manifest.files if manifest.is_private(name)],
             "why": "They store rows of customers, which stay on the shop's own disk.",
             "where": f"published/bundles/{manifest.model_version} below the workspace",
         }
@@ -71,7 +71,7 @@ def save_model(
         data=BUNDLE,
         schema_version=manifest.schema_version,
         model_version=manifest.model_version,
-        kept_local=list(manifest.kept_local),
+        kept_local=list(manifest.private_models),
     )
     pyfunc.add_to_model(model, loader_module="training.tracking", data=BUNDLE)
     model.save(str(target / "MLmodel"))
@@ -114,7 +114,7 @@ def _load_pyfunc(path: str) -> BundlePredictor:
 
 
 def _warned(bundle: Bundle) -> Bundle:
-    absent = [name for name in bundle.manifest.kept_local if name not in bundle.models]
+    absent = [name for name in bundle.manifest.private_models if name not in bundle.models]
     if absent:
         warnings.warn(
             f"Bundle {bundle.model_version} is without {', '.join(absent)}: these models store "
@@ -133,7 +133,7 @@ def _refuse_undeclared_rows(directory: Path, manifest: Manifest) -> None:
     for folder in sorted((directory / "models").glob("*")):
         family = known_family(folder.name)
         local = family is not None and family.stores_user_data
-        if local and folder.name not in manifest.kept_local:
+        if local and folder.name not in manifest.private_models:
             raise BundleError(
                 f"Model {folder.name!r} holds rows of single customers, but the manifest does not "
                 "keep it local; train again with this code."

@@ -125,6 +125,7 @@ class Run:
         Rows of customers stay out (`save_model`). BundleError where the bundle is unreadable.
         """
         manifest = read_manifest(directory)
+        private = manifest.private_models
         run = self._client.get_run(self.run_id)
         logged = self._client.create_logged_model(
             run.info.experiment_id,
@@ -134,7 +135,7 @@ class Run:
             params={name: value[:500] for name, value in run.data.params.items()},
             tags={
                 "model_version": manifest.model_version,
-                **({"kept_local": ", ".join(manifest.kept_local)} if manifest.kept_local else {}),
+                **({"kept_local": ", ".join(private)} if private else {}),
             },
         )
         staged = self._staging / "model"

@@ -13,13 +13,17 @@ import pytest
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import public_files, read_manifest
 from recsys.bundle.save_load import load_bundle, load_public_bundle, save_bundle
+from recsys.bundle.social_proof import SocialProofConfig, social_proof
 from recsys.catalog.live import LiveCatalog
+from recsys.catalog.rules import Boost, Rules, Where
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import EVENT_KINDS
 from recsys.query.history import StoredEvent
 from recsys.recommend.operations import recommend
+from recsys.recommend.rule_engine import compile_rules
+from recsys.recommend.suppression import suppress
 
 
 def answers(bundle: Bundle, data: TrainingData) -> list[list[tuple[int, float, str]]]:
@@ -180,11 +184,11 @@ def test_stored_rows_of_erased_persons_are_left_out(
     assert bundle.drop_users(pseudonyms_of(["u:nobody"])) is bundle
 
 
-def test_a_bundle_names_what_is_kept_local_and_is_refused_without_it(
+def test_a_bundle_names_its_private_models_and_is_refused_without_them(
     bundle: Bundle, tmp_path: Path
 ) -> None:
     directory = save_bundle(bundle, tmp_path / "v1")
-    assert set(read_manifest(directory).kept_local) == PERSONAL
+    assert set(read_manifest(directory).private_models) == PERSONAL
     public = set(public_files(directory))
     assert not any(name.split("/")[1] in PERSONAL for name in public if name.startswith("models/"))
     shutil.rmtree(directory / "models" / "up_cf")
@@ -218,3 +222,19 @@ def test_a_placement_left_without_a_model_is_refused(bundle: Bundle, tmp_path: P
     shutil.rmtree(directory / "models" / "up_cf")
     with pytest.raises(BundleError, match="without a model: up_cf"):
         load_public_bundle(directory)
+
+
+def test_a_bundle_and_the_values_of_a_list_print_in_a_short_line(
+    bundle: Bundle, small_data: TrainingData
+) -> None:
+    live_catalog = LiveCatalog.of(bundle.catalog)
+    (query,) = small_data.queries(small_data.users.ids()[:1], now=small_data.as_of)
+    placement = bundle.placements["for_you"]
+    suppression = suppress(query, placement, live_catalog, bundle.models)
+    rules = compile_rules(live_catalog, query.now, request=Rules(boost=[Boost(Where(), 2.0)]))
+    counts = social_proof(small_data, SocialProofConfig())
+    sizes = f"150 items, {len(bundle.models)} models, {len(bundle.placements)} placements"
+    assert repr(bundle) == f"Bundle('v1', {sizes})"
+    for value in (bundle, suppression, rules, counts, replace(bundle, social_proof=counts)):
+        assert len(repr(value)) < 300, type(value)
+        assert "array" not in repr(value)

@@ -296,7 +296,7 @@ def test_rows_of_single_customers_stay_out_of_mlflow(
     local = {f"models/up_cf/{path.name}" for path in (directory / "models" / "up_cf").iterdir()}
     saved = tracking.bundle_directory(register("night-1", customers=True))
     kept = read_manifest(saved)
-    assert kept.kept_local == ("up_cf",)
+    assert kept.private_models == ("up_cf",)
     assert local == set(kept.files) - {
         str(path.relative_to(saved)) for path in saved.rglob("*") if path.is_file()
     }
