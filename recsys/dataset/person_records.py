@@ -119,6 +119,17 @@ class PersonRecords:
     contexts: Mapping[str, tuple[float, Context]] = field(default_factory=dict)
     preferences: Mapping[str, Preferences] = field(default_factory=dict)
 
+    @property
+    def newest(self) -> float:
+        """The time of the newest event in any record; −inf without one."""
+        times = [
+            *(asides.events[-1].time for asides in self.asides.values()),
+            *(named[-1][0] for named in self.account_ids.values()),
+            *(time for time, _ in self.contexts.values()),
+            float(self.account_events.times.max(initial=-np.inf)),
+        ]
+        return max(times)
+
     def context(self, person: str, *, now: datetime) -> Context:
         """The context of the person's visit under way at `now`; empty without one."""
         time, context = self.contexts.get(person, (-np.inf, Context()))

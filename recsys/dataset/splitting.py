@@ -125,6 +125,7 @@ def check_no_leak(training_data: TrainingData, held_out: HeldOut) -> None:
         ("baskets", training_data.baskets.times),
         ("popularity", training_data.popularity.days),
         ("lists", training_data.lists.times),
+        ("records", np.array([training_data.records.newest])),
     ):
         newest = float(times.max(initial=-np.inf))
         if newest >= cut.timestamp():

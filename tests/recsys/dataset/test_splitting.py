@@ -10,12 +10,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.dataset.person_records import AccountEvents, Asides
 from recsys.dataset.splitting import HeldOut, check_no_leak, hold_out
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.errors import InsufficientData, LeakFromFuture
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event, EventItem
 from recsys.events.weighting import Weighting
+from recsys.ids import Vocabulary
+from recsys.query.history import StoredEvent
+from recsys.query.query import Context
 
 CUT = datetime(2026, 11, 10, tzinfo=UTC)
 UNTIL = datetime(2026, 12, 1, tzinfo=UTC)
@@ -191,3 +195,29 @@ def test_a_single_time_at_the_cut_is_a_leak(
     leaking = dataclasses.replace(data, **{part: dataclasses.replace(inside, **{times: moved})})
     with pytest.raises(LeakFromFuture, match=part):
         check_no_leak(leaking, held_out)
+
+
+@pytest.mark.parametrize("part", ["asides", "account_events", "account_ids", "contexts"])
+def test_a_record_of_a_person_at_the_cut_is_a_leak(
+    clean: tuple[TrainingData, HeldOut], part: str
+) -> None:
+    data, held_out = clean
+    time = CUT.timestamp()
+    events = AccountEvents(
+        accounts=Vocabulary(["x"]),
+        starts=np.array([0, 1]),
+        members=Vocabulary(["u:u"]),
+        persons=np.zeros(1, np.int32),
+        items=np.zeros(1, np.int32),
+        kinds=np.zeros(1, np.int8),
+        times=np.array([time]),
+    )
+    late = {
+        "asides": {"u:u": Asides((StoredEvent("a", "feedback", time),), np.zeros(1, np.uint32))},
+        "account_events": events,
+        "account_ids": {"u:u": [(time, "x")]},
+        "contexts": {"u:u": (time, Context())},
+    }[part]
+    records = dataclasses.replace(data.records, **{part: late})
+    with pytest.raises(LeakFromFuture, match="records"):
+        check_no_leak(dataclasses.replace(data, records=records), held_out)
