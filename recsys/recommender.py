@@ -33,8 +33,10 @@ from recsys.dataset.item_frame import ITEM_COLUMNS
 from recsys.dataset.splitting import HeldOut
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError, InvalidInput, LeakFromFuture
-from recsys.evaluation.evaluate import MEASURES, EvaluationRules, evaluate
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.report import EvaluationRules
 from recsys.evaluation.shop_metrics import metric_named
+from recsys.evaluation.slices import MEASURES
 from recsys.models.popularity.popularity import PopularityConfig, fit_popularity
 from recsys.models.protocol import Model
 from recsys.query.builder import build_query, personal_rules_of

@@ -27,7 +27,8 @@ from recsys.catalog.items import Item
 from recsys.catalog.rules import Boost, NameTest, Rule, Where
 from recsys.dataset.splitting import HeldOut, Truth
 from recsys.dataset.training_data import TrainingData, read_training_data
-from recsys.evaluation.evaluate import EvaluationRules, HeldOutQuestions, live_catalog_as_of
+from recsys.evaluation.held_out_queries import HeldOutQueries, live_catalog_as_of
+from recsys.evaluation.report import EvaluationRules
 from recsys.events.log import EventLog
 from recsys.events.schema import Event, parse_event
 from recsys.events.weighting import Weighting
@@ -341,7 +342,7 @@ def test_the_service_and_evaluation_give_the_same_list(
     held_out = HeldOut(
         NOW, NOW + timedelta(days=1), ("a:visitor", "u:known", "u:p-1"), (truth,) * 3
     )
-    queries = HeldOutQuestions.of(shop.bundle, shop.data, held_out)
+    queries = HeldOutQueries.of(shop.bundle, shop.data, held_out)
     lists, _ = queries.answers(shop.bundle, EvaluationRules(placement="for_you", cutoffs=(N,)))
     measured = shop.bundle.items.ids(lists[held_out.persons.index(person)])
     assert served == measured

@@ -16,8 +16,8 @@ from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement, served_by
 from recsys.bundle.shop_settings import PlacementsConfig, SegmentsConfig, changed
 from recsys.bundle.social_proof import SocialProofConfig
 from recsys.errors import InvalidConfig
-from recsys.evaluation.evaluate import EvaluationRules
 from recsys.evaluation.objectives import Objective, primary_measure
+from recsys.evaluation.report import EvaluationRules
 from recsys.events.checks import CheckRules
 from recsys.events.weighting import Weighting
 from recsys.models.registry import MODELS, config_of, family_of

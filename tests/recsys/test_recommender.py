@@ -20,7 +20,8 @@ from recsys.catalog.live import LiveCatalog
 from recsys.dataset.splitting import hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError, InvalidInput, LeakFromFuture
-from recsys.evaluation.evaluate import EvaluationRules, evaluate
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.report import EvaluationRules
 from recsys.recommend.operations import recommend
 from recsys.recommender import Recommender, load
 

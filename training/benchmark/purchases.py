@@ -17,8 +17,9 @@ from threadpoolctl import threadpool_limits
 
 from recsys.bundle.placements import Placement
 from recsys.errors import RecsysError
-from recsys.evaluation.evaluate import EvaluationRules, HeldOutQuestions
+from recsys.evaluation.held_out_queries import HeldOutQueries
 from recsys.evaluation.intervals import Values
+from recsys.evaluation.report import EvaluationRules
 from recsys.events.log import EventLog
 from recsys.events.schema import PURCHASE
 from recsys.store.sqlite import SQLiteStore
@@ -135,7 +136,7 @@ def _alone(
         seed=recipe.seed,
         objective=recipe.objective,
     )
-    return HeldOutQuestions.of(bundle, data, held_out).measure(bundle, rules)
+    return HeldOutQueries.of(bundle, data, held_out).measure(bundle, rules)
 
 
 def imported(

@@ -14,7 +14,7 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 
 from recsys.bundle.placements import Placement
-from recsys.evaluation.evaluate import live_catalog_as_of
+from recsys.evaluation.held_out_queries import live_catalog_as_of
 from recsys.evaluation.objectives import Objective
 from training.config import BlendSearch
 from training.fitting.candidate_table import (

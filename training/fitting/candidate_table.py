@@ -16,7 +16,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import HeldOut, check_no_leak
 from recsys.dataset.training_data import TrainingData
-from recsys.evaluation.evaluate import CHUNK, numbered_truth
+from recsys.evaluation.held_out_queries import CHUNK, numbered_truth
 from recsys.evaluation.objectives import Objective, counts, gains
 from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Model

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 
 from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import check_no_leak
-from recsys.evaluation.evaluate import EvaluationRules, HeldOutQuestions
+from recsys.evaluation.held_out_queries import HeldOutQueries
 from recsys.evaluation.intervals import Estimate, estimates, paired_differences
+from recsys.evaluation.report import EvaluationRules
 from recsys.extras import optional_packages
 from recsys.ranking.features import ItemFacts, item_facts
 from recsys.ranking.ranker import Ranker, Trees, column_names
@@ -126,7 +127,7 @@ def decide_ranker(
     facts = item_facts(period.data)
     with_ranker = replace(plain, rankers={placement.name: replace(ranker, facts=facts)})
 
-    questions = HeldOutQuestions.of(plain, period.data, period.held_out)
+    questions = HeldOutQueries.of(plain, period.data, period.held_out)
     before, after = questions.measure(plain, asked), questions.measure(with_ranker, asked)
     relative = []
     for kind in ("", "new_items/"):

@@ -14,7 +14,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import check_no_leak
 from recsys.errors import InsufficientData
-from recsys.evaluation.evaluate import CHUNK, live_catalog_as_of, truth_numbers
+from recsys.evaluation.held_out_queries import CHUNK, live_catalog_as_of, truth_numbers
 from recsys.ids import NONE, Mask, Numbers
 from recsys.query.query import Query
 from recsys.ranking.features import ItemFacts, item_facts

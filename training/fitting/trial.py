@@ -16,9 +16,11 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import HeldOut
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InsufficientData
-from recsys.evaluation.evaluate import EvaluationRules, HeldOutQuestions, Report, evaluate
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.held_out_queries import HeldOutQueries
 from recsys.evaluation.intervals import Estimate, Values, paired_differences
 from recsys.evaluation.objectives import Objective
+from recsys.evaluation.report import EvaluationRules, Report
 from recsys.ranking.ranker import Ranker
 from training.config import Recipe, Split
 from training.fitting.blend_weights import Period, choose_blend
@@ -152,7 +154,7 @@ def measure_singles(
     placement = bundle.placements[rules.placement]
     ranker = bundle.rankers.get(placement.name)
     models = (*placement.models, *(() if ranker is None else ranker.models))
-    questions = HeldOutQuestions.of(bundle, data, held_out)
+    questions = HeldOutQueries.of(bundle, data, held_out)
     measured: dict[str, Mapping[str, Values]] = {}
     for name in dict.fromkeys(models):
         context.report_progress(f"{name} alone")

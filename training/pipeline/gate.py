@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.random import Generator
 
-from recsys.evaluation.evaluate import Report
 from recsys.evaluation.intervals import Estimate, paired_differences
+from recsys.evaluation.report import Report
 from training.config import GateRules
 
 

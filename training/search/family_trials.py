@@ -16,7 +16,7 @@ import numpy as np
 from recsys.bundle.placements import Placement, Repeats
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import RecsysError
-from recsys.evaluation.evaluate import live_catalog_as_of
+from recsys.evaluation.held_out_queries import live_catalog_as_of
 from recsys.events.schema import EVENT_KINDS
 from recsys.events.weighting import Weighting
 from recsys.ids import Mask

@@ -11,14 +11,10 @@ from recsys.bundle.bundle import Bundle
 from recsys.dataset.splitting import HeldOut, Truth, hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import LeakFromFuture
-from recsys.evaluation.evaluate import (
-    EvaluationRules,
-    Report,
-    evaluate,
-    live_catalog_as_of,
-    truth_numbers,
-)
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.held_out_queries import live_catalog_as_of, truth_numbers
 from recsys.evaluation.metrics import ndcg_at_k, recall_at_k
+from recsys.evaluation.report import EvaluationRules, Report
 from recsys.ids import Vocabulary
 from recsys.recommend.operations import recommend
 

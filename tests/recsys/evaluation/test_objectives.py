@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from recsys.dataset.splitting import Truth, hold_out
-from recsys.evaluation.evaluate import EvaluationRules, evaluate, numbered_truth
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.held_out_queries import numbered_truth
 from recsys.evaluation.metrics import gain_ndcg_at_k, gain_recall_at_k, ndcg_at_k, recall_at_k
 from recsys.evaluation.objectives import TAKING, bought_a_few_times, counts, gains, primary_measure
+from recsys.evaluation.report import EvaluationRules
 from recsys.events.schema import KIND_NUMBER
 from recsys.ids import Vocabulary
 from recsys.query.history import History

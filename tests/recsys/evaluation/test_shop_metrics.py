@@ -13,8 +13,10 @@ from recsys.bundle.bundle import Bundle
 from recsys.dataset.splitting import hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InvalidInput
-from recsys.evaluation.evaluate import MEASURES, EvaluationRules, evaluate
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.report import EvaluationRules
 from recsys.evaluation.shop_metrics import BUILT_IN, Metric, metric_named
+from recsys.evaluation.slices import MEASURES
 
 MODULE = '''
 from recsys.evaluation.shop_metrics import Metric

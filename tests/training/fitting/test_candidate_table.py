@@ -13,8 +13,10 @@ from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import HeldOut, hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import LeakFromFuture
-from recsys.evaluation.evaluate import EvaluationRules, evaluate, live_catalog_as_of
+from recsys.evaluation.evaluate import evaluate
+from recsys.evaluation.held_out_queries import live_catalog_as_of
 from recsys.evaluation.objectives import Objective
+from recsys.evaluation.report import EvaluationRules
 from recsys.ids import Mask
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, totals
 from training.fitting.candidate_table import CandidateTable, part_of, tabulate

@@ -11,7 +11,7 @@ import pytest
 from recsys.bundle.placements import Placement
 from recsys.dataset.splitting import hold_out
 from recsys.errors import LeakFromFuture
-from recsys.evaluation.evaluate import EvaluationRules
+from recsys.evaluation.report import EvaluationRules
 from recsys.ranking.features import COLUMNS
 from recsys.ranking.ranker import column_names
 from training.config import BlendSearch, RankerConfig, Recipe

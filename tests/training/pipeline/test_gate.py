@@ -7,8 +7,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from recsys.evaluation.evaluate import Report
 from recsys.evaluation.intervals import estimates
+from recsys.evaluation.report import Report
 from training.config import GateRules
 from training.pipeline.gate import decide
 
