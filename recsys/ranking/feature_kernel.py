@@ -13,16 +13,16 @@ from recsys.ids import Numbers
 DAY = 86_400.0
 
 
-class Asked(NamedTuple):
-    """A batch of queries: row r has the candidates `items[starts[r]:starts[r + 1]]`, ascending."""
+class CandidateRows(NamedTuple):
+    """The candidates of a batch: row r has `items[starts[r]:starts[r + 1]]`, ascending."""
 
     starts: NDArray[np.int64]
     items: Numbers
     nows: NDArray[np.float64]
 
 
-class Past(NamedTuple):
-    """Their histories, oldest first: row r is `starts[r]:starts[r + 1]` of every array."""
+class HistoryRows(NamedTuple):
+    """The histories of a batch, oldest first: row r is `starts[r]:starts[r + 1]` of every array."""
 
     starts: NDArray[np.int64]
     items: Numbers
@@ -31,7 +31,7 @@ class Past(NamedTuple):
     weights: NDArray[np.float32]
 
 
-class Known(NamedTuple):
+class ItemArrays(NamedTuple):
     """The arrays of `ItemFacts`, and how many categories and brands there are."""
 
     prices: NDArray[np.float32]
@@ -48,30 +48,32 @@ class Known(NamedTuple):
 
 
 @njit(cache=True, nogil=True)
-def fill(out: NDArray[np.float32], asked: Asked, past: Past, known: Known) -> None:
+def fill(
+    out: NDArray[np.float32], queries: CandidateRows, histories: HistoryRows, facts: ItemArrays
+) -> None:
     """Writes every column of `features.COLUMNS` for every candidate, in that order."""
-    in_category = np.zeros(known.n_categories, np.float64)
-    in_brand = np.zeros(known.n_brands, np.float64)
-    for row in range(len(asked.nows)):
-        now = asked.nows[row]
-        lines = out[asked.starts[row] : asked.starts[row + 1]]
-        mine = asked.items[asked.starts[row] : asked.starts[row + 1]]
-        begin, end = past.starts[row], past.starts[row + 1]
-        invoices = _fill_personal(lines[:, :12], mine, now, past, begin, end, known)
-        said = _add_affinities(in_category, in_brand, past, begin, end, known, 1.0)
-        price_habit, demand_habit = _habits(past, begin, end, known)
-        for place in range(len(mine)):
-            _fill_item(lines[place, 12:21], mine[place], now, known)
-            item = mine[place]
-            of_taste = lines[place, 21:25]
-            price = known.prices[item]
-            of_taste[0] = np.log(price) - price_habit if price > 0 else np.nan
-            of_taste[1] = np.log1p(known.demand_30[item]) - demand_habit
-            category, brand = known.categories[item], known.brands[item]
-            of_taste[2] = in_category[category] / said if category >= 0 and said > 0 else np.nan
-            of_taste[3] = in_brand[brand] / said if brand >= 0 and said > 0 else np.nan
-        _fill_query(lines[:, 25:], now, past, begin, end, invoices)
-        _add_affinities(in_category, in_brand, past, begin, end, known, 0.0)
+    in_category = np.zeros(facts.n_categories, np.float64)
+    in_brand = np.zeros(facts.n_brands, np.float64)
+    for row in range(len(queries.nows)):
+        now = queries.nows[row]
+        lines = out[queries.starts[row] : queries.starts[row + 1]]
+        mine = queries.items[queries.starts[row] : queries.starts[row + 1]]
+        begin, end = histories.starts[row], histories.starts[row + 1]
+        invoices = _fill_personal(lines[:, :12], mine, now, histories, begin, end, facts)
+        total = _add_affinities(in_category, in_brand, histories, begin, end, facts, 1.0)
+        mean_log_price, mean_log_demand = _mean_logs(histories, begin, end, facts)
+        for index in range(len(mine)):
+            _fill_item(lines[index, 12:21], mine[index], now, facts)
+            item = mine[index]
+            of_taste = lines[index, 21:25]
+            price = facts.prices[item]
+            of_taste[0] = np.log(price) - mean_log_price if price > 0 else np.nan
+            of_taste[1] = np.log1p(facts.demand_30[item]) - mean_log_demand
+            category, brand = facts.categories[item], facts.brands[item]
+            of_taste[2] = in_category[category] / total if category >= 0 and total > 0 else np.nan
+            of_taste[3] = in_brand[brand] / total if brand >= 0 and total > 0 else np.nan
+        _fill_query(lines[:, 25:], now, histories, begin, end, invoices)
+        _add_affinities(in_category, in_brand, histories, begin, end, facts, 0.0)
 
 
 @njit(cache=True, nogil=True)
@@ -79,10 +81,10 @@ def _fill_personal(
     lines: NDArray[np.float32],
     mine: Numbers,
     now: float,
-    past: Past,
+    histories: HistoryRows,
     begin: int,
     end: int,
-    known: Known,
+    facts: ItemArrays,
 ) -> int:
     """What this person did with each candidate; gives the number of invoices.
 
@@ -95,103 +97,110 @@ def _fill_personal(
     weight = np.zeros(n, np.float64)
     invoices, invoice_time = 0, np.nan
     for event in range(begin, end):
-        time = past.times[event]
-        if past.bought[event] and time != invoice_time:
+        time = histories.times[event]
+        if histories.bought[event] and time != invoice_time:
             invoices += 1
             invoice_time = time
-        place = np.searchsorted(mine, past.items[event])
-        if place == n or mine[place] != past.items[event]:
+        index = np.searchsorted(mine, histories.items[event])
+        if index == n or mine[index] != histories.items[event]:
             continue
-        touched[place] = time
-        weight[place] += past.weights[event]
-        if not past.bought[event]:
-            others[place] += 1
-        elif counts[place] == 0 or last_invoice[place] != invoices:
-            if counts[place] == 0:
-                first[place], first_invoice[place] = time, invoices
-            counts[place] += 1
-            last[place], last_invoice[place] = time, invoices
-    for place in range(n):
-        count = counts[place]
-        age = (now - last[place]) / DAY
-        own = (last[place] - first[place]) / DAY / (count - 1) if count > 1 else np.nan
-        line = lines[place]
+        touched[index] = time
+        weight[index] += histories.weights[event]
+        if not histories.bought[event]:
+            others[index] += 1
+        elif counts[index] == 0 or last_invoice[index] != invoices:
+            if counts[index] == 0:
+                first[index], first_invoice[index] = time, invoices
+            counts[index] += 1
+            last[index], last_invoice[index] = time, invoices
+    for index in range(n):
+        count = counts[index]
+        age = (now - last[index]) / DAY
+        interval = (last[index] - first[index]) / DAY / (count - 1) if count > 1 else np.nan
+        line = lines[index]
         line[0] = count
-        line[1] = weight[place]
+        line[1] = weight[index]
         line[2] = count / invoices if invoices > 0 else 0.0
-        line[3] = count / (invoices - first_invoice[place] + 1) if count > 0 else 0.0
-        line[4] = invoices - last_invoice[place] if count > 0 else np.nan
+        line[3] = count / (invoices - first_invoice[index] + 1) if count > 0 else 0.0
+        line[4] = invoices - last_invoice[index] if count > 0 else np.nan
         line[5] = age
-        line[6] = (now - first[place]) / DAY
-        line[7] = own
-        line[8] = age / own
-        line[9] = age / known.intervals[mine[place]]
-        line[10] = others[place]
-        line[11] = (now - touched[place]) / DAY
+        line[6] = (now - first[index]) / DAY
+        line[7] = interval
+        line[8] = age / interval
+        line[9] = age / facts.intervals[mine[index]]
+        line[10] = others[index]
+        line[11] = (now - touched[index]) / DAY
     return invoices
 
 
 @njit(cache=True, nogil=True)
-def _fill_item(line: NDArray[np.float32], item: int, now: float, known: Known) -> None:
-    week, month, ever = known.demand_7[item], known.demand_30[item], known.demand[item]
-    age = (now - known.first_seen[item]) / DAY
+def _fill_item(line: NDArray[np.float32], item: int, now: float, facts: ItemArrays) -> None:
+    week, month, ever = facts.demand_7[item], facts.demand_30[item], facts.demand[item]
+    age = (now - facts.first_seen[item]) / DAY
     line[0] = np.log1p(week)
     line[1] = np.log1p(month)
     line[2] = np.log1p(ever)
     line[3] = np.log((week + 1.0) / (month * 7.0 / 30.0 + 1.0))
     line[4] = np.log((month + 1.0) / (ever * 30.0 / max(age, 30.0) + 1.0))
     line[5] = age
-    line[6] = known.rebuy_rates[item]
-    line[7] = known.intervals[item]
-    line[8] = known.prices[item]
+    line[6] = facts.rebuy_rates[item]
+    line[7] = facts.intervals[item]
+    line[8] = facts.prices[item]
 
 
 @njit(cache=True, nogil=True)
 def _add_affinities(
     in_category: NDArray[np.float64],
     in_brand: NDArray[np.float64],
-    past: Past,
+    histories: HistoryRows,
     begin: int,
     end: int,
-    known: Known,
+    facts: ItemArrays,
     factor: float,
 ) -> float:
     """Adds the history's weights to its categories and brands, or with factor 0 clears them;
     gives the sum of the weights."""
-    said = 0.0
+    total = 0.0
     for event in range(begin, end):
-        item = past.items[event]
-        weight = max(past.weights[event], np.float32(0.0))
-        said += weight
-        category, brand = known.categories[item], known.brands[item]
+        item = histories.items[event]
+        weight = max(histories.weights[event], np.float32(0.0))
+        total += weight
+        category, brand = facts.categories[item], facts.brands[item]
         if category >= 0:
             in_category[category] = factor * (in_category[category] + weight)
         if brand >= 0:
             in_brand[brand] = factor * (in_brand[brand] + weight)
-    return said
+    return total
 
 
 @njit(cache=True, nogil=True)
-def _habits(past: Past, begin: int, end: int, known: Known) -> tuple[float, float]:
+def _mean_logs(
+    histories: HistoryRows, begin: int, end: int, facts: ItemArrays
+) -> tuple[float, float]:
     """The means over the history of the log price and of the log demand; NaN without any."""
     prices, priced, demand = 0.0, 0, 0.0
     for event in range(begin, end):
-        item = past.items[event]
-        if known.prices[item] > 0:
-            prices += np.log(known.prices[item])
+        item = histories.items[event]
+        if facts.prices[item] > 0:
+            prices += np.log(facts.prices[item])
             priced += 1
-        demand += np.log1p(known.demand_30[item])
+        demand += np.log1p(facts.demand_30[item])
     size = end - begin
     return (prices / priced if priced > 0 else np.nan, demand / size if size > 0 else np.nan)
 
 
 @njit(cache=True, nogil=True)
 def _fill_query(
-    lines: NDArray[np.float32], now: float, past: Past, begin: int, end: int, invoices: int
+    lines: NDArray[np.float32],
+    now: float,
+    histories: HistoryRows,
+    begin: int,
+    end: int,
+    invoices: int,
 ) -> None:
     """What is the same for every candidate of a query."""
-    items, bought = past.items[begin:end], past.bought[begin:end]
-    times = past.times[begin:end][bought]
+    items, bought = histories.items[begin:end], histories.bought[begin:end]
+    times = histories.times[begin:end][bought]
     n_lines = len(times)
     span = (times[-1] - times[0]) / DAY if n_lines > 0 else np.nan
     lines[:, 0] = end - begin

@@ -19,7 +19,7 @@ from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import Array, Numbers
 from recsys.query.query import Query
-from recsys.ranking.feature_kernel import Asked, Known, Past, fill
+from recsys.ranking.feature_kernel import CandidateRows, HistoryRows, ItemArrays, fill
 
 COLUMNS: Final = (
     # of this person and this item
@@ -98,17 +98,17 @@ class ItemFacts:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Array]) -> ItemFacts:
         """The facts that were saved; BundleError where an array is missing or misshapen."""
-        found = {}
+        columns = {}
         for column in fields(cls):
             array = arrays.get(column.name)
             if array is None or array.ndim != 1 or len(array) != len(arrays["prices"]):
                 raise BundleError(f"Item facts lack the array {column.name!r}, or it is misshapen.")
-            found[column.name] = array
-        return cls(**found)
+            columns[column.name] = array
+        return cls(**columns)
 
-    def known(self) -> Known:
+    def item_arrays(self) -> ItemArrays:
         """The same arrays as the compiled code reads them."""
-        return Known(
+        return ItemArrays(
             np.asarray(self.prices),
             np.asarray(self.categories),
             np.asarray(self.brands),
@@ -185,20 +185,20 @@ def feature_matrix(
     apply (never bought, price unknown).
     """
     histories = [query.history for query in queries]
-    asked = Asked(
+    rows = CandidateRows(
         _starts(candidates),
         _joined(candidates, np.int32),
         np.array([query.now.timestamp() for query in queries], np.float64),
     )
-    past = Past(
+    events = HistoryRows(
         _starts([history.items for history in histories]),
         _joined([history.items for history in histories], np.int32),
         _joined([history.kinds for history in histories], np.int8) == PURCHASE,
         _joined([history.times for history in histories], np.float64),
         _joined([history.weights for history in histories], np.float32),
     )
-    matrix = np.empty((len(asked.items), len(COLUMNS)), np.float32)
-    fill(matrix, asked, past, facts.known())
+    matrix = np.empty((len(rows.items), len(COLUMNS)), np.float32)
+    fill(matrix, rows, events, facts.item_arrays())
     return matrix
 
 

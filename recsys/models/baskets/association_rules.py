@@ -75,24 +75,24 @@ def association_rules(
     if weights is not None:
         values = matrix.data * np.repeat(weights, np.diff(matrix.indptr))
         weighted = csr_array((values, matrix.indices, matrix.indptr), shape=matrix.shape)
-    found = [
+    parts = [
         _rules_of(by_item, matrix, weighted, customers, in_baskets, span, min_customers, lift_above)
         for span in product_spans(by_item, matrix)
     ]
-    if not found:
+    if not parts:
         nothing = np.empty(0)
         none = np.empty(0, np.int32)
         return AssociationRules(
             none, none, nothing, nothing, nothing, np.empty(0, np.int64), nothing
         )
     return AssociationRules(
-        np.concatenate([rules.antecedents for rules in found]),
-        np.concatenate([rules.consequents for rules in found]),
-        np.concatenate([rules.support for rules in found]),
-        np.concatenate([rules.confidence for rules in found]),
-        np.concatenate([rules.lift for rules in found]),
-        np.concatenate([rules.customers for rules in found]),
-        np.concatenate([rules.weight for rules in found]),
+        np.concatenate([rules.antecedents for rules in parts]),
+        np.concatenate([rules.consequents for rules in parts]),
+        np.concatenate([rules.support for rules in parts]),
+        np.concatenate([rules.confidence for rules in parts]),
+        np.concatenate([rules.lift for rules in parts]),
+        np.concatenate([rules.customers for rules in parts]),
+        np.concatenate([rules.weight for rules in parts]),
     )
 
 
@@ -134,9 +134,9 @@ def _customers_of(block: csr_array, matrix: csr_array, customers: NDArray[np.int
     rows = np.repeat(np.arange(block.shape[0]), np.diff(block.indptr))
     n_customers = int(customers.max(initial=-1)) + 1
     # One row per (item, customer): the union of that customer's baskets that hold the item.
-    keys, place = np.unique(rows * n_customers + customers[block.indices], return_inverse=True)
+    keys, group = np.unique(rows * n_customers + customers[block.indices], return_inverse=True)
     grouping = csr_array(
-        (np.ones(len(place), np.float32), (place, block.indices)),
+        (np.ones(len(group), np.float32), (group, block.indices)),
         shape=(len(keys), matrix.shape[0]),
     )
     union = csr_array(grouping @ matrix)

@@ -156,15 +156,15 @@ class BoughtTogetherModel:
     def evidence(self, seed: int, item: int) -> Evidence | None:
         """What the rule seed ⇒ item rests on, or None where there is none of its own."""
         first, last = self.strength.indptr[seed], self.strength.indptr[seed + 1]
-        found = np.flatnonzero(self.strength.indices[first:last] == item)
-        if not len(found) or not self.customers[first + found[0]]:
+        matches = np.flatnonzero(self.strength.indices[first:last] == item)
+        if not len(matches) or not self.customers[first + matches[0]]:
             return None
-        place = int(first + found[0])
+        entry = int(first + matches[0])
         return Evidence(
-            support=float(self.support[place]),
-            confidence=float(self.confidence[place]),
-            lift=float(self.lift[place]),
-            customers=int(self.customers[place]),
+            support=float(self.support[entry]),
+            confidence=float(self.confidence[entry]),
+            lift=float(self.lift[entry]),
+            customers=int(self.customers[entry]),
         )
 
     def arrays(self) -> Mapping[str, Array]:
@@ -227,15 +227,15 @@ def fit_bought_together(
         kept = _strongest(rules, strength, n_items, config.neighbours)
         rules, strength = rules.where(kept), strength[kept]
     starts = np.searchsorted(rules.antecedents, np.arange(n_items + 1)).astype(np.int32)
-    own = csr_array(
+    counted = csr_array(
         (strength.astype(np.float32), rules.consequents, starts), shape=(n_items, n_items)
     )
-    rows = cold_item_rules(own, data, config.borrowing, n=config.neighbours)
-    matrix, is_own = _with_borrowed(own, rows)
+    rows = cold_item_rules(counted, data, config.borrowing, n=config.neighbours)
+    matrix, is_counted = _joined(counted, rows)
 
     def of_entries(values: NDArray[np.number], dtype: type) -> NDArray[Any]:
-        spread: NDArray[Any] = np.zeros(len(is_own), dtype)
-        spread[is_own] = values
+        spread: NDArray[Any] = np.zeros(len(is_counted), dtype)
+        spread[is_counted] = values
         return spread
 
     return BoughtTogetherModel.of(
@@ -297,12 +297,12 @@ def _strongest(
     return kept
 
 
-def _with_borrowed(own: csr_array, rows: csr_array) -> tuple[csr_array, NDArray[np.bool_]]:
+def _joined(counted: csr_array, cold: csr_array) -> tuple[csr_array, NDArray[np.bool_]]:
     """Both matrices in one, and which of its entries are of the first; no row is in both."""
-    together = csr_array(own + rows)
+    together = csr_array(counted + cold)
     together.sort_indices()
-    has_own = np.diff(own.indptr) > 0
-    return together, np.repeat(has_own, np.diff(together.indptr))
+    is_counted = np.diff(counted.indptr) > 0
+    return together, np.repeat(is_counted, np.diff(together.indptr))
 
 
 FAMILY: Final = ModelFamily(

@@ -26,14 +26,14 @@ class ColdItemRulesConfig(BaseModel):
 
 
 def cold_item_rules(
-    own: csr_array, data: TrainingData, config: ColdItemRulesConfig, *, n: int | None
+    rules: csr_array, data: TrainingData, config: ColdItemRulesConfig, *, n: int | None
 ) -> csr_array:
     """Rows for the items for which `own` (strengths, items × items) has none, of at most n entries.
 
     s_ij = share · Σ_k sim(i, k) · s_kj / lenders over the nearest k that have rules.
     """
-    n_items = own.shape[0]
-    lends = np.diff(own.indptr) > 0
+    n_items = rules.shape[0]
+    lends = np.diff(rules.indptr) > 0
     nothing = csr_array((n_items, n_items), dtype=np.float32)
     if not config.lenders or not lends.any() or lends.all():
         return nothing
@@ -43,8 +43,8 @@ def cold_item_rules(
     )
     near.data *= np.float32(config.share / config.lenders)
     return neighbours(
-        lambda first, last: csr_array(near[first:last] @ own),
-        product_spans(near, own),
+        lambda first, last: csr_array(near[first:last] @ rules),
+        product_spans(near, rules),
         n=n,
         keep_self=False,
     )

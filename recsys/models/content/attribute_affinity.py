@@ -199,10 +199,10 @@ def fit_attribute_affinity(
 
 def _described(catalog: Catalog, config: AttributeAffinityConfig) -> csr_array:
     """Items × features: `brand` for the brand, `words` over the number of words for each."""
-    words = [sorted(set(title_words(item))) for item in catalog.items]
+    title_terms = [sorted(set(title_words(item))) for item in catalog.items]
     counts: dict[str, int] = {}
-    for of_item in words:
-        for word in of_item:
+    for terms in title_terms:
+        for word in terms:
             counts[word] = counts.get(word, 0) + 1
     common = {word for word, count in counts.items() if count >= config.min_items}
     names = Vocabulary.of(
@@ -212,9 +212,9 @@ def _described(catalog: Catalog, config: AttributeAffinityConfig) -> csr_array:
         ]
     )
     rows = []
-    for item, of_item in zip(catalog.items, words, strict=True):
-        told = [word for word in of_item if word in common]
-        features = {f"word {word}": config.words / len(told) for word in told}
+    for item, terms in zip(catalog.items, title_terms, strict=True):
+        known = [word for word in terms if word in common]
+        features = {f"word {word}": config.words / len(known) for word in known}
         if item.brand:
             features[f"brand {item.brand}"] = config.brand
         numbers = names.numbers(list(features))

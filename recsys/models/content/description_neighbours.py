@@ -77,44 +77,44 @@ def _search(
     cosines: Array,
     counts: Array,
 ) -> None:
-    mine = np.zeros(len(posting_starts) - 1, np.float32)
+    weights = np.zeros(len(posting_starts) - 1, np.float32)
     seen = np.full(len(allowed), -1, np.int64)
     n = items.shape[1]
-    for place in range(len(rows)):
-        begin, end = starts[rows[place]], starts[rows[place] + 1]
-        own = features[begin:end]
-        lengths = posting_starts[own + 1] - posting_starts[own]
+    for row in range(len(rows)):
+        begin, end = starts[rows[row]], starts[rows[row] + 1]
+        query_features = features[begin:end]
+        lengths = posting_starts[query_features + 1] - posting_starts[query_features]
         for entry in range(begin, end):
-            mine[features[entry]] = values[entry]
+            weights[features[entry]] = values[entry]
         looked = 0
-        for feature in own[np.argsort(lengths)]:
+        for feature in query_features[np.argsort(lengths)]:
             first, last = posting_starts[feature], posting_starts[feature + 1]
             if looked and looked + last - first > most_postings:
                 break
             looked += last - first
             for item in posted[first:last]:
-                if seen[item] == place or not allowed[item] or item == rows[place]:
+                if seen[item] == row or not allowed[item] or item == rows[row]:
                     continue
-                seen[item] = place
+                seen[item] = row
                 cosine = np.float32(0.0)
                 for entry in range(starts[item], starts[item + 1]):
-                    cosine += values[entry] * mine[features[entry]]
+                    cosine += values[entry] * weights[features[entry]]
                 if cosine <= 0.0 or cosine < least:
                     continue
                 # Insertion into the best so far: larger first, then the lower number.
-                at = counts[place]
+                at = counts[row]
                 while at > 0 and (
-                    cosines[place, at - 1] < cosine
-                    or (cosines[place, at - 1] == cosine and items[place, at - 1] > item)
+                    cosines[row, at - 1] < cosine
+                    or (cosines[row, at - 1] == cosine and items[row, at - 1] > item)
                 ):
                     at -= 1
                 if at == n:
                     continue
-                counts[place] = min(counts[place] + 1, n)
-                for later in range(counts[place] - 1, at, -1):
-                    items[place, later] = items[place, later - 1]
-                    cosines[place, later] = cosines[place, later - 1]
-                items[place, at] = item
-                cosines[place, at] = cosine
-        for feature in own:
-            mine[feature] = 0.0
+                counts[row] = min(counts[row] + 1, n)
+                for later in range(counts[row] - 1, at, -1):
+                    items[row, later] = items[row, later - 1]
+                    cosines[row, later] = cosines[row, later - 1]
+                items[row, at] = item
+                cosines[row, at] = cosine
+        for feature in query_features:
+            weights[feature] = 0.0

@@ -122,14 +122,14 @@ def _improve_rows(
             start = number * block
             size = min(block, width - start)
             part = gathered[number, : n * size].reshape(n, size)
-            for place in range(n):
-                source = fixed[columns[begin + place]]
+            for entry in range(n):
+                source = fixed[columns[begin + entry]]
                 total = np.float32(0.0)
                 for d in range(size):
                     value = source[start + d]
-                    part[place, d] = value
+                    part[entry, d] = value
                     total += value * x[start + d]
-                predicted[place] += total
+                predicted[entry] += total
         for number in range(n_blocks):
             start = number * block
             size = min(block, width - start)
@@ -142,11 +142,11 @@ def _improve_rows(
                 for other in range(width):
                     total += gram[start + d, other] * x[other]
                 step[d] -= total
-            for place in range(n):
-                pull = c[place] * (np.float32(1.0) - predicted[place])
+            for entry in range(n):
+                pull = c[entry] * (np.float32(1.0) - predicted[entry])
                 for d in range(size):
-                    scaled[place, d] = c[place] * part[place, d]
-                    step[d] += pull * part[place, d]
+                    scaled[entry, d] = c[entry] * part[entry, d]
+                    step[d] += pull * part[entry, d]
             # Half the Hessian: Yᵀ C Y + α₀G + λI, for this block.
             matrix = np.empty((size, size), np.float32)
             np.dot(part.T, scaled, matrix)
@@ -158,15 +158,15 @@ def _improve_rows(
                 return False
             for d in range(size):
                 x[start + d] += step[d]
-            for place in range(n):
+            for entry in range(n):
                 total = np.float32(0.0)
                 for d in range(size):
-                    total += part[place, d] * step[d]
-                predicted[place] += total
+                    total += part[entry, d] * step[d]
+                predicted[entry] += total
         error = 0.0
-        for place in range(n):
-            miss = 1.0 - predicted[place]
-            error += c[place] * miss * miss
+        for entry in range(n):
+            miss = 1.0 - predicted[entry]
+            error += c[entry] * miss * miss
         errors[row] = error
     return True
 

@@ -225,20 +225,20 @@ def pass_over(
         pull[:] = 0.0
         pulls = np.zeros((n, width), np.float32)
         weight_sum = np.float32(0.0)
-        for place in range(begin, end):
-            weight_sum += values[place]
+        for entry in range(begin, end):
+            weight_sum += values[entry]
             for d in range(width):
-                whole[d] += values[place] * pasts[columns[place], d]
-        for place in range(begin, end):
-            chosen = columns[place]
-            rest = weight_sum - values[place]
+                whole[d] += values[entry] * pasts[columns[entry], d]
+        for entry in range(begin, end):
+            chosen = columns[entry]
+            rest = weight_sum - values[entry]
             if not rest > 0.0:
                 continue
             scale = rest**-pooling
-            own = np.float32(0.0)
+            chosen_score = np.float32(0.0)
             for d in range(width):
-                x[d] = scale * (whole[d] - values[place] * pasts[chosen, d])
-                own += x[d] * items[chosen, d]
+                x[d] = scale * (whole[d] - values[entry] * pasts[chosen, d])
+                chosen_score += x[d] * items[chosen, d]
             opponent, highest = -1, np.float32(0.0)
             for _ in range(candidates):
                 while True:
@@ -257,14 +257,14 @@ def pass_over(
                     score += x[d] * items[drawn, d]
                 if opponent < 0 or score > highest:
                     opponent, highest = drawn, score
-            difference = own - highest
+            difference = chosen_score - highest
             slope = np.float32(1.0) / (np.float32(1.0) + np.exp(difference))
             total_loss += np.log1p(np.exp(-np.abs(difference))) + max(-difference, np.float32(0.0))
             pairs += 1
             up, down = np.float32(0.0), np.float32(0.0)
             for d in range(width):
-                pulls[place - begin, d] = slope * scale * (items[chosen, d] - items[opponent, d])
-                pull[d] += pulls[place - begin, d]
+                pulls[entry - begin, d] = slope * scale * (items[chosen, d] - items[opponent, d])
+                pull[d] += pulls[entry - begin, d]
                 a = slope * x[d] - reg * items[chosen, d]
                 b = -slope * x[d] - reg * items[opponent, d]
                 up += a * a
@@ -276,12 +276,12 @@ def pass_over(
             for d in range(width):
                 items[chosen, d] += step_up * (slope * x[d] - reg * items[chosen, d])
                 items[opponent, d] += step_down * (-slope * x[d] - reg * items[opponent, d])
-        for place in range(begin, end):
-            item = columns[place]
+        for entry in range(begin, end):
+            item = columns[entry]
             size = np.float32(0.0)
             for d in range(width):
                 # Its own pool was without it.
-                x[d] = values[place] * (pull[d] - pulls[place - begin, d]) - reg * pasts[item, d]
+                x[d] = values[entry] * (pull[d] - pulls[entry - begin, d]) - reg * pasts[item, d]
                 size += x[d] * x[d]
             past_steps[item] += size / width
             step = rate / np.sqrt(past_steps[item])

@@ -140,8 +140,8 @@ def _parts(timeline: Timeline, n_users: int, parts: int) -> NDArray[np.int64]:
     # A person without events has no row to ask for, so where its start is clipped to is no matter.
     first = event[np.minimum(timeline.starts[:-1], len(event) - 1)]
     counts = np.bincount(timeline.users, weights=is_new, minlength=n_users)
-    place = event - first[timeline.users]
-    return np.asarray(place * parts // counts[timeline.users], np.int64)
+    rank = event - first[timeline.users]
+    return np.asarray(rank * parts // counts[timeline.users], np.int64)
 
 
 def _sampled(matrix: csr_array, n: int, rng: np.random.Generator) -> csr_array:
@@ -201,7 +201,7 @@ def _features_of(item: Item) -> Mapping[str, float]:
         features[f"brand {item.brand}"] = 1.0
     for step, nearness in price_steps(item):
         features[f"price {step}"] = nearness
-    words = set(title_words(item))
-    for word in words:
-        features[f"{WORD} {word}"] = len(words) ** -0.5
+    terms = set(title_words(item))
+    for term in terms:
+        features[f"{WORD} {term}"] = len(terms) ** -0.5
     return features

@@ -75,9 +75,9 @@ class SearchClicksModel:
     def _row(self, term: str | None) -> Row:
         if term:
             code = term_codes([term])[0]
-            place = int(np.searchsorted(self.codes, code))
-            if place < len(self.codes) and self.codes[place] == code:
-                span = slice(self.rates.indptr[place], self.rates.indptr[place + 1])
+            row = int(np.searchsorted(self.codes, code))
+            if row < len(self.codes) and self.codes[row] == code:
+                span = slice(self.rates.indptr[row], self.rates.indptr[row + 1])
                 return self.rates.indices[span], self.rates.data[span]
         return NONE, np.empty(0, np.float32)
 
@@ -120,10 +120,10 @@ def fit_search_clicks(
     row_of_term[kept[order]] = np.arange(len(kept))
     rows = row_of_term[lists.terms[lists.of_rows()]]
     chosen = np.flatnonzero(rows >= 0)
-    cells, place = np.unique(rows[chosen] * n_items + lists.items[chosen], return_inverse=True)
+    cells, cell = np.unique(rows[chosen] * n_items + lists.items[chosen], return_inverse=True)
     items = cells % max(n_items, 1)
-    rates = (np.bincount(place, gains[chosen]) + config.prior * of_item[items]) / (
-        np.bincount(place, examined[chosen]) + config.prior
+    rates = (np.bincount(cell, gains[chosen]) + config.prior * of_item[items]) / (
+        np.bincount(cell, examined[chosen]) + config.prior
     )
     starts = np.searchsorted(cells, np.arange(len(kept) + 1) * n_items)
     shape = (len(kept), n_items)

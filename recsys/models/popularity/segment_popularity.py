@@ -91,16 +91,16 @@ class SegmentPopularityModel:
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Looks up the groups that each query belongs to; equal ones are summed up once."""
-        found = [self._groups_of(query) for query in queries]
-        distinct = {groups: place for place, groups in enumerate(dict.fromkeys(found))}
+        groups_of_query = [self._groups_of(query) for query in queries]
+        distinct = {groups: index for index, groups in enumerate(dict.fromkeys(groups_of_query))}
         named = list(distinct)
 
         def contributions(row: int, item: int) -> Contributions:
-            return self._contributions(found[row], item)
+            return self._contributions(groups_of_query[row], item)
 
         return GroupScorer(
-            groups=[distinct[groups] if groups else None for groups in found],
-            scores_of=lambda place: self._scores(named[place]),
+            groups=[distinct[groups] if groups else None for groups in groups_of_query],
+            scores_of=lambda index: self._scores(named[index]),
             contributions=contributions,
         )
 
@@ -120,17 +120,17 @@ class SegmentPopularityModel:
     def _contributions(self, groups: Sequence[int], item: int) -> Contributions:
         """What each group adds beyond everybody, and what everybody adds."""
         weights = 1.0 / (self.sizes[list(groups)] + self.prior)
-        told = np.array([self.counts[group, item] for group in groups]) * weights
+        added = np.array([self.counts[group, item] for group in groups]) * weights
         everybody = float(self.shares[item] * self.prior * weights.sum())
-        total = max(float(told.sum()) + everybody, 1e-30)
-        found = [
+        total = max(float(added.sum()) + everybody, 1e-30)
+        contributions = [
             Contribution("trait", part / total, trait=self.groups.id(group).partition("=")[0])
-            for group, part in zip(groups, told.tolist(), strict=True)
+            for group, part in zip(groups, added.tolist(), strict=True)
             if part > 0
         ]
         if everybody > 0:
-            found.append(Contribution("everybody", everybody / total))
-        return tuple(sorted(found, key=lambda contribution: -contribution.share))
+            contributions.append(Contribution("everybody", everybody / total))
+        return tuple(sorted(contributions, key=lambda contribution: -contribution.share))
 
     def arrays(self) -> Mapping[str, Array]:
         """Names, counts, shares, the prior and the rules of the segments."""
@@ -171,8 +171,8 @@ def groups_of(query: Query, by: Sequence[str]) -> Iterator[str]:
         if name == "segment":
             yield from (f"segment={segment}" for segment in query.segments)
         elif name == "weekday":
-            told = query.context.weekday
-            yield f"weekday={query.now.astimezone(UTC).weekday() if told is None else told}"
+            weekday = query.context.weekday
+            yield f"weekday={query.now.astimezone(UTC).weekday() if weekday is None else weekday}"
         elif name == "country":
             if query.country is not None:
                 yield f"country={query.country}"
@@ -249,14 +249,16 @@ def _of_everybody(data: TrainingData, config: SegmentPopularityConfig) -> Iterat
         weekdays = (np.floor(popularity.days / SECONDS_PER_DAY).astype(np.int32) + 3) % 7
         names = [f"weekday={day}" for day in range(7)]
         yield _Counted(names, weekdays, popularity.items, weights)
-    told = data.circumstances
-    wanted = [name.partition("=")[0] in config.by for name in told.names]
+    counted = data.circumstances
+    wanted = [name.partition("=")[0] in config.by for name in counted.names]
     if any(wanted):
-        kept = np.array(wanted)[told.groups]
-        codes = (np.cumsum(wanted) - 1).astype(np.int32)[told.groups[kept]]
-        each = event_weights(data, config, config.half_life_days, told.kinds[kept], told.days[kept])
-        names = [name for name, want in zip(told.names, wanted, strict=True) if want]
-        yield _Counted(names, codes, told.items[kept], told.counts[kept] * each)
+        kept = np.array(wanted)[counted.groups]
+        codes = (np.cumsum(wanted) - 1).astype(np.int32)[counted.groups[kept]]
+        each = event_weights(
+            data, config, config.half_life_days, counted.kinds[kept], counted.days[kept]
+        )
+        names = [name for name, want in zip(counted.names, wanted, strict=True) if want]
+        yield _Counted(names, codes, counted.items[kept], counted.counts[kept] * each)
 
 
 def _of_customers(data: TrainingData, config: SegmentPopularityConfig) -> Iterator[_Counted]:
@@ -266,9 +268,9 @@ def _of_customers(data: TrainingData, config: SegmentPopularityConfig) -> Iterat
     for by in config.by:
         if by != "customer_group" and not by.startswith(TRAIT):
             continue
-        told = [next(_declared(profile, by), "") for profile in data.profiles]
-        names = Vocabulary.of(name for name in told if name)
-        groups = names.numbers(told)[timeline.users]
+        values = [next(_declared(profile, by), "") for profile in data.profiles]
+        names = Vocabulary.of(name for name in values if name)
+        groups = names.numbers(values)[timeline.users]
         kept = groups >= 0
         yield _Counted(names.ids(), groups[kept], timeline.items[kept], weights[kept])
     if "segment" in config.by:
@@ -309,10 +311,10 @@ def _times(
     """How many events of a kind each user has had, those of one moment as one."""
     since = -np.inf if days is None else data.as_of.timestamp() - days * SECONDS_PER_DAY
     if kind == "custom":
-        own = data.circumstances.own
-        code = None if name is None else own.name_names.number(name)
-        chosen = (own.times >= since) & (name is None or own.names == code)
-        users, times = own.users[chosen], own.times[chosen]
+        custom = data.circumstances.own
+        code = None if name is None else custom.name_names.number(name)
+        chosen = (custom.times >= since) & (name is None or custom.names == code)
+        users, times = custom.users[chosen], custom.times[chosen]
     else:
         timeline = data.timeline
         chosen = (timeline.kinds == KIND_NUMBER[kind]) & (timeline.times >= since)

@@ -96,9 +96,9 @@ class RefillModel:
     def _due(self, history: History, now: float) -> tuple[Numbers, NDArray[np.float32]]:
         if not len(history):
             return NONE, np.empty(0, np.float32)
-        items, counts, lasts, own = own_rhythm(history.items, history.kinds, history.times)
-        # The mean of n own intervals and `own_prior` intervals of the item's mean.
-        means = (own + self.own_prior * self.means[items]) / (counts - 1 + self.own_prior)
+        items, counts, lasts, log_gaps = own_rhythm(history.items, history.kinds, history.times)
+        # The mean of n personal intervals and `own_prior` intervals of the item's mean.
+        means = (log_gaps + self.own_prior * self.means[items]) / (counts - 1 + self.own_prior)
         ages = np.maximum(now / SECONDS_PER_DAY - lasts, 0.5)
         chances = self.chances[items, np.minimum(counts, COUNTS) - 1]
         before = distribution(ages, means, self.spread)
@@ -228,12 +228,12 @@ def due_again(
     """
     if not len(history):
         return NONE, np.empty(0, np.bool_)
-    items, counts, lasts, own = own_rhythm(history.items, history.kinds, history.times)
+    items, counts, lasts, log_gaps = own_rhythm(history.items, history.kinds, history.times)
     ages = np.maximum(now / SECONDS_PER_DAY - lasts, 0.5)
     if model is None:
-        usual = np.exp(own / np.maximum(counts - 1, 1))
+        usual = np.exp(log_gaps / np.maximum(counts - 1, 1))
         return items, (counts >= 2) & (ages >= EARLY * usual)
-    means = (own + model.own_prior * model.means[items]) / (counts - 1 + model.own_prior)
+    means = (log_gaps + model.own_prior * model.means[items]) / (counts - 1 + model.own_prior)
     chances = model.chances[items, np.minimum(counts, COUNTS) - 1]
     habit = (counts >= 2) | (chances >= HABIT)
     return items, habit & (distribution(ages, means, model.spread) >= DUE)
@@ -247,22 +247,22 @@ def own_rhythm(
     last of them, and Σ ln(days from one to the next)."""
     bought = np.flatnonzero(kinds == PURCHASE)
     order = bought[np.argsort(items[bought], kind="mergesort")]
-    found = np.empty(len(order), np.int32)
+    distinct = np.empty(len(order), np.int32)
     counts = np.empty(len(order), np.int64)
     lasts = np.empty(len(order), np.float64)
     log_gaps = np.empty(len(order), np.float64)
-    place = -1
+    slot = -1
     for row in order:
         day = np.floor(times[row] / SECONDS_PER_DAY)
-        if place < 0 or items[row] != found[place]:
-            place += 1
-            found[place], counts[place], lasts[place], log_gaps[place] = items[row], 1, day, 0.0
-        elif day > lasts[place]:
-            log_gaps[place] += np.log(day - lasts[place])
-            counts[place] += 1
-            lasts[place] = day
-    kept = slice(0, place + 1)
-    return found[kept], counts[kept], lasts[kept], log_gaps[kept]
+        if slot < 0 or items[row] != distinct[slot]:
+            slot += 1
+            distinct[slot], counts[slot], lasts[slot], log_gaps[slot] = items[row], 1, day, 0.0
+        elif day > lasts[slot]:
+            log_gaps[slot] += np.log(day - lasts[slot])
+            counts[slot] += 1
+            lasts[slot] = day
+    kept = slice(0, slot + 1)
+    return distinct[kept], counts[kept], lasts[kept], log_gaps[kept]
 
 
 def distribution(
@@ -281,12 +281,12 @@ def _chances(
 ) -> NDArray[np.float64]:
     """ρ per item and number of own purchases, shrunk to that of all items."""
     n_items = len(means)
-    place = np.arange(len(days.days)) - np.repeat(days.firsts, days.counts())
+    rank = np.arange(len(days.days)) - np.repeat(days.firsts, days.counts())
     followed = np.ones(len(days.days), np.bool_)
     followed[days.lasts()] = False
     seen_days = np.maximum(data.as_of.timestamp() / SECONDS_PER_DAY - days.days, 0.5)
     seen = distribution(seen_days, means[days.items], spread)
-    cells = days.items.astype(np.int64) * COUNTS + np.minimum(place, COUNTS - 1)
+    cells = days.items.astype(np.int64) * COUNTS + np.minimum(rank, COUNTS - 1)
     size = n_items * COUNTS
     again = _summed(cells, followed.astype(np.float64), size).reshape(n_items, COUNTS)
     exposed = _summed(cells, seen, size).reshape(n_items, COUNTS)
@@ -295,9 +295,9 @@ def _chances(
 
 
 def _summed(
-    places: NDArray[np.integer], values: NDArray[np.float64], size: int
+    cells: NDArray[np.integer], values: NDArray[np.float64], size: int
 ) -> NDArray[np.float64]:
-    return np.asarray(np.bincount(places, weights=values, minlength=size), np.float64)
+    return np.asarray(np.bincount(cells, weights=values, minlength=size), np.float64)
 
 
 def _shrunk(

@@ -146,21 +146,21 @@ def _nearest(
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """The nearest centroid of each point and the distance to it."""
     half = 0.5 * (centroids * centroids).sum(axis=1)
-    found = np.empty(len(points), np.intp)
+    clusters = np.empty(len(points), np.intp)
     distances = np.empty(len(points), np.float32)
     for first in range(0, len(points), ROWS_AT_ONCE):
         span = points[first : first + ROWS_AT_ONCE]
         nearest = (span @ centroids.T - half).argmax(axis=1)
-        found[first : first + len(span)] = nearest
+        clusters[first : first + len(span)] = nearest
         distances[first : first + len(span)] = np.linalg.norm(span - centroids[nearest], axis=1)
-    return found, distances
+    return clusters, distances
 
 
 @njit(cache=True, nogil=True, fastmath={"reassoc", "contract", "nsz"})
 def _product(vectors, number, query):  # type: ignore[no-untyped-def]
     total = np.float32(0.0)
-    for place in range(vectors.shape[1]):
-        total += vectors[number, place] * query[place]
+    for d in range(vectors.shape[1]):
+        total += vectors[number, d] * query[d]
     return total
 
 

@@ -48,18 +48,18 @@ class DenseScorer:
         """Each row's best n among the eligible items."""
         if n < 1:
             raise ValueError(f"n is {n}; it must be at least 1.")
-        found = [EMPTY] * len(self._queries)
+        results = [EMPTY] * len(self._queries)
         if self._index is not None and len(self._queries) == 1:
             if self._has_opinion[0]:
-                found[0] = self._searched(self._index, n, eligible)
-            return found
+                results[0] = self._searched(self._index, n, eligible)
+            return results
         for rows in self._spans():
             scores = self._queries[rows] @ self._items.T
             if self._biases is not None:
                 scores += self._biases
             for row, of_row in zip(rows.tolist(), scores, strict=True):
-                found[row] = ScoredItems(*best_of_all(of_row, eligible, self._scored, n))
-        return found
+                results[row] = ScoredItems(*best_of_all(of_row, eligible, self._scored, n))
+        return results
 
     def _searched(self, index: DenseIndex, n: int, eligible: Mask) -> ScoredItems:
         query = self._queries[0]
@@ -68,17 +68,17 @@ class DenseScorer:
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:
         """One score per item asked for; NaN without an opinion."""
-        found: list[Scores] = []
+        results: list[Scores] = []
         for row, numbers in enumerate(items):
             if not self._has_opinion[row]:
-                found.append(np.full(len(numbers), np.nan, np.float32))
+                results.append(np.full(len(numbers), np.nan, np.float32))
                 continue
             scores = self._items[numbers] @ self._queries[row]
             if self._biases is not None:
                 scores += self._biases[numbers]
             scores[~self._scored[numbers]] = np.nan
-            found.append(scores)
-        return found
+            results.append(scores)
+        return results
 
     def explain(self, row: int, item: int) -> Contributions:
         """What made the score of an item in a row."""

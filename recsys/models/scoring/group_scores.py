@@ -31,15 +31,15 @@ class GroupScorer:
 
     def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
         """Each row's best n among the eligible items."""
-        found: dict[int | None, ScoredItems] = {None: EMPTY}
+        by_group: dict[int | None, ScoredItems] = {None: EMPTY}
         for group in self._groups:
-            if group is not None and group not in found:
-                found[group] = top_n(self._scores_of(group), n, allow=eligible)
-        return [found[group] for group in self._groups]
+            if group is not None and group not in by_group:
+                by_group[group] = top_n(self._scores_of(group), n, allow=eligible)
+        return [by_group[group] for group in self._groups]
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:
         """One score per item asked for; NaN where the group has no opinion."""
-        found: list[Scores] = [np.empty(0, np.float32)] * len(items)
+        results: list[Scores] = [np.empty(0, np.float32)] * len(items)
         rows_of: dict[int | None, list[int]] = {}
         for row, group in enumerate(self._groups):
             rows_of.setdefault(group, []).append(row)
@@ -47,10 +47,10 @@ class GroupScorer:
             scores = None if group is None else self._scores_of(group)
             for row in rows:
                 numbers = items[row]
-                found[row] = (
+                results[row] = (
                     np.full(len(numbers), np.nan, np.float32) if scores is None else scores[numbers]
                 )
-        return found
+        return results
 
     def explain(self, row: int, item: int) -> Contributions:
         """What made the score of an item in a row."""

@@ -96,8 +96,8 @@ def _weighted_rows(indptr, indices, values, rows, weights, without, n_columns): 
     sums = np.empty(n_columns, np.float32)
     touched = np.zeros((n_columns >> 6) + 1, np.uint64)
     count = 0
-    for place in range(len(rows)):
-        row, weight = rows[place], weights[place]
+    for index in range(len(rows)):
+        row, weight = rows[index], weights[index]
         for entry in range(indptr[row], indptr[row + 1]):
             column = indices[entry]
             bit = np.uint64(1) << np.uint64(column & 63)
@@ -110,7 +110,7 @@ def _weighted_rows(indptr, indices, values, rows, weights, without, n_columns): 
     for column in without:
         touched[column >> 6] &= ~(np.uint64(1) << np.uint64(column & 63))
     columns = np.empty(count, np.int32)
-    found = np.empty(count, np.float32)
+    totals = np.empty(count, np.float32)
     count = 0
     for word in range(len(touched)):
         bits = touched[word]
@@ -118,11 +118,11 @@ def _weighted_rows(indptr, indices, values, rows, weights, without, n_columns): 
         while bits:
             if bits & np.uint64(1):
                 columns[count] = column
-                found[count] = sums[column]
+                totals[count] = sums[column]
                 count += 1
             bits >>= np.uint64(1)
             column += 1
-    return columns[:count], found[:count]
+    return columns[:count], totals[:count]
 
 
 @njit(
@@ -132,12 +132,12 @@ def _weighted_rows(indptr, indices, values, rows, weights, without, n_columns): 
 )
 def _row_products(indptr, indices, values, rows, vector):  # type: ignore[no-untyped-def]
     products = np.zeros(len(rows))
-    for place in range(len(rows)):
-        row = rows[place]
+    for index in range(len(rows)):
+        row = rows[index]
         total = 0.0
         for entry in range(indptr[row], indptr[row + 1]):
             total += values[entry] * vector[indices[entry]]
-        products[place] = total
+        products[index] = total
     return products
 
 
@@ -148,8 +148,8 @@ def _row_products(indptr, indices, values, rows, vector):  # type: ignore[no-unt
 )
 def _present_weights(indptr, indices, rows, weights, n_columns):  # type: ignore[no-untyped-def]
     on_column = np.zeros(n_columns)
-    for place in range(len(rows)):
-        row = rows[place]
+    for index in range(len(rows)):
+        row = rows[index]
         for entry in range(indptr[row], indptr[row + 1]):
-            on_column[indices[entry]] += weights[place]
+            on_column[indices[entry]] += weights[index]
     return on_column

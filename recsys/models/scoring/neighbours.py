@@ -121,11 +121,11 @@ def work(left: csr_array, right: csr_array) -> NDArray[np.int64]:
 def column(matrix: csr_array, rows: NDArray[np.int32], item: int) -> NDArray[np.float32]:
     """The entries (row, item) for some rows; 0 where there is none."""
     values = np.zeros(len(rows), np.float32)
-    for place, row in enumerate(rows.tolist()):
+    for index, row in enumerate(rows.tolist()):
         span = slice(matrix.indptr[row], matrix.indptr[row + 1])
-        found = np.flatnonzero(matrix.indices[span] == item)
-        if len(found):
-            values[place] = matrix.data[span][found[0]]
+        matches = np.flatnonzero(matrix.indices[span] == item)
+        if len(matches):
+            values[index] = matrix.data[span][matches[0]]
     return values
 
 
@@ -143,11 +143,11 @@ def _cut(sizes: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
 def _pruned(block: csr_array, first: int, n: int | None, keep_self: bool) -> csr_array:
     starts = block.indptr.tolist()
     rows = []
-    for place, (start, end) in enumerate(pairwise(starts)):
+    for index, (start, end) in enumerate(pairwise(starts)):
         items, values = block.indices[start:end], block.data[start:end]
         kept = values > 0
         if not keep_self:
-            kept &= items != first + place
+            kept &= items != first + index
         items, values = items[kept].astype(np.int32), values[kept]
         if n is not None and len(items) > n:
             best = top_n_of(items, values, n)

@@ -49,36 +49,36 @@ class SparseScorer:
 
     def retrieve(self, n: int, eligible: Mask) -> list[ScoredItems]:
         """Each row's best n among the eligible items."""
-        found: list[ScoredItems] = []
+        results: list[ScoredItems] = []
         allow = None if eligible.all() else eligible
         for matrix in self._matrices():
             starts = matrix.indptr.tolist()
             for first, last in pairwise(starts):
                 if first == last:
-                    found.append(EMPTY)
+                    results.append(EMPTY)
                     continue
                 numbers, scores = matrix.indices[first:last], matrix.data[first:last]
-                found.append(top_n_of(numbers, scores, n, allow=allow))
-        return found
+                results.append(top_n_of(numbers, scores, n, allow=allow))
+        return results
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:
         """One score per item asked for; NaN where a row has none."""
-        found: list[Scores] = []
+        results: list[Scores] = []
         dense = np.full(self._n_items, np.nan, np.float32)
         for matrix in self._matrices():
             starts = matrix.indptr.tolist()
             for first, last in pairwise(starts):
                 numbers = matrix.indices[first:last]
                 dense[numbers] = matrix.data[first:last]
-                found.append(dense[items[len(found)]])
+                results.append(dense[items[len(results)]])
                 dense[numbers] = np.nan
-        return found
+        return results
 
     def explain(self, row: int, item: int) -> Contributions:
         """What made the score of an item in a row."""
         matrix = self._kept if self._kept is not None else self._rows_of(row, row + 1)
-        place = row if self._kept is not None else 0
-        if item not in matrix.indices[matrix.indptr[place] : matrix.indptr[place + 1]]:
+        index = row if self._kept is not None else 0
+        if item not in matrix.indices[matrix.indptr[index] : matrix.indptr[index + 1]]:
             return ()
         return self._contributions(row, item)
 

@@ -52,8 +52,8 @@ class SessionModel:
         )
 
     def _faded(self, session: History) -> History:
-        said = session.weights > 0
-        items, kinds, times = session.items[said], session.kinds[said], session.times[said]
+        counts = session.weights > 0
+        items, kinds, times = session.items[counts], session.kinds[counts], session.times[counts]
         ranks = np.arange(len(items))[::-1]
         return History(items, kinds, times, (self.decay**ranks).astype(np.float32))
 

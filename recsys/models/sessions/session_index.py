@@ -132,9 +132,9 @@ def index_sessions(
     chosen = data.weighting.by_number()[timeline.kinds] > 0
     visits, items = timeline.sessions[chosen], timeline.items[chosen]
     first = np.diff(visits, prepend=-1) != 0
-    said = first | (np.diff(items, prepend=-1) != 0)
-    visits, items = visits[said], items[said]
-    times, users = timeline.times[chosen][said], timeline.users[chosen][said]
+    is_click = first | (np.diff(items, prepend=-1) != 0)
+    visits, items = visits[is_click], items[is_click]
+    times, users = timeline.times[chosen][is_click], timeline.users[chosen][is_click]
     begins = np.flatnonzero(np.diff(visits, prepend=-1) != 0)
     ends = np.append(begins[1:], len(visits))[: len(begins)]
     long_enough = ends - begins > 1
@@ -146,8 +146,8 @@ def index_sessions(
     starts = np.zeros(len(order) + 1, np.int64)
     np.cumsum(ends - begins, out=starts[1:])
     rows = np.arange(starts[-1]) + np.repeat(begins - starts[:-1], ends - begins)
-    customers, place = np.unique(users[ends - 1], return_inverse=True)
-    owners = pseudonyms_of([data.users.id(number) for number in customers.tolist()])[place]
+    customers, customer = np.unique(users[ends - 1], return_inverse=True)
+    owners = pseudonyms_of([data.users.id(number) for number in customers.tolist()])[customer]
     return SessionIndex.of(
         starts,
         items[rows],
@@ -174,8 +174,8 @@ def _posting_sizes(
     every = np.zeros(n_items, np.int64)
     last = np.full(n_items, -1, np.int64)
     for visit in range(len(starts) - 2, -1, -1):
-        for place in range(starts[visit], starts[visit + 1]):
-            item = items[place]
+        for click in range(starts[visit], starts[visit + 1]):
+            item = items[click]
             if last[item] != visit:
                 last[item] = visit
                 every[item] += 1
@@ -192,8 +192,8 @@ def _postings(starts: NDArray[np.int64], items: Numbers, item_starts: NDArray[np
     filled = item_starts[:-1].copy()
     last = np.full(n_items, -1, np.int64)
     for visit in range(len(starts) - 2, -1, -1):
-        for place in range(starts[visit], starts[visit + 1]):
-            item = items[place]
+        for click in range(starts[visit], starts[visit + 1]):
+            item = items[click]
             if last[item] != visit:
                 last[item] = visit
                 if filled[item] < item_starts[item + 1]:

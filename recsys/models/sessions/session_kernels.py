@@ -87,8 +87,8 @@ def scored_items(
         first, last = visits.starts[nearest[order]], visits.starts[nearest[order] + 1]
         weight = similarities[order] ** settings.sharpness
         near = _nearness(visits.items[first:last], settings, current)
-        for place in range(last - first):
-            item = visits.items[first + place]
+        for click in range(last - first):
+            item = visits.items[first + click]
             slot = _slot(slots, items, item)
             if slots[slot] < 0:
                 slots[slot] = n_items
@@ -97,7 +97,7 @@ def scored_items(
             at = slots[slot]
             if counted_in[at] != order:
                 counted_in[at], counted[at] = order, 0.0
-            more = max(near[place] - counted[at], 0.0)
+            more = max(near[click] - counted[at], 0.0)
             counted[at] += more
             totals[at] += weight * more * visits.rarity[item] ** settings.scoring_rarity
     for order in range(len(current.items)):
@@ -124,9 +124,9 @@ def parts_of_score(
         of_visit = visits.items[first:last]
         near = _nearness(of_visit, settings, current)
         added = 0.0
-        for place in range(last - first):
-            if of_visit[place] == item:
-                added = max(added, near[place])
+        for click in range(last - first):
+            if of_visit[click] == item:
+                added = max(added, near[click])
         if added > 0:
             shared = np.zeros(len(current.items), np.float64)
             for known in range(len(current.items)):
@@ -167,42 +167,45 @@ def _nearest(
     for item in current.items:
         n_postings += visits.item_starts[item + 1] - visits.item_starts[item]
     slots = _table(n_postings)
-    found = np.empty(n_postings, np.int32)
+    near_visits = np.empty(n_postings, np.int32)
     sums = np.zeros(n_postings, np.float64)
     count = 0
     for order in range(len(current.items)):
         if current.weights[order] <= 0:
             continue
         item = current.items[order]
-        for place in range(visits.item_starts[item], visits.item_starts[item + 1]):
-            visit = visits.item_visits[place]
-            slot = _slot(slots, found, visit)
+        for posting in range(visits.item_starts[item], visits.item_starts[item + 1]):
+            visit = visits.item_visits[posting]
+            slot = _slot(slots, near_visits, visit)
             if slots[slot] < 0:
                 slots[slot] = count
-                found[count] = visit
+                near_visits[count] = visit
                 count += 1
             sums[slots[slot]] += current.weights[order]
-    found, sums = found[:count], sums[:count]
+    near_visits, sums = near_visits[:count], sums[:count]
     if count > settings.recent:
         # A higher number is a newer visit.
-        newest = found >= np.partition(found, count - settings.recent)[count - settings.recent]
-        found, sums = found[newest], sums[newest]
-    for order in range(len(found)):
-        visit = found[order]
+        newest = (
+            near_visits
+            >= np.partition(near_visits, count - settings.recent)[count - settings.recent]
+        )
+        near_visits, sums = near_visits[newest], sums[newest]
+    for order in range(len(near_visits)):
+        visit = near_visits[order]
         age_days = max(now - visits.times[visit], 0.0) / 86_400.0
         length = visits.starts[visit + 1] - visits.starts[visit]
         sums[order] *= 2.0 ** (-age_days / settings.half_life_days)
         sums[order] /= length**settings.length_penalty
-    if len(found) > settings.neighbours:
+    if len(near_visits) > settings.neighbours:
         edge = np.partition(sums, len(sums) - settings.neighbours)[len(sums) - settings.neighbours]
         kept = sums > edge
         # Among equals at the edge the newest.
         missing = settings.neighbours - kept.sum()
         equal = np.flatnonzero(sums == edge)
-        equal = equal[np.argsort(-found[equal])][:missing]
+        equal = equal[np.argsort(-near_visits[equal])][:missing]
         kept[equal] = True
-        found, sums = found[kept], sums[kept]
-    return found, sums
+        near_visits, sums = near_visits[kept], sums[kept]
+    return near_visits, sums
 
 
 @njit(cache=True, nogil=True)
@@ -213,17 +216,17 @@ def _nearness(of_visit: Numbers, settings: Settings, current: Current) -> NDArra
     matches = np.zeros(length, np.float64)
     near = np.empty(length, np.float64)
     best = 0.0
-    for place in range(length):
+    for click in range(length):
         for known in range(len(current.items)):
-            if current.items[known] == of_visit[place]:
-                matches[place] = math.exp(-settings.match_decay * current.backs[known])
+            if current.items[known] == of_visit[click]:
+                matches[click] = math.exp(-settings.match_decay * current.backs[known])
                 break
-        best = max(best * step, matches[place])
-        near[place] = best
+        best = max(best * step, matches[click])
+        near[click] = best
     best = 0.0
-    for place in range(length - 1, -1, -1):
-        near[place] = max(near[place], settings.backwards * best)
-        best = max(best, matches[place]) * step
+    for click in range(length - 1, -1, -1):
+        near[click] = max(near[click], settings.backwards * best)
+        best = max(best, matches[click]) * step
     return near
 
 

@@ -97,7 +97,7 @@ class CustomerRows:
         buys tells little, and looking through its buyers takes long.
         """
         lengths = np.diff(self.by_item.indptr)
-        found = []
+        results = []
         for start, end in pairwise(asking.indptr.tolist()):
             items, weights = asking.indices[start:end], asking.data[start:end]
             kept = _rarest(lengths[items], most_postings)
@@ -105,8 +105,8 @@ class CustomerRows:
                 self.by_item, items[kept], weights[kept]
             )
             above = similarities > 0
-            found.append(top_n_of(rows[above], similarities[above], k))
-        return found
+            results.append(top_n_of(rows[above], similarities[above], k))
+        return results
 
     def parts(
         self,
@@ -169,13 +169,13 @@ def newest_customers(data: TrainingData, most: int) -> tuple[Purchases, Pseudony
     chosen = timeline.kinds == PURCHASE
     users = timeline.users[chosen]
     times = timeline.times[chosen]
-    customers, place = np.unique(users, return_inverse=True)
+    customers, customer = np.unique(users, return_inverse=True)
     newest = np.full(len(customers), -np.inf)
-    np.maximum.at(newest, place, times)
+    np.maximum.at(newest, customer, times)
     kept = np.sort(np.argsort(-newest, kind="stable")[:most])
     renumbered = np.full(len(customers), -1, np.int32)
     renumbered[kept] = np.arange(len(kept), dtype=np.int32)
-    rows = renumbered[place]
+    rows = renumbered[customer]
     known = rows >= 0
     purchases = Purchases.of(rows[known], timeline.items[chosen][known], times[known])
     return purchases, pseudonyms_of([data.users.id(user) for user in customers[kept].tolist()])
@@ -192,7 +192,10 @@ def weighted_rows(near: Sequence[ScoredItems], power: float, *, n_customers: int
     """Queries × customers: similarity^power of the nearest."""
     # int32 as in the stored rows: a product of unlike index types copies the whole of them.
     starts = np.zeros(len(near) + 1, np.int32)
-    np.cumsum([len(found) for found in near], out=starts[1:])
-    columns = np.concatenate([np.empty(0, np.int32), *(found.numbers for found in near)])
-    values = np.concatenate([np.empty(0, np.float32), *(found.scores for found in near)]) ** power
+    np.cumsum([len(customers) for customers in near], out=starts[1:])
+    columns = np.concatenate([np.empty(0, np.int32), *(customers.numbers for customers in near)])
+    values = (
+        np.concatenate([np.empty(0, np.float32), *(customers.scores for customers in near)])
+        ** power
+    )
     return csr_array((values.astype(np.float32), columns, starts), shape=(len(near), n_customers))

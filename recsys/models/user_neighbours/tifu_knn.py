@@ -79,30 +79,34 @@ class TifuKnnModel:
             1.0 - self.config.own_share, totals, out=np.zeros_like(totals), where=totals > 0
         ).astype(np.float32)
         weights.data *= np.repeat(scale, np.diff(weights.indptr))
-        own = frequencies * np.float32(self.config.own_share)
+        personal = frequencies * np.float32(self.config.own_share)
 
         def contributions(row: int, item: int) -> Contributions:
             span = slice(units.indptr[row], units.indptr[row + 1])
             asking = ScoredItems(units.indices[span], units.data[span])
             near_weights = weights.data[weights.indptr[row] : weights.indptr[row + 1]]
             parts = self.rows.parts(asking, near[row], near_weights, item)
-            parts[asking.numbers == item] += own.data[span][asking.numbers == item]
+            parts[asking.numbers == item] += personal.data[span][asking.numbers == item]
             return largest_first(shares(asking.numbers, parts, kind="history"))
 
         return SparseScorer(
             n_items=n_items,
-            sizes=work(weights, self.rows.values) + np.diff(own.indptr),
+            sizes=work(weights, self.rows.values) + np.diff(personal.indptr),
             rows_of=lambda first, last: csr_array(
-                weights[first:last] @ self.rows.values + own[first:last]
+                weights[first:last] @ self.rows.values + personal[first:last]
             ),
             contributions=contributions,
         )
 
     def _frequencies(self, queries: Sequence[Query]) -> csr_array:
         bought = [query.history.purchases() for query in queries]
-        users = np.repeat(np.arange(len(bought), dtype=np.int32), [len(own) for own in bought])
-        items = np.concatenate([np.empty(0, np.int32), *(own.items for own in bought)])
-        times = np.concatenate([np.empty(0, np.float64), *(own.times for own in bought)])
+        users = np.repeat(
+            np.arange(len(bought), dtype=np.int32), [len(purchases) for purchases in bought]
+        )
+        items = np.concatenate([np.empty(0, np.int32), *(purchases.items for purchases in bought)])
+        times = np.concatenate(
+            [np.empty(0, np.float64), *(purchases.times for purchases in bought)]
+        )
         shape = (len(queries), self.rows.values.shape[1])
         return frequencies_of(Purchases.of(users, items, times), self.config, shape)
 
@@ -136,11 +140,11 @@ def frequencies_of(
     purchases: Purchases, config: TifuKnnConfig, shape: tuple[int, int]
 ) -> csr_array:
     """t(u) of every user, users × items, float32."""
-    group, place = np.divmod(purchases.ranks, config.group_size)
+    group, rank = np.divmod(purchases.ranks, config.group_size)
     groups = -(-purchases.baskets // config.group_size)
     in_group = np.minimum(purchases.baskets - group * config.group_size, config.group_size)
     weights: NDArray[np.float64] = config.group_decay**group / groups
-    weights *= config.within_decay**place / in_group
+    weights *= config.within_decay**rank / in_group
     matrix = csr_array((weights, (purchases.users, purchases.items)), shape=shape)
     matrix.sum_duplicates()
     return csr_array(matrix.astype(np.float32))

@@ -71,7 +71,7 @@ class UpCfModel:
         """Finds the customers whose purchases overlap most with each query's."""
         n_customers, n_items = self.rows.values.shape
         asking = [self._asking(query) for query in queries]
-        sets = [(found.numbers, found.scores) for found in asking]
+        sets = [(results.numbers, results.scores) for results in asking]
         near = self.rows.nearest(stacked(sets, n_columns=n_items), self.config.neighbours)
         weights = weighted_rows(near, self.config.locality, n_customers=n_customers)
 
