@@ -19,7 +19,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.dataset.impressions import BOUGHT, CLICKED, IN_CART
 from recsys.dataset.training_data import TrainingData
-from recsys.models.popularity.position_bias import LAST_POSITION, examination
+from recsys.models.popularity.position_bias import LAST_POSITION, position_bias
 from recsys.query.account import with_account
 from recsys.query.builder import build_query
 from recsys.query.facts import NO_FACTS
@@ -139,7 +139,7 @@ def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> li
     is learnt from `known`.
     """
     lists = later.lists
-    seen = examination(known.lists) ** SEVERITY
+    seen = position_bias(known.lists) ** SEVERITY
     gain = np.zeros(4)
     for outcome, worth in LIST_GAINS.items():
         gain[outcome] = worth

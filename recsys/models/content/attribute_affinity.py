@@ -129,7 +129,7 @@ class _AttributeAffinityScorer:
     ) -> None:
         self._model = model
         self._histories = histories
-        self._habits = [
+        self._affinities = [
             model.features_of(items, weights) if len(items) else None
             for items, weights in histories
         ]
@@ -139,9 +139,9 @@ class _AttributeAffinityScorer:
         everything = np.arange(len(eligible), dtype=np.int32)
         return [
             EMPTY
-            if self._habits[row] is None
+            if self._affinities[row] is None
             else top_n(self._scores(row, everything), n, allow=eligible)
-            for row in range(len(self._habits))
+            for row in range(len(self._affinities))
         ]
 
     def score(self, items: Sequence[Numbers]) -> list[Scores]:
@@ -150,7 +150,7 @@ class _AttributeAffinityScorer:
 
     def explain(self, row: int, item: int) -> Contributions:
         """The history items that share a brand or word with the item, else the whole history."""
-        if self._habits[row] is None:
+        if self._affinities[row] is None:
             return ()
         items, weights = self._histories[row]
         target = self._model.described[[item]].toarray().ravel()
@@ -158,10 +158,10 @@ class _AttributeAffinityScorer:
         return largest_first(shares(items, alike if alike.any() else weights, kind="history"))
 
     def _scores(self, row: int, items: Numbers) -> Scores:
-        habits = self._habits[row]
-        if habits is None:
+        affinity = self._affinities[row]
+        if affinity is None:
             return np.full(len(items), np.nan, np.float32)
-        lifts, slope = habits
+        lifts, slope = affinity
         logs = row_products(self._model.described, items, lifts)
         logs += slope * self._model.relative_prices[items]
         return np.asarray(np.exp(np.clip(logs, -LARGEST_LOG, LARGEST_LOG)), np.float32)

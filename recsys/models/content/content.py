@@ -114,14 +114,6 @@ class ContentModel:
         """Rows for items that the model has not seen, such as those put since training."""
         return _vectors(items, self.features, self.rarity, self.parts)
 
-    def score_new(self, queries: Sequence[Query], vectors: csr_array) -> NDArray[np.float32]:
-        """Scores of rows from `vectors_of`, queries × rows; NaN without an opinion."""
-        starting = [origins(query, binary=False) for query in queries]
-        wanted = self._wanted([(items, weights) for items, weights, _ in starting])
-        scores = np.asarray((wanted @ vectors.T).toarray(), np.float32)
-        scores[scores <= 0] = np.nan
-        return scores
-
     def similar_to(self, vectors: csr_array, n: int, eligible: Mask) -> list[ScoredItems]:
         """The items nearest to each row from `vectors_of`."""
         dropped = [NONE] * vectors.shape[0]

@@ -19,7 +19,7 @@ from recsys.models.scoring.decayed import binary_of, decayed_interactions
 from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product_spans
 from recsys.models.search_space import Choice, Range
 
-FORGOTTEN: Final = 1e-30
+LEAST_SUM: Final = 1e-30
 """A sum of weights whose inverse float32 could hardly hold."""
 
 
@@ -78,9 +78,9 @@ def _matrix(data: TrainingData, half_life_days: float | None, binary: bool) -> c
 
 def _stepping(matrix: csr_array) -> csr_array:
     """Rows divided by their sums: where a walk goes from each row; empty rows and those that have
-    decayed to nothing (FORGOTTEN) are left by nobody."""
+    decayed to nothing (LEAST_SUM) are left by nobody."""
     sums: NDArray[np.float64] = np.asarray(matrix.sum(axis=1), np.float64).ravel()
-    inverse = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > FORGOTTEN)
+    inverse = np.divide(1.0, sums, out=np.zeros_like(sums), where=sums > LEAST_SUM)
     return csr_array(diags_array(inverse.astype(np.float32)) @ matrix)
 
 

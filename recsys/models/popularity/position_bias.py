@@ -1,7 +1,8 @@
-"""How much of a list is looked at: the position-based model of clicks, learnt from the log.
+"""Position bias: how likely each position of a list is looked at, learnt from impressions.
 
-P(click | term, item, position) = examined[position] · attraction[term, item]; Craswell et al.:
-An experimental comparison of click position-bias models, WSDM 2008.
+The position-based click model: P(click | term, item, position) = examined[position] ·
+attraction[term, item]. Craswell, Zoeter, Taylor, Ramsey: An experimental comparison of click
+position-bias models, WSDM 2008.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ LAST_POSITION: Final = 199
 ROUNDS: Final = 100
 
 
-def examination(lists: Impressions, *, prior: float = 10.0) -> NDArray[np.float64]:
+def position_bias(lists: Impressions, *, prior: float = 10.0) -> NDArray[np.float64]:
     """P(examined | position), by position from 0: at most 1, and 1 where it is largest.
 
     Expectation maximisation, in which what did not get a click was either not examined or did not
@@ -33,26 +34,26 @@ def examination(lists: Impressions, *, prior: float = 10.0) -> NDArray[np.float6
     """
     if not len(lists.items):
         return np.ones(1)
-    places = np.minimum(lists.positions, LAST_POSITION).astype(np.int64)
-    n_places = int(places.max()) + 1
+    positions = np.minimum(lists.positions, LAST_POSITION).astype(np.int64)
+    n_positions = int(positions.max()) + 1
     terms = lists.terms[lists.of_rows()].astype(np.int64) + 1
     width = int(lists.items.max()) + 1
     _, pairs = np.unique(terms * width + lists.items, return_inverse=True)
     clicked = lists.outcomes > NOT_TAKEN
-    at = np.bincount(places, minlength=n_places)
+    at = np.bincount(positions, minlength=n_positions)
     shown = np.bincount(pairs)
-    examined = np.linspace(1.0, 0.5, n_places)
+    examined = np.linspace(1.0, 0.5, n_positions)
     attraction = np.full(len(shown), max(float(clicked.mean()), 1e-6))
     for _ in range(ROUNDS):
-        both = examined[places] * attraction[pairs]
+        both = examined[positions] * attraction[pairs]
         # Without a click: P(examined, not attracted) and P(attracted, not examined), each of all.
         silent = np.maximum(1.0 - both, 1e-12)
-        was_examined = np.where(clicked, 1.0, (examined[places] - both) / silent)
+        was_examined = np.where(clicked, 1.0, (examined[positions] - both) / silent)
         attracted = np.where(clicked, 1.0, (attraction[pairs] - both) / silent)
         by_pair = np.bincount(pairs, attracted, minlength=len(shown))
         mean = by_pair.sum() / len(pairs)
         attraction = (by_pair + prior * mean) / (shown + prior)
-        seen = np.bincount(places, was_examined, minlength=n_places)
+        seen = np.bincount(positions, was_examined, minlength=n_positions)
         above = np.concatenate([examined[:1], examined[:-1]])
         examined = np.clip((seen + above) / (at + 1.0), 1e-3, 1.0)
     return np.asarray(examined / examined.max())

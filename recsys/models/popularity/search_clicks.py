@@ -1,7 +1,7 @@
 """What visitors took of the result of a search, had they looked at all of it alike.
 
 The rate of an item under a term is counted over the lists in which it was probably examined
-(`examination`), and drawn to the item's rate under all terms, which is drawn to that of the shop.
+(`position_bias`), and drawn to the item's rate under all terms, which is drawn to that of the shop.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from recsys.events.weighting import half_life_decay
 from recsys.ids import NONE, Array
 from recsys.models.family import ModelFamily
 from recsys.models.popularity.popularity import EVERYBODY
-from recsys.models.popularity.position_bias import LAST_POSITION, examination
+from recsys.models.popularity.position_bias import LAST_POSITION, position_bias
 from recsys.models.protocol import Scorer
 from recsys.models.scoring.saved_arrays import array_of, sparse_arrays, sparse_of
 from recsys.models.scoring.sparse_scores import Row, RowScorer
@@ -45,7 +45,7 @@ class SearchClicksConfig(BaseModel):
     half_life_days: float | None = Field(default=90.0, gt=0)
     min_visits: int = Field(default=3, ge=1)
     severity: float = Field(default=0.5, ge=0, le=1)
-    """How far positions are accounted for: examination^severity. An engine that puts the best
+    """How far positions are accounted for: position_bias^severity. An engine that puts the best
     first makes low positions look less examined than they are, so 1 goes too far; 0 counts every
     item of a list as looked at."""
 
@@ -143,8 +143,9 @@ def exposures(
     if config.half_life_days is not None:
         times = lists.times[lists.of_rows()]
         weights = half_life_decay(times, now=now, half_life_days=config.half_life_days)
-    places = np.minimum(lists.positions, LAST_POSITION)
-    seen = examination(lists)[places] ** config.severity if len(places) else np.empty(0)
+    positions = np.minimum(lists.positions, LAST_POSITION)
+    bias = position_bias(lists) ** config.severity
+    seen = bias[positions] if len(positions) else np.empty(0)
     return worth[lists.outcomes] * weights, seen * weights
 
 

@@ -128,8 +128,8 @@ class CustomerRows:
         kept = kept_rows(self.owners, users)
         if kept.all():
             return self
-        places = np.flatnonzero(kept)
-        return CustomerRows.of(self.values[places], self.similar[places], self.owners[places])
+        rows = np.flatnonzero(kept)
+        return CustomerRows.of(self.values[rows], self.similar[rows], self.owners[rows])
 
     def arrays(self) -> Mapping[str, Array]:
         """Both matrices and the owners."""

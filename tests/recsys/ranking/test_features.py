@@ -61,7 +61,9 @@ HISTORY = history_of(
 ALL = np.arange(4, dtype=np.int32)
 
 
-def told(history: History = HISTORY, facts: ItemFacts | None = None) -> dict[str, np.ndarray]:
+def feature_values(
+    history: History = HISTORY, facts: ItemFacts | None = None
+) -> dict[str, np.ndarray]:
     """Name → the value of each of the four items."""
     query = Query(now=NOW, history=history)
     matrix = feature_matrix(facts or facts_of(), [query], [ALL])
@@ -75,12 +77,16 @@ def slowly(query: Query, item: int, facts: ItemFacts) -> list[float]:
     mine = history.items == item
     bought = history.kinds == PURCHASE
     invoices = sorted(set(history.times[bought].tolist()))
-    own = sorted(set(history.times[bought & mine].tolist()))
-    age = (now - own[-1]) / DAY if own else nan
-    interval = (own[-1] - own[0]) / DAY / (len(own) - 1) if len(own) > 1 else nan
+    purchase_days = sorted(set(history.times[bought & mine].tolist()))
+    age = (now - purchase_days[-1]) / DAY if purchase_days else nan
+    interval = (
+        (purchase_days[-1] - purchase_days[0]) / DAY / (len(purchase_days) - 1)
+        if len(purchase_days) > 1
+        else nan
+    )
     touched = history.times[mine]
     weights = np.maximum(history.weights, 0.0).astype(np.float64)
-    said = weights.sum()
+    total = weights.sum()
     prices = facts.prices[history.items]
     prices = prices[prices > 0]
     week, month = float(facts.demand_7[item]), float(facts.demand_30[item])
@@ -90,13 +96,15 @@ def slowly(query: Query, item: int, facts: ItemFacts) -> list[float]:
     lines = int(bought.sum())
     span = (invoices[-1] - invoices[0]) / DAY if invoices else nan
     return [
-        len(own),
+        len(purchase_days),
         float(history.weights[mine].sum()),
-        len(own) / len(invoices) if invoices else 0.0,
-        len(own) / sum(time >= own[0] for time in invoices) if own else 0.0,
-        sum(time > own[-1] for time in invoices) if own else nan,
+        len(purchase_days) / len(invoices) if invoices else 0.0,
+        len(purchase_days) / sum(time >= purchase_days[0] for time in invoices)
+        if purchase_days
+        else 0.0,
+        sum(time > purchase_days[-1] for time in invoices) if purchase_days else nan,
         age,
-        (now - own[0]) / DAY if own else nan,
+        (now - purchase_days[0]) / DAY if purchase_days else nan,
         interval,
         age / interval,
         age / float(facts.intervals[item]),
@@ -113,11 +121,11 @@ def slowly(query: Query, item: int, facts: ItemFacts) -> list[float]:
         price,
         np.log(price) - np.log(prices).mean() if price > 0 and len(prices) else nan,
         np.log1p(month) - np.log1p(facts.demand_30[history.items]).mean() if len(history) else nan,
-        weights[facts.categories[history.items] == category].sum() / said
-        if category >= 0 and said > 0
+        weights[facts.categories[history.items] == category].sum() / total
+        if category >= 0 and total > 0
         else nan,
-        weights[facts.brands[history.items] == brand].sum() / said
-        if brand >= 0 and said > 0
+        weights[facts.brands[history.items] == brand].sum() / total
+        if brand >= 0 and total > 0
         else nan,
         len(history),
         len(np.unique(history.items)),
@@ -151,40 +159,40 @@ def test_the_compiled_features_are_those_of_the_slow_definition(small_data: Trai
 
 
 def test_purchases_at_one_moment_are_one_invoice() -> None:
-    found = told()
-    assert found["purchases"].tolist() == [2, 1, 1, 0]
-    assert (found["invoices"] == 3).all()
-    assert found["share of invoices"].tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3, 0])
+    values = feature_values()
+    assert values["purchases"].tolist() == [2, 1, 1, 0]
+    assert (values["invoices"] == 3).all()
+    assert values["share of invoices"].tolist() == pytest.approx([2 / 3, 1 / 3, 1 / 3, 0])
 
 
 def test_due_is_the_age_of_the_last_purchase_over_the_interval() -> None:
-    found = told()
-    assert found["own interval"][0] == pytest.approx(30.0)
-    assert found["due by own interval"][0] == pytest.approx(1.0)
-    assert found["due by interval of the item"][2] == pytest.approx(10 / 40)
-    assert np.isnan(found["due by own interval"][1:]).all()
+    values = feature_values()
+    assert values["own interval"][0] == pytest.approx(30.0)
+    assert values["due by own interval"][0] == pytest.approx(1.0)
+    assert values["due by interval of the item"][2] == pytest.approx(10 / 40)
+    assert np.isnan(values["due by own interval"][1:]).all()
 
 
 def test_what_was_never_bought_has_no_recency() -> None:
-    found = told()
+    values = feature_values()
     for name in ("days since last purchase", "invoices since the last", "own interval"):
-        assert np.isnan(found[name][3])
-    assert found["purchases"][3] == 0
+        assert np.isnan(values[name][3])
+    assert values["purchases"][3] == 0
 
 
 def test_price_is_seen_beside_the_habit_of_the_customer() -> None:
-    cheap = told(history_of((0, PURCHASE, 5.0)))["price beside habit"]
-    dear = told(history_of((2, PURCHASE, 5.0)))["price beside habit"]
+    cheap = feature_values(history_of((0, PURCHASE, 5.0)))["price beside habit"]
+    dear = feature_values(history_of((2, PURCHASE, 5.0)))["price beside habit"]
     assert cheap[2] > dear[2]
     assert cheap[0] == pytest.approx(0.0)
     assert np.isnan(cheap[3])
 
 
 def test_an_affinity_is_the_share_of_the_history() -> None:
-    found = told(history_of((0, PURCHASE, 5.0), (2, PURCHASE, 5.0)))
-    assert found["category affinity"].tolist()[:3] == pytest.approx([0.5, 0.5, 0.5])
-    assert np.isnan(found["category affinity"][3])
-    alone = told(history_of((2, PURCHASE, 5.0)))
+    values = feature_values(history_of((0, PURCHASE, 5.0), (2, PURCHASE, 5.0)))
+    assert values["category affinity"].tolist()[:3] == pytest.approx([0.5, 0.5, 0.5])
+    assert np.isnan(values["category affinity"][3])
+    alone = feature_values(history_of((2, PURCHASE, 5.0)))
     assert alone["category affinity"].tolist()[:3] == pytest.approx([0, 0, 1])
 
 

@@ -40,9 +40,9 @@ def ranker_for(column: str, *, models: tuple[str, ...] = MODELS, descending: boo
     names = column_names(models)
     rng = np.random.default_rng(4)
     matrix = rng.normal(size=(2000, len(names))).astype(np.float32)
-    place = names.index(column)
-    matrix[:, place] = rng.uniform(0, 1, 2000) ** 3
-    taken = (matrix[:, place] > 0.2) == descending
+    column_number = names.index(column)
+    matrix[:, column_number] = rng.uniform(0, 1, 2000) ** 3
+    taken = (matrix[:, column_number] > 0.2) == descending
     booster = grown(matrix, taken.astype(int))
     text = booster.model_to_string()
     for number, name in enumerate(names):
@@ -73,12 +73,12 @@ def test_several_models_add_up_each_over_its_scale() -> None:
     rng = np.random.default_rng(1)
     matrix = rng.normal(size=(2000, 6)).astype(np.float32)
     taken = (matrix[:, 0] + rng.normal(size=2000) > 1).astype(int)
-    one, other = (grown(matrix, taken, objective=o) for o in ("lambdarank", "rank_xendcg"))
+    first, second = (grown(matrix, taken, objective=o) for o in ("lambdarank", "rank_xendcg"))
     parts = [
-        Trees.parse(one.model_to_string()).divided_by(2.0),
-        Trees.parse(other.model_to_string()).divided_by(0.5),
+        Trees.parse(first.model_to_string()).divided_by(2.0),
+        Trees.parse(second.model_to_string()).divided_by(0.5),
     ]
-    expected = one.predict(matrix) / 2.0 + other.predict(matrix) / 0.5
+    expected = first.predict(matrix) / 2.0 + second.predict(matrix) / 0.5
     np.testing.assert_allclose(Trees.joined(parts).predict(matrix), expected, rtol=1e-9, atol=1e-9)
 
 
@@ -140,9 +140,9 @@ def test_the_ranker_deals_out_the_sums_of_the_blend_in_its_own_order(
     numbers = np.array([2, 4, 7], np.int32)
     parts = np.array([[0.9, 0.5, 0.1], [0.0, 0.1, 0.9]], np.float32)
     weights = np.array([1.0, 0.1], np.float32)
-    found = BlendedCandidates(Candidates(numbers, parts), weights @ parts)
+    blended_candidates = BlendedCandidates(Candidates(numbers, parts), weights @ parts)
     query = Query(now=small_data.as_of)
-    (row,) = ranked(ranker, [query], [found], weights)
+    (row,) = ranked(ranker, [query], [blended_candidates], weights)
     assert row.scores.argmax() == 2
     np.testing.assert_allclose(np.sort(row.scores), np.sort(weights @ parts), rtol=1e-4)
 
@@ -159,8 +159,8 @@ def test_a_model_that_the_ranker_was_not_taught_with_is_added_as_ever(
     query = Query(now=small_data.as_of)
 
     def best(parts: np.ndarray) -> int:
-        found = BlendedCandidates(Candidates(numbers, parts), weights @ parts)
-        (row,) = ranked(ranker, [query, *[]], [found], weights)
+        blended_candidates = BlendedCandidates(Candidates(numbers, parts), weights @ parts)
+        (row,) = ranked(ranker, [query, *[]], [blended_candidates], weights)
         return int(row.candidates.numbers[row.scores.argmax()])
 
     assert best(silent) == 7

@@ -60,7 +60,7 @@ def test_the_rules_are_what_counting_every_basket_gives(
         for n in range(len(baskets.users))
     ]
     who = [f"known {u}" if u >= 0 else f"basket {n}" for n, u in enumerate(baskets.users)]
-    found = {
+    results = {
         (i, j): values
         for i, j, *values in zip(
             rules.antecedents.tolist(),
@@ -73,12 +73,12 @@ def test_the_rules_are_what_counting_every_basket_gives(
         )
     }
     pairs = {pair for items in sets for pair in permutations(items, 2)}
-    assert set(found) == pairs
+    assert set(results) == pairs
     for i, j in pairs:
         both = [n for n, items in enumerate(sets) if {i, j} <= items]
         p_i, p_j = (sum(item in items for items in sets) / len(sets) for item in (i, j))
         support = len(both) / len(sets)
-        assert found[i, j] == pytest.approx(
+        assert results[i, j] == pytest.approx(
             [support, support / p_i, support / p_i / p_j, len({who[n] for n in both})]
         )
 
@@ -87,16 +87,16 @@ def test_a_camera_calls_for_lenses(cameras: TrainingData) -> None:
     model = fit_bought_together(cameras, BoughtTogetherConfig(**COUNTED), rng=RNG)
     cart = Query(now=cameras.as_of, seeds=cameras.items.numbers(["camera"]))
     everything = np.ones(len(cameras.items), np.bool_)
-    found = model.condition([cart]).retrieve(5, everything)[0]
-    assert cameras.items.ids(found.numbers) == ["lens"]
-    assert found.scores[0] == pytest.approx(7 / 13)  # baskets with both over those with a camera
+    results = model.condition([cart]).retrieve(5, everything)[0]
+    assert cameras.items.ids(results.numbers) == ["lens"]
+    assert results.scores[0] == pytest.approx(7 / 13)  # baskets with both over those with a camera
 
 
 def test_one_customer_who_always_does_it_is_no_rule(cameras: TrainingData) -> None:
     """Five baskets of one person are a single customer; the lift of the hat is high."""
     camera, hat = cameras.items.numbers(["camera", "hat"]).tolist()
-    one = fit_bought_together(cameras, BoughtTogetherConfig(min_customers=1), rng=RNG)
-    evidence = one.evidence(camera, hat)
+    plain = fit_bought_together(cameras, BoughtTogetherConfig(min_customers=1), rng=RNG)
+    evidence = plain.evidence(camera, hat)
     assert evidence is not None
     assert (evidence.customers, evidence.lift > 1) == (1, True)
     assert (
@@ -190,12 +190,12 @@ def test_substitutes_weigh_less_where_baskets_say_so(read: Reader) -> None:
     assert factors["mug"] < 0.5
     assert factors["lid"] == 1.0
     loose = BoughtTogetherConfig(lift_above=0.0, min_customers=1, **COUNTED)
-    told = fit_bought_together(shop, loose, rng=RNG).strength.toarray()
+    discounted = fit_bought_together(shop, loose, rng=RNG).strength.toarray()
     plain = loose.model_copy(update={"substitutes": False})
     untold = fit_bought_together(shop, plain, rng=RNG).strength.toarray()
     mugs, lids = shop.items.numbers(["mug0", "mug1"]), shop.items.numbers(["lid0", "lid1"])
-    assert told[mugs[0], mugs[1]] == pytest.approx(factors["mug"] * untold[mugs[0], mugs[1]])
-    assert told[mugs[0], lids[0]] == untold[mugs[0], lids[0]]
+    assert discounted[mugs[0], mugs[1]] == pytest.approx(factors["mug"] * untold[mugs[0], mugs[1]])
+    assert discounted[mugs[0], lids[0]] == untold[mugs[0], lids[0]]
 
 
 def test_an_item_without_baskets_borrows_from_those_described_like_it(read: Reader) -> None:
@@ -209,8 +209,8 @@ def test_an_item_without_baskets_borrows_from_those_described_like_it(read: Read
     model = fit_bought_together(shop, BoughtTogetherConfig(lift_above=0.0), rng=RNG)
     cart = Query(now=shop.as_of, seeds=shop.items.numbers(["new"]))
     everything = np.ones(len(shop.items), np.bool_)
-    found = model.condition([cart]).retrieve(5, everything)[0]
-    assert shop.items.ids(found.numbers) == ["lens"]
+    results = model.condition([cart]).retrieve(5, everything)[0]
+    assert shop.items.ids(results.numbers) == ["lens"]
     assert model.evidence(*shop.items.numbers(["new", "lens"]).tolist()) is None
     alone = BoughtTogetherConfig(lift_above=0.0, borrowing=ColdItemRulesConfig(lenders=0))
     without = fit_bought_together(shop, alone, rng=RNG)

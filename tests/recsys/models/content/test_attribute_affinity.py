@@ -34,23 +34,23 @@ def shop(read: Reader) -> TrainingData:
 
 def scores(model: AttributeAffinityModel, shop: TrainingData, person: str) -> dict[str, float]:
     everything = np.arange(len(shop.items), dtype=np.int32)
-    (found,) = model.condition(shop.queries([person], now=shop.as_of)).score([everything])
-    return dict(zip(shop.items.ids(), found.tolist(), strict=True))
+    (scored,) = model.condition(shop.queries([person], now=shop.as_of)).score([everything])
+    return dict(zip(shop.items.ids(), scored.tolist(), strict=True))
 
 
 def test_a_brand_counts_by_how_much_more_the_person_takes_of_it(shop: TrainingData) -> None:
     config = AttributeAffinityConfig(prior=2.0, brand=1.0, words=0.0, price=0.0)
-    found = scores(fit_attribute_affinity(shop, config, rng=RNG), shop, "u:a")
+    scored = scores(fit_attribute_affinity(shop, config, rng=RNG), shop, "u:a")
     share = (3 + 1) / (6 + 1)  # of brand A in all that was bought, and one choice more
-    assert found["a1"] == found["a2"] == pytest.approx((2 + 2 * share) / (4 * share), rel=1e-5)
-    assert found["b1"] == pytest.approx(2 * share / (4 * share), rel=1e-5)
-    assert found["plain"] == 1.0
+    assert scored["a1"] == scored["a2"] == pytest.approx((2 + 2 * share) / (4 * share), rel=1e-5)
+    assert scored["b1"] == pytest.approx(2 * share / (4 * share), rel=1e-5)
+    assert scored["plain"] == 1.0
 
 
 def test_words_say_what_kind_of_thing_a_person_likes(shop: TrainingData) -> None:
     config = AttributeAffinityConfig(brand=0.0, words=1.0, price=0.0, min_items=2)
-    found = scores(fit_attribute_affinity(shop, config, rng=RNG), shop, "u:b")
-    assert found["b1"] == found["b2"] > found["a1"]
+    scored = scores(fit_attribute_affinity(shop, config, rng=RNG), shop, "u:b")
+    assert scored["b1"] == scored["b2"] > scored["a1"]
 
 
 def test_who_buys_cheap_is_shown_cheap(shop: TrainingData) -> None:
@@ -63,5 +63,5 @@ def test_who_buys_cheap_is_shown_cheap(shop: TrainingData) -> None:
 
 def test_a_catalogue_without_brands_and_prices_gives_no_preference(read: Reader) -> None:
     shop = read([("p", 5.0, ["x", "y"])])
-    found = scores(fit_attribute_affinity(shop, AttributeAffinityConfig(), rng=RNG), shop, "u:p")
-    assert found == {"x": 1.0, "y": 1.0}
+    scored = scores(fit_attribute_affinity(shop, AttributeAffinityConfig(), rng=RNG), shop, "u:p")
+    assert scored == {"x": 1.0, "y": 1.0}

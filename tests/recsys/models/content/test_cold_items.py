@@ -40,8 +40,8 @@ def test_a_new_item_reaches_who_would_be_shown_its_likes(
 ) -> None:
     model = fit_cold_items(shop, ColdItemsConfig(), rng=RNG)
     query = shop.queries([person], now=shop.as_of)
-    found = model.condition(query).retrieve(5, np.ones(len(shop.items), np.bool_))[0]
-    assert shop.items.ids(found.numbers) == [newcomer]
+    results = model.condition(query).retrieve(5, np.ones(len(shop.items), np.bool_))[0]
+    assert shop.items.ids(results.numbers) == [newcomer]
 
 
 def test_a_score_is_the_walk_carried_on_by_the_description(shop: TrainingData) -> None:

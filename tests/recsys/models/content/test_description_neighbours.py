@@ -22,15 +22,15 @@ def slow_nearest(
 ) -> dict[int, list[int]]:
     """All cosines, sorted."""
     cosines = (vectors @ vectors.T).toarray()
-    found = {}
+    neighbours_of = {}
     for item in np.flatnonzero(wanted).tolist():
         others = [
             (-float(cosines[item, other]), other)
             for other in np.flatnonzero(allowed).tolist()
             if other != item and cosines[item, other] >= max(least, 1e-9)
         ]
-        found[item] = sorted(other for _, other in sorted(others)[:n])
-    return found
+        neighbours_of[item] = sorted(other for _, other in sorted(others)[:n])
+    return neighbours_of
 
 
 @pytest.mark.parametrize("least", [0.0, 0.4])

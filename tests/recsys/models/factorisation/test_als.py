@@ -29,8 +29,8 @@ def test_the_fold_in_is_the_solution_of_the_normal_equation(
         matrix = factors.T @ (confidence[:, None] * factors) + model.reg * np.eye(8)
         expected = np.linalg.solve(matrix, factors.T @ (confidence * (row > 0)))
         history = random_shop.history(user, now=random_shop.as_of)
-        found = model.fold_in(*history.totals())
-        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+        results = model.fold_in(*history.totals())
+        np.testing.assert_allclose(results, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_the_fold_in_follows_the_convention_of_implicit(
@@ -53,27 +53,27 @@ def test_a_taste_is_found(checkerboard: TrainingData) -> None:
         checkerboard, ALSConfig(embedding_size=2, reg=0.1), rng=np.random.default_rng(0)
     )
     queries = checkerboard.queries(checkerboard.users.ids(), now=checkerboard.as_of)
-    for query, found in zip(
+    for query, results in zip(
         queries,
         model.condition(queries).retrieve(10, np.ones(20, np.bool_)),
         strict=True,
     ):
-        assert set(found.numbers % 2) == {int(query.history.items[0]) % 2}
+        assert set(results.numbers % 2) == {int(query.history.items[0]) % 2}
 
 
 def test_the_number_of_threads_does_not_change_the_factors(random_shop: TrainingData) -> None:
-    one, two = (
+    first, second = (
         fit_als(random_shop, ALSConfig(threads=threads), rng=np.random.default_rng(4))
         for threads in (1, 2)
     )
-    np.testing.assert_array_equal(one.item_factors, two.item_factors)
+    np.testing.assert_array_equal(first.item_factors, second.item_factors)
 
 
 def test_the_contributions_add_up_to_the_score(random_shop: TrainingData, model: ALSModel) -> None:
     query = random_shop.queries(["u:p01"], now=random_shop.as_of)[0]
     scorer = model.condition([query])
     item = int(scorer.retrieve(1, np.ones(25, np.bool_))[0].numbers[0])
-    told = {part.item: part.share for part in scorer.explain(0, item)}
+    shares = {part.item: part.share for part in scorer.explain(0, item)}
     items, weights = query.history.totals()
     factors = model.item_factors.astype(np.float64)
     inverse = np.linalg.inv(
@@ -84,7 +84,7 @@ def test_the_contributions_add_up_to_the_score(random_shop: TrainingData, model:
     parts = model.alpha * weights * (factors[items] @ inverse @ factors[item])
     assert parts.sum() == pytest.approx(float(scorer.score([np.array([item])])[0][0]), rel=1e-4)
     for number, part in zip(items.tolist(), parts.tolist(), strict=True):
-        assert told[number] == pytest.approx(part / np.abs(parts).sum(), rel=1e-4, abs=1e-6)
+        assert shares[number] == pytest.approx(part / np.abs(parts).sum(), rel=1e-4, abs=1e-6)
 
 
 def test_an_item_that_nobody_touched_gets_no_score(

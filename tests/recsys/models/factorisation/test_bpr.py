@@ -61,21 +61,21 @@ def test_a_pass_is_the_gradient_of_the_formula() -> None:
 
 
 def test_the_loss_falls(checkerboard: TrainingData) -> None:
-    told: list[float] = []
+    losses_by_epoch: list[float] = []
     fit_bpr(
         checkerboard,
         BPRConfig(embedding_size=4),
         rng=np.random.default_rng(0),
-        progress=lambda epoch, loss: told.append(loss),
+        progress=lambda epoch, loss: losses_by_epoch.append(loss),
     )
-    assert len(told) == BPRConfig().epochs
-    assert told[-1] < 0.7 * told[0]
+    assert len(losses_by_epoch) == BPRConfig().epochs
+    assert losses_by_epoch[-1] < 0.7 * losses_by_epoch[0]
 
 
 def test_a_taste_is_found(checkerboard: TrainingData, model: BPRModel) -> None:
     queries = checkerboard.queries(checkerboard.users.ids(), now=checkerboard.as_of)
-    found = model.condition(queries).retrieve(10, np.ones(20, np.bool_))
-    for query, scored in zip(queries, found, strict=True):
+    results = model.condition(queries).retrieve(10, np.ones(20, np.bool_))
+    for query, scored in zip(queries, results, strict=True):
         assert set(scored.numbers % 2) == {int(query.history.items[0]) % 2}
 
 

@@ -20,10 +20,10 @@ RNG = np.random.default_rng(0)
 
 def test_the_leading_vectors_are_those_of_the_full_decomposition() -> None:
     dense = np.random.default_rng(1).random((90, 70)) ** 6
-    found = leading_vectors(csr_array(dense.astype(np.float32)), 5, rounds=8, rng=RNG)
+    computed = leading_vectors(csr_array(dense.astype(np.float32)), 5, rounds=8, rng=RNG)
     _, _, expected = np.linalg.svd(dense)
     # Signs are free, so the projections are compared.
-    np.testing.assert_allclose(found @ found.T, expected[:5].T @ expected[:5], atol=2e-3)
+    np.testing.assert_allclose(computed @ computed.T, expected[:5].T @ expected[:5], atol=2e-3)
 
 
 @pytest.mark.parametrize("binary", [True, False])
@@ -43,8 +43,8 @@ def test_the_scores_are_the_filter_of_the_paper(
     expected *= of_items[some] ** popularity
     queries = random_shop.queries(random_shop.users.ids(), now=random_shop.as_of)
     items = np.flatnonzero(some).astype(np.int32)
-    found = np.array(model.condition(queries).score([items] * len(queries)))
-    np.testing.assert_allclose(found, expected, rtol=5e-3, atol=5e-3)
+    computed = np.array(model.condition(queries).score([items] * len(queries)))
+    np.testing.assert_allclose(computed, expected, rtol=5e-3, atol=5e-3)
 
 
 def test_more_frequencies_than_items_are_those_that_there_are(checkerboard: TrainingData) -> None:
@@ -55,8 +55,8 @@ def test_more_frequencies_than_items_are_those_that_there_are(checkerboard: Trai
 def test_a_taste_is_found(checkerboard: TrainingData) -> None:
     model = fit_graph_filter(checkerboard, GraphFilterConfig(frequencies=2), rng=RNG)
     queries = checkerboard.queries(checkerboard.users.ids(), now=checkerboard.as_of)
-    found = model.condition(queries).retrieve(10, np.ones(20, np.bool_))
-    for query, scored in zip(queries, found, strict=True):
+    computed = model.condition(queries).retrieve(10, np.ones(20, np.bool_))
+    for query, scored in zip(queries, computed, strict=True):
         assert set(scored.numbers % 2) == {int(query.history.items[0]) % 2}
 
 

@@ -52,20 +52,20 @@ def model(shop: TrainingData) -> HybridModel:
 
 
 def first_letters(shop: TrainingData, model: HybridModel, query: Query, n: int) -> set[str]:
-    found = model.condition([query]).retrieve(n, np.ones(len(shop.items), np.bool_))[0]
-    return {id[0] for id in shop.items.ids(found.numbers)}
+    results = model.condition([query]).retrieve(n, np.ones(len(shop.items), np.bool_))[0]
+    return {id[0] for id in shop.items.ids(results.numbers)}
 
 
 def test_a_taste_is_found_from_the_history_alone(checkerboard: TrainingData) -> None:
     config = HybridConfig(embedding_size=4, epochs=60)
     model = fit_hybrid(checkerboard, config, rng=np.random.default_rng(0))
     queries = checkerboard.queries(checkerboard.users.ids(), now=checkerboard.as_of)
-    found = model.condition(queries).retrieve(8, np.ones(20, np.bool_))
-    own = [
+    results = model.condition(queries).retrieve(8, np.ones(20, np.bool_))
+    alone = [
         np.mean(best.numbers % 2 == query.history.items[0] % 2)
-        for query, best in zip(queries, found, strict=True)
+        for query, best in zip(queries, results, strict=True)
     ]
-    assert np.mean(own) > 0.95  # chance: 0.5
+    assert np.mean(alone) > 0.95  # chance: 0.5
 
 
 def test_a_stranger_is_known_by_the_declared_group(shop: TrainingData, model: HybridModel) -> None:
@@ -120,10 +120,10 @@ def test_the_score_is_what_lightfm_itself_predicts(
         user_features=narrow(features),
         item_features=narrow(as_candidate),
     )
-    found = model.condition([query]).score([everything])[0]
-    difference = expected - found
+    results = model.condition([query]).score([everything])[0]
+    difference = expected - results
     np.testing.assert_allclose(difference, difference[0], atol=1e-5)
-    assert np.ptp(found) > 0.1
+    assert np.ptp(results) > 0.1
 
 
 def test_what_is_predicted_came_after_what_predicts_it(shop: TrainingData) -> None:

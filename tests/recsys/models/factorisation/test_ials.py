@@ -60,9 +60,9 @@ def loss(rows: np.ndarray, observed: csr_array, fixed: np.ndarray, penalty: Pena
 def test_one_block_solves_the_normal_equations(observed: csr_array, width: int) -> None:
     rng = np.random.default_rng(2)
     fixed = rng.normal(size=(30, width)).astype(np.float32)
-    found = rng.normal(size=(40, width)).astype(np.float32)
-    improve(found, observed, fixed, PENALTY, n_columns=30, block=width)
-    np.testing.assert_allclose(found, exact(observed, fixed, PENALTY), rtol=2e-3, atol=2e-4)
+    factors = rng.normal(size=(40, width)).astype(np.float32)
+    improve(factors, observed, fixed, PENALTY, n_columns=30, block=width)
+    np.testing.assert_allclose(factors, exact(observed, fixed, PENALTY), rtol=2e-3, atol=2e-4)
 
 
 @pytest.mark.parametrize("block", [1, 4, 5, 64])
@@ -71,30 +71,32 @@ def test_blocks_never_worsen_the_loss_and_end_at_the_same_place(
 ) -> None:
     rng = np.random.default_rng(3)
     fixed = rng.normal(size=(30, 12)).astype(np.float32)
-    found = np.zeros((40, 12), np.float32)
-    before = loss(found, observed, fixed, PENALTY)
+    factors = np.zeros((40, 12), np.float32)
+    before = loss(factors, observed, fixed, PENALTY)
     for _ in range(150):
-        improve(found, observed, fixed, PENALTY, n_columns=30, block=block)
-        after = loss(found, observed, fixed, PENALTY)
+        improve(factors, observed, fixed, PENALTY, n_columns=30, block=block)
+        after = loss(factors, observed, fixed, PENALTY)
         assert after <= before * (1 + 1e-5)
         before = after
-    np.testing.assert_allclose(found, exact(observed, fixed, PENALTY), rtol=1e-2, atol=2e-3)
+    np.testing.assert_allclose(factors, exact(observed, fixed, PENALTY), rtol=1e-2, atol=2e-3)
 
 
 def test_the_error_is_that_of_the_observed_pairs_after_the_step(observed: csr_array) -> None:
     fixed = np.random.default_rng(4).normal(size=(30, 6)).astype(np.float32)
-    found = np.zeros((40, 6), np.float32)
-    told = improve(found, observed, fixed, PENALTY, n_columns=30, block=3)
+    factors = np.zeros((40, 6), np.float32)
+    converged = improve(factors, observed, fixed, PENALTY, n_columns=30, block=3)
     weights = observed.toarray()
-    assert told == pytest.approx(float((weights * (1 - found @ fixed.T) ** 2).sum()), rel=1e-4)
+    assert converged == pytest.approx(
+        float((weights * (1 - factors @ fixed.T) ** 2).sum()), rel=1e-4
+    )
 
 
 def test_a_row_without_interactions_is_zero(observed: csr_array) -> None:
     fixed = np.ones((30, 4), np.float32)
-    found = np.ones((40, 4), np.float32)
-    improve(found, observed, fixed, PENALTY, n_columns=30, block=4)
-    assert not found[0].any()
-    assert found[1].any()
+    factors = np.ones((40, 4), np.float32)
+    improve(factors, observed, fixed, PENALTY, n_columns=30, block=4)
+    assert not factors[0].any()
+    assert factors[1].any()
 
 
 def test_equations_without_a_solution_are_refused(observed: csr_array) -> None:
@@ -112,24 +114,24 @@ def test_equations_without_a_solution_are_refused(observed: csr_array) -> None:
 def test_the_told_loss_never_rises(
     random_shop: TrainingData,
 ) -> None:
-    told: list[float] = []
+    converged: list[float] = []
     config = IALSConfig(embedding_size=6, reg=0.5, frequency_exponent=0.3, epochs=8, block=4)
     fit_ials(
         random_shop,
         config,
         rng=np.random.default_rng(0),
-        progress=lambda epoch, value: told.append(value),
+        progress=lambda epoch, value: converged.append(value),
     )
-    assert len(told) == 8
-    assert all(later <= earlier * (1 + 1e-5) for earlier, later in pairwise(told))
+    assert len(converged) == 8
+    assert all(later <= earlier * (1 + 1e-5) for earlier, later in pairwise(converged))
 
 
 def test_the_number_of_threads_does_not_change_the_factors(random_shop: TrainingData) -> None:
-    one, two = (
+    first, second = (
         fit_ials(random_shop, IALSConfig(threads=threads), rng=np.random.default_rng(4))
         for threads in (1, 2)
     )
-    np.testing.assert_array_equal(one.item_factors, two.item_factors)
+    np.testing.assert_array_equal(first.item_factors, second.item_factors)
 
 
 def test_the_fold_in_solves_the_equation_of_training(
@@ -164,8 +166,8 @@ def test_a_taste_is_found(checkerboard: TrainingData) -> None:
     config = IALSConfig(embedding_size=2, reg=0.1)
     model = fit_ials(checkerboard, config, rng=np.random.default_rng(0))
     queries = checkerboard.queries(checkerboard.users.ids(), now=checkerboard.as_of)
-    found = model.condition(queries).retrieve(10, np.ones(20, np.bool_))
-    for query, scored in zip(queries, found, strict=True):
+    factors = model.condition(queries).retrieve(10, np.ones(20, np.bool_))
+    for query, scored in zip(queries, factors, strict=True):
         assert set(scored.numbers % 2) == {int(query.history.items[0]) % 2}
 
 

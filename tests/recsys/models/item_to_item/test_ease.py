@@ -23,11 +23,11 @@ def closed_form(matrix: np.ndarray, reg: float) -> np.ndarray:
 @pytest.mark.parametrize("binary", [True, False])
 def test_the_weights_are_the_closed_form(random_shop: TrainingData, binary: bool) -> None:
     config = EASEConfig(reg=3.0, neighbours=None, binary=binary)
-    found = fit_ease(random_shop, config, rng=RNG).weights.toarray()
+    computed = fit_ease(random_shop, config, rng=RNG).weights.toarray()
     matrix = random_shop.interactions.toarray().astype(np.float64)
     expected = closed_form((matrix > 0).astype(np.float64) if binary else matrix, 3.0)
     expected[:, matrix.sum(axis=0) == 0] = 0.0
-    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(computed, expected, rtol=1e-3, atol=1e-5)
 
 
 def test_blocks_of_rows_change_nothing(
@@ -64,7 +64,7 @@ def test_too_many_items_are_refused_with_what_to_use_instead(random_shop: Traini
 def test_a_taste_is_found(checkerboard: TrainingData) -> None:
     model = fit_ease(checkerboard, EASEConfig(reg=1.0), rng=RNG)
     queries = checkerboard.queries(checkerboard.users.ids(), now=checkerboard.as_of)
-    for query, found in zip(
+    for query, computed in zip(
         queries, model.condition(queries).retrieve(5, np.ones(20, np.bool_)), strict=True
     ):
-        assert set(found.numbers % 2) == {int(query.history.items[0]) % 2}
+        assert set(computed.numbers % 2) == {int(query.history.items[0]) % 2}

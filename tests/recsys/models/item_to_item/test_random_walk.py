@@ -37,9 +37,9 @@ def test_unpruned_it_is_the_published_formula(
 ) -> None:
     matrix = random_shop.interactions.toarray().astype(np.float64)
     config = RandomWalkConfig(neighbours=None, alpha=alpha, beta=beta, keep_self=True)
-    found = fit_random_walk(random_shop, config, rng=RNG).weights.toarray()
+    computed = fit_random_walk(random_shop, config, rng=RNG).weights.toarray()
     expected = walk_reference(matrix, matrix, alpha=alpha, beta=beta)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_p3_is_a_distribution_over_where_a_walk_ends(random_shop: TrainingData) -> None:
@@ -85,13 +85,13 @@ def test_the_last_step_can_forget_faster_than_the_first(random_shop: TrainingDat
     config = RandomWalkConfig(
         neighbours=None, beta=0.0, half_life_days=90, target_half_life_days=10, keep_self=True
     )
-    found = fit_random_walk(random_shop, config, rng=RNG).weights.toarray()
+    computed = fit_random_walk(random_shop, config, rng=RNG).weights.toarray()
     out, back = (
         decayed_interactions(random_shop, half_life_days=days).toarray().astype(np.float64)
         for days in (90, 10)
     )
     np.testing.assert_allclose(
-        found, walk_reference(out, back, alpha=1, beta=0), rtol=1e-3, atol=1e-6
+        computed, walk_reference(out, back, alpha=1, beta=0), rtol=1e-3, atol=1e-6
     )
 
 
@@ -106,13 +106,13 @@ def test_decayed_interactions_at_the_own_half_life_are_the_interactions(
 
 def test_item_item_is_the_shrunk_cosine(random_shop: TrainingData) -> None:
     config = ItemItemConfig(neighbours=None, shrinkage=3.0, binary=False)
-    found = fit_item_item(random_shop, config, rng=RNG).weights.toarray()
+    computed = fit_item_item(random_shop, config, rng=RNG).weights.toarray()
     matrix = random_shop.interactions.toarray().astype(np.float64)
     lengths = np.maximum(np.linalg.norm(matrix, axis=0), 1e-30)
     both = (matrix > 0).astype(float).T @ (matrix > 0)
     expected = (matrix.T @ matrix) / np.outer(lengths, lengths) * both / (both + 3.0)
     np.fill_diagonal(expected, 0)
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(computed, expected, rtol=1e-4, atol=1e-7)
 
 
 def test_a_long_batch_is_scored_in_spans_with_the_same_result(
@@ -125,10 +125,10 @@ def test_a_long_batch_is_scored_in_spans_with_the_same_result(
     whole = model.condition(queries)
     monkeypatch.setattr(sparse_scores, "ENTRIES_AT_ONCE", 60)
     spans = model.condition(queries)
-    for one, other in zip(
+    for left, right in zip(
         whole.retrieve(9, everything), spans.retrieve(9, everything), strict=True
     ):
-        np.testing.assert_array_equal(one.numbers, other.numbers)
+        np.testing.assert_array_equal(left.numbers, right.numbers)
     np.testing.assert_array_equal(whole.score(numbers), spans.score(numbers))
     item = int(whole.retrieve(1, everything)[3].numbers[0])
     assert whole.explain(3, item) == spans.explain(3, item)
@@ -138,8 +138,8 @@ def test_the_score_is_the_history_times_the_matrix(random_shop: TrainingData) ->
     model = fit_random_walk(random_shop, RandomWalkConfig(neighbours=6), rng=RNG)
     queries = random_shop.queries(random_shop.users.ids(), now=random_shop.as_of)
     expected = random_shop.interactions.toarray() @ model.weights.toarray()
-    found = model.condition(queries).score([np.arange(25, dtype=np.int32)] * len(queries))
-    np.testing.assert_allclose(np.nan_to_num(found), expected, rtol=1e-4, atol=1e-7)
+    computed = model.condition(queries).score([np.arange(25, dtype=np.int32)] * len(queries))
+    np.testing.assert_allclose(np.nan_to_num(computed), expected, rtol=1e-4, atol=1e-7)
 
 
 def test_on_a_page_the_page_counts_and_not_the_history(checkerboard: TrainingData) -> None:
@@ -147,7 +147,7 @@ def test_on_a_page_the_page_counts_and_not_the_history(checkerboard: TrainingDat
     model = fit_item_item(checkerboard, ItemItemConfig(shrinkage=0.0), rng=RNG)
     query = checkerboard.queries(["u:p00"], now=checkerboard.as_of)[0]
     page = replace(query, seeds=checkerboard.items.numbers(["i03"]))
-    found = model.condition([query, page]).retrieve(9, np.ones(20, np.bool_))
-    assert set(found[0].numbers % 2) == {0}
-    assert set(found[1].numbers % 2) == {1}
-    assert 3 not in found[1].numbers
+    computed = model.condition([query, page]).retrieve(9, np.ones(20, np.bool_))
+    assert set(computed[0].numbers % 2) == {0}
+    assert set(computed[1].numbers % 2) == {1}
+    assert 3 not in computed[1].numbers

@@ -31,8 +31,8 @@ Reader = Callable[..., TrainingData]
 
 
 def scores(model: Model, query: Query, n_items: int) -> list[float]:
-    found = model.condition([query]).score([np.arange(n_items, dtype=np.int32)])[0]
-    return [float(score) for score in found]
+    results = model.condition([query]).score([np.arange(n_items, dtype=np.int32)])[0]
+    return [float(score) for score in results]
 
 
 def test_a_purchase_of_one_half_life_ago_counts_half(read: Reader) -> None:
@@ -102,8 +102,8 @@ def test_trending_is_what_rises_and_not_what_sells_most(read: Reader) -> None:
     shop = read(steady + rising + fluke)
     query = Query(now=shop.as_of)
     model = fit_trending(shop, TrendingConfig(half_life_days=7, prior=5), rng=RNG)
-    found = dict(zip(shop.items, scores(model, query, 3), strict=True))
-    assert found["rising"] > found["fluke"] > found["steady"]
+    results = dict(zip(shop.items, scores(model, query, 3), strict=True))
+    assert results["rising"] > results["fluke"] > results["steady"]
 
 
 def test_a_repeat_counts_purchases_and_not_lines(read: Reader) -> None:
@@ -130,9 +130,9 @@ def test_what_was_looked_at_last_comes_first(read: Reader) -> None:
     shop = read(looks, kind="view_item")
     query = shop.queries(["u:p"], now=shop.as_of)
     model = fit_recent(shop, RecentConfig(), rng=RNG)
-    found = model.condition(query).retrieve(3, np.ones(3, np.bool_))[0]
-    assert shop.items.ids(found.numbers) == ["a", "b", "c"]
-    assert found.scores.tolist() == pytest.approx([1, 1 / 2, 1 / 3])
+    results = model.condition(query).retrieve(3, np.ones(3, np.bool_))[0]
+    assert shop.items.ids(results.numbers) == ["a", "b", "c"]
+    assert results.scores.tolist() == pytest.approx([1, 1 / 2, 1 / 3])
 
 
 def test_a_rebuy_rate_is_that_of_the_customers_of_the_item(read: Reader) -> None:

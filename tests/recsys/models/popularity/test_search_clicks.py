@@ -1,4 +1,4 @@
-"""Search clicks: examination found again in simulated lists, rates by hand, what stays private."""
+"""Search clicks: position bias recovered from simulated lists, rates by hand, what is private."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from recsys.dataset.impressions import BOUGHT, Impressions
 from recsys.dataset.training_data import TrainingData
 from recsys.ids import Vocabulary
-from recsys.models.popularity.position_bias import examination
+from recsys.models.popularity.position_bias import position_bias
 from recsys.models.popularity.search_clicks import (
     SearchClicksConfig,
     SearchClicksModel,
@@ -68,19 +68,19 @@ def test_what_is_looked_at_is_found_again_in_simulated_lists() -> None:
     for _ in range(6000):
         items = rng.permutation(8)
         shown.append(("mug", items, rng.random(8) < truth * attraction[items]))
-    np.testing.assert_allclose(examination(lists(shown)), truth, atol=0.05)
+    np.testing.assert_allclose(position_bias(lists(shown)), truth, atol=0.05)
 
 
 def test_a_rate_is_shrunk_to_the_item_and_the_item_to_the_shop(shop: TrainingData) -> None:
     shown = [("mug", [0, 1], [BOUGHT, 0]), ("mug", [0, 1], [0, 1]), ("lamp", [0], [0])]
-    found = fit_search_clicks(replace(shop, lists=lists(shown)), PLAIN, rng=RNG)
+    fitted = fit_search_clicks(replace(shop, lists=lists(shown)), PLAIN, rng=RNG)
     overall = (4 + 1) / 5
     item_0, item_1 = (4 + overall) / (3 + 1), (1 + overall) / (2 + 1)
-    mug = rates(found, "MUG ", shop)
+    mug = rates(fitted, "MUG ", shop)
     assert mug[:2] == pytest.approx([(4 + item_0) / (2 + 1), (1 + item_1) / (2 + 1)])
     assert np.isnan(mug[2:]).all()
-    assert rates(found, "lamp", shop)[0] == pytest.approx((0 + item_0) / (1 + 1))
-    assert np.isnan(rates(found, "chair", shop)).all()
+    assert rates(fitted, "lamp", shop)[0] == pytest.approx((0 + item_0) / (1 + 1))
+    assert np.isnan(rates(fitted, "chair", shop)).all()
 
 
 def test_without_looking_there_is_no_dislike(shop: TrainingData) -> None:

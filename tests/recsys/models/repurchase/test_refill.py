@@ -138,5 +138,7 @@ def test_two_purchases_on_one_day_are_one(kitchen: TrainingData, read: Reader) -
 def test_a_shop_without_purchases_gives_a_model_without_opinion(read: Reader) -> None:
     data = read([("p", 3.0, ["coffee"])], kind="view_item", catalog=CATALOG)
     model = fitted(data)
-    found = model.condition(data.queries(["u:p"], now=data.as_of)).retrieve(3, np.ones(4, np.bool_))
-    assert found[0].numbers.tolist() == NONE.tolist()
+    results = model.condition(data.queries(["u:p"], now=data.as_of)).retrieve(
+        3, np.ones(4, np.bool_)
+    )
+    assert results[0].numbers.tolist() == NONE.tolist()

@@ -72,12 +72,12 @@ def test_only_eligible_and_scored_items_are_found(vectors: np.ndarray, index: De
 
 def test_a_bounded_search_finds_nearly_all(vectors: np.ndarray, index: DenseIndex) -> None:
     everything = np.ones(N, np.bool_)
-    found = 0
+    recalled = 0
     for query in queries(vectors, 20):
         expected, _ = best_of_all(vectors @ query, NO_MASK, NO_MASK, 50)
         bounded, _ = index.best(query, vectors, None, everything, everything, 50, most=N // 10)
-        found += len(np.intersect1d(expected, bounded))
-    assert found / (20 * 50) > 0.9
+        recalled += len(np.intersect1d(expected, bounded))
+    assert recalled / (20 * 50) > 0.9
 
 
 def test_the_same_vectors_give_the_same_index(vectors: np.ndarray, index: DenseIndex) -> None:

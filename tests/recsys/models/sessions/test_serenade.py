@@ -41,7 +41,7 @@ def training(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
     clicks = clicks_of(shared_data / "serenade" / "train.txt.gz")
     n = len(clicks)
     sessions = [f"s{int(session)}" for session in clicks[:, 0]]
-    told = {
+    scores_of_item = {
         "event_id": [f"e{number}" for number in range(n)],
         "position": [0] * n,
         "kind": ["view_item"] * n,
@@ -52,7 +52,10 @@ def training(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Tra
     }
     log = EventLog(tmp_path_factory.mktemp("log"))
     log.append(
-        pa.table([pa.array(told.get(f.name, [None] * n), f.type) for f in SCHEMA], schema=SCHEMA),
+        pa.table(
+            [pa.array(scores_of_item.get(f.name, [None] * n), f.type) for f in SCHEMA],
+            schema=SCHEMA,
+        ),
         part="all",
     )
     last = datetime.fromtimestamp(float(clicks[:, 2].max()), UTC)
@@ -64,18 +67,18 @@ def measured(training: TrainingData, path: Path, **settings: Any) -> tuple[float
     clicks = clicks_of(path)
     items = training.items.numbers([f"{int(item):06}" for item in clicks[:, 1]])
     queries, truth = [], []
-    for place in range(1, len(clicks)):
-        if clicks[place, 0] != clicks[place - 1, 0]:
+    for click in range(1, len(clicks)):
+        if clicks[click, 0] != clicks[click - 1, 0]:
             continue
-        first = int(np.searchsorted(clicks[:, 0], clicks[place, 0]))
-        visit = slice(first, place)
+        first = int(np.searchsorted(clicks[:, 0], clicks[click, 0]))
+        visit = slice(first, click)
         queries.append(query_at(items[visit], clicks[visit, 2], training))
-        truth.append(items[place])
+        truth.append(items[click])
     model = fit_session_knn(
         training, SessionKnnConfig.model_validate(settings), rng=np.random.default_rng(0)
     )
-    found = model.condition(queries).retrieve(20, np.ones(len(training.items), np.bool_))
-    ranks = [np.flatnonzero(of.numbers == item) for of, item in zip(found, truth, strict=True)]
+    results = model.condition(queries).retrieve(20, np.ones(len(training.items), np.bool_))
+    ranks = [np.flatnonzero(of.numbers == item) for of, item in zip(results, truth, strict=True)]
     hits = [1.0 / (rank[0] + 1) if len(rank) else 0.0 for rank in ranks]
     return float(np.mean(hits)), float(np.mean(np.array(hits) > 0))
 

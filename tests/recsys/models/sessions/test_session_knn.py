@@ -38,9 +38,9 @@ def browsing(read: Reader) -> TrainingData:
     clicks = []
     for visit in range(60):
         begun = float(rng.uniform(1, 60))
-        for place in range(int(rng.integers(1, 9))):
+        for click in range(int(rng.integers(1, 9))):
             item = int(rng.choice(15, p=popularity / popularity.sum()))
-            clicks.append((f"p{visit % 25:02}", begun - place * MINUTE, [f"i{item:02}"]))
+            clicks.append((f"p{visit % 25:02}", begun - click * MINUTE, [f"i{item:02}"]))
     return read(clicks, kind="view_item", weighting=LOOKS)
 
 
@@ -79,7 +79,7 @@ def reference(index: SessionIndex, config: SessionKnnConfig, query: Query) -> di
             similarity *= 2 ** (-age / config.half_life_days)
             similarity /= len(of_visit) ** config.length_penalty
             sharing.append((similarity, visit, of_visit))
-    newest = sorted(sharing, key=lambda one: -one[1])[: config.recent]
+    newest = sorted(sharing, key=lambda pair: -pair[1])[: config.recent]
     scores: dict[int, float] = {}
     for similarity, _, of_visit in sorted(newest, reverse=True)[: config.neighbours]:
         for item in set(of_visit):
@@ -121,8 +121,8 @@ def test_the_kernels_give_the_formula(
         query = visit_of(browsing, items)
         expected = reference(model.index, config, query)
         scores = model.condition([query]).score([np.arange(15, dtype=np.int32)])[0]
-        found = {int(n): float(scores[n]) for n in np.flatnonzero(np.isfinite(scores))}
-        assert found == pytest.approx(expected, rel=1e-4)
+        results = {int(n): float(scores[n]) for n in np.flatnonzero(np.isfinite(scores))}
+        assert results == pytest.approx(expected, rel=1e-4)
 
 
 def test_explanations_divide_each_neighbour_among_what_it_shares(browsing: TrainingData) -> None:
@@ -139,9 +139,9 @@ def test_explanations_divide_each_neighbour_among_what_it_shares(browsing: Train
 def test_what_was_clicked_next_beats_what_was_clicked_long_after(read: Reader) -> None:
     data = read(
         [
-            (f"p{person}", 5.0 + person - place * MINUTE, [item])
+            (f"p{person}", 5.0 + person - click * MINUTE, [item])
             for person in range(6)
-            for place, item in enumerate(["phone", "case", "charger", "book", "tea"])
+            for click, item in enumerate(["phone", "case", "charger", "book", "tea"])
         ],
         kind="view_item",
         weighting=LOOKS,
@@ -155,9 +155,9 @@ def test_what_was_clicked_next_beats_what_was_clicked_long_after(read: Reader) -
 def test_newer_visits_count_more(read: Reader) -> None:
     data = read(
         [
-            (person, days - place * MINUTE, [item])
+            (person, days - click * MINUTE, [item])
             for person, days, follower in (("old", 80.0, "coat"), ("new", 2.0, "shorts"))
-            for place, item in enumerate(["shirt", follower])
+            for click, item in enumerate(["shirt", follower])
         ],
         kind="view_item",
         weighting=LOOKS,
@@ -201,13 +201,13 @@ def test_the_index_keeps_the_newest_and_is_capped(browsing: TrainingData) -> Non
         last = whole.starts[len(whole.times) - 12 + visit + 1]
         np.testing.assert_array_equal(kept, whole.items[first:last][-3:])
     for item in range(15):
-        found = small.item_visits[small.item_starts[item] : small.item_starts[item + 1]]
+        results = small.item_visits[small.item_starts[item] : small.item_starts[item + 1]]
         with_it = [
             visit
             for visit in range(12)
             if item in small.items[small.starts[visit] : small.starts[visit + 1]]
         ]
-        assert found.tolist() == with_it[::-1][:2]
+        assert results.tolist() == with_it[::-1][:2]
 
 
 def test_one_visit_per_person_stays_out_after_erasure(browsing: TrainingData) -> None:

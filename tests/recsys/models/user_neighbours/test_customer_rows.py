@@ -72,8 +72,8 @@ def test_tifu_knn_is_its_formula(random_shop: TrainingData, settings: dict[str, 
         mixed = weights @ frequencies[near] / weights.sum()
         expected.append(config.own_share * frequencies[user] + (1 - config.own_share) * mixed)
     model = fit_tifu_knn(random_shop, config, rng=RNG)
-    found = scores_of(model, everybody(random_shop))
-    np.testing.assert_allclose(found, np.array(expected), rtol=1e-4, atol=1e-6)
+    results = scores_of(model, everybody(random_shop))
+    np.testing.assert_allclose(results, np.array(expected), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -97,19 +97,19 @@ def test_up_cf_is_its_formula(random_shop: TrainingData, settings: dict[str, flo
                 1 if config.recent_baskets is None else len(counted)
             )
     expected = []
-    for own in sets:
+    for basket in sets:
         similarities = np.array(
             [
-                len(own & other)
-                / (len(own) ** config.asymmetry * len(other) ** (1 - config.asymmetry))
+                len(basket & other)
+                / (len(basket) ** config.asymmetry * len(other) ** (1 - config.asymmetry))
                 for other in sets
             ]
         )
         near = np.argsort(-similarities.astype(np.float32), kind="stable")[: config.neighbours]
         expected.append(similarities[near] ** config.locality @ popularity[near])
     model = fit_up_cf(random_shop, config, rng=RNG)
-    found = scores_of(model, everybody(random_shop))
-    np.testing.assert_allclose(found, np.array(expected), rtol=1e-4, atol=1e-6)
+    results = scores_of(model, everybody(random_shop))
+    np.testing.assert_allclose(results, np.array(expected), rtol=1e-4, atol=1e-6)
 
 
 def test_baskets_are_counted_from_the_newest_and_lines_once() -> None:
@@ -125,8 +125,8 @@ def test_baskets_are_counted_from_the_newest_and_lines_once() -> None:
 def test_a_customer_who_asks_is_their_own_stored_row(random_shop: TrainingData) -> None:
     """The same frequencies come out of a history when serving and of the timeline in training."""
     model = fit_tifu_knn(random_shop, TifuKnnConfig(own_share=1.0), rng=RNG)
-    found = scores_of(model, everybody(random_shop))
-    np.testing.assert_allclose(found, model.rows.values.toarray(), rtol=1e-5, atol=1e-7)
+    results = scores_of(model, everybody(random_shop))
+    np.testing.assert_allclose(results, model.rows.values.toarray(), rtol=1e-5, atol=1e-7)
 
 
 def test_only_the_customers_who_bought_last_are_stored(random_shop: TrainingData) -> None:
@@ -162,5 +162,5 @@ def test_where_everybody_is_a_buyer_the_rarest_items_tell_who_is_near() -> None:
     assert everybody.scores.tolist() == [2, 2, 1, 1, 1]
     (few,) = rows.nearest(asking, 5, most_postings=6)
     assert few.numbers.tolist() == [3, 4]
-    (one,) = rows.nearest(csr_array(np.array([[1, 0, 0]], np.float32)), 5, most_postings=1)
-    assert len(one) == 5
+    (nearest_rows,) = rows.nearest(csr_array(np.array([[1, 0, 0]], np.float32)), 5, most_postings=1)
+    assert len(nearest_rows) == 5
