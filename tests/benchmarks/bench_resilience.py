@@ -34,7 +34,7 @@ def rows() -> dict[str, Row]:
         pages, pages_seen, events, events_seen = lock_under_load(service, seconds=LOCKED_SECONDS)
         failed_locked = sum(n for status, n in pages.statuses.items() if status >= 500)
         lost = len(events_seen.acknowledged - stored_ids(service.workspace))
-    found = {
+    results = {
         "resilience/swaps": row(float(len(seen.versions)), "versions that answered"),
         "resilience/swaps/failed": row(float(failed), "requests"),
         "resilience/swaps/mixed": row(float(seen.mixed), "answers"),
@@ -47,8 +47,8 @@ def rows() -> dict[str, Row]:
         "resilience/locked/events_refused": row(float(events.statuses[503]), "batches"),
         "resilience/locked/events_lost": row(float(lost), "acknowledged events"),
     }
-    must_be_nought(found, "failed", "mixed", "pages_failed", "events_lost")
-    return found
+    require_zeros(results, "failed", "mixed", "pages_failed", "events_lost")
+    return results
 
 
 @contextmanager
@@ -64,8 +64,8 @@ def serving(workspace: Path) -> Iterator[Service]:
         service.stop()
 
 
-def must_be_nought(found: dict[str, Row], *nought: str) -> None:
+def require_zeros(results: dict[str, Row], *zeros: str) -> None:
     """Ends the run where one of these figures is not 0."""
-    wrong = [name for name in found if name.endswith(nought) and found[name]["value"]]
+    wrong = [name for name in results if name.endswith(zeros) and results[name]["value"]]
     if wrong:
-        sys.exit(f"{', '.join(wrong)} should be 0: {found}")
+        sys.exit(f"{', '.join(wrong)} should be 0: {results}")

@@ -36,20 +36,20 @@ Row = dict[str, Any]
 
 def rows() -> dict[str, Row]:
     """p50 and p99 per family; session k-NN also over twenty million clicks."""
-    found: dict[str, Row] = {}
+    results: dict[str, Row] = {}
     data = shop(ITEMS)
     with threadpool_limits(1, "blas"):
         for name in MODELS:
             small = name == "ease"
             learnt = shop(EASE_ITEMS) if small else data
-            found |= asked(name, fitted(name, learnt), EASE_ITEMS if small else ITEMS)
+            results |= asked(name, fitted(name, learnt), EASE_ITEMS if small else ITEMS)
         clicks = viewed(
             made_data(users=VISITORS, items=CLICKED_ITEMS, interactions=CLICKS, as_of=AS_OF, seed=1)
         )
         index = fit_session_knn(clicks, SessionKnnConfig(), rng=np.random.default_rng(1))
         del clicks
-        found |= asked("session_knn_20m_clicks", index, CLICKED_ITEMS)
-    return found
+        results |= asked("session_knn_20m_clicks", index, CLICKED_ITEMS)
+    return results
 
 
 def shop(items: int) -> TrainingData:

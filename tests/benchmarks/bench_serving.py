@@ -55,12 +55,12 @@ def rows() -> dict[str, Row]:
         workspace = Path(folder)
         publish_fitted(workspace, SHOP)
         fill_store(workspace / "store.sqlite", SHOP)
-        found = full_answers(workspace)
-        found |= many_customers(workspace)
+        results = full_answers(workspace)
+        results |= many_customers(workspace)
     for n_items in LARGER:
         with tempfile.TemporaryDirectory() as folder:
-            found |= larger(Path(folder), n_items)
-    return found
+            results |= larger(Path(folder), n_items)
+    return results
 
 
 def full_answers(workspace: Path) -> dict[str, Row]:
@@ -160,11 +160,11 @@ def searched(n_items: int) -> tuple[float, float, float]:
     for _ in range(QUERIES):
         query = factors[rng.integers(0, n_items, 5)].mean(axis=0)
         started = time.thread_time()
-        found, _ = index.best(query, factors, None, everything, everything, 200)
+        numbers, _ = index.best(query, factors, None, everything, everything, 200)
         between = time.thread_time()
         best, _ = best_of_all(factors @ query, everything, everything, 200)
         ended = time.thread_time()
-        shares.append(len(np.intersect1d(found, best)) / 200)
+        shares.append(len(np.intersect1d(numbers, best)) / 200)
         ours.append((between - started) * 1000)
         theirs.append((ended - between) * 1000)
     return float(np.mean(shares)), float(np.median(ours)), float(np.median(theirs))

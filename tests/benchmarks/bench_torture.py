@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 from tests.benchmarks.bench_models import row
-from tests.benchmarks.bench_resilience import Row, must_be_nought
+from tests.benchmarks.bench_resilience import Row, require_zeros
 from tests.benchmarks.resilience import kill_while_sending, publish
 from tests.support.running_service import Service
 
@@ -21,11 +21,11 @@ def rows() -> dict[str, Row]:
             kills=KILLS,
             start=lambda workspace: Service.start(workspace, workers=2),
         )
-    found = {
+    results = {
         "torture/kills": row(float(KILLS), "kills of the whole service"),
         "torture/acknowledged": row(float(acknowledged), "events"),
         "torture/lost": row(float(lost), "acknowledged events"),
         "torture/doubled": row(float(doubled), "events"),
     }
-    must_be_nought(found, "lost", "doubled")
-    return found
+    require_zeros(results, "lost", "doubled")
+    return results

@@ -1,6 +1,6 @@
 """A load generator that costs little: ready-made requests over kept-alive connections.
 
-As a process of its own it prints what came of them as JSON:
+Run as a process it prints the result as JSON:
 
     python -m tests.benchmarks.load --port 3000 --seconds 8 --connections 16 --items 20000
 """
@@ -24,10 +24,10 @@ from typing import Any
 import numpy as np
 import uvloop
 
-Asked = tuple[str, bytes]
-"""What kind of request it is, and its bytes."""
-Seen = Callable[[str, int, bytes, bytes], None]
-"""Told of every answer: the kind of request, the status, head and body of the answer."""
+NamedRequest = tuple[str, bytes]
+"""The kind of a request, and its bytes."""
+OnAnswer = Callable[[str, int, bytes, bytes], None]
+"""Called with every answer: kind of request, status, head and body."""
 
 MIX = {"recommendations": 0.70, "rerank": 0.15, "events": 0.15}
 """Pages with two placements, result lists of 100 items, batches of five events."""
@@ -36,7 +36,7 @@ READY_MADE = 4_000
 
 @dataclass
 class Load:
-    """What a load came to: milliseconds by kind of request, statuses, and who gave up."""
+    """Result of a load: milliseconds by kind of request, and answers by status."""
 
     seconds: float = 0.0
     milliseconds: dict[str, list[float]] = field(default_factory=dict)
@@ -84,8 +84,8 @@ def request(port: int, path: str, body: dict[str, Any], *, method: str = "POST")
 
 def shop_requests(
     port: int, *, items: int, customers: int, seed: int, mix: dict[str, float] = MIX
-) -> Iterator[Asked]:
-    """An endless mix as a shop sends it; events have ids and times of their own."""
+) -> Iterator[NamedRequest]:
+    """An endless mix as a shop sends it; every event has a new id and the present time."""
     rng = random.Random(seed)
     ready = {
         "recommendations": [
@@ -135,8 +135,8 @@ def result_list(rng: random.Random, items: int, customers: int) -> dict[str, Any
         "user": visitor(rng, customers),
         "query": rng.choice(("blue mug", "lamp", "card holder", "what nobody sells")),
         "items": [
-            {"item_id": f"item-{number:07}", "score": round(10.0 - place * 0.07, 3)}
-            for place, number in enumerate(chosen)
+            {"item_id": f"item-{number:07}", "score": round(10.0 - rank * 0.07, 3)}
+            for rank, number in enumerate(chosen)
         ],
     }
 
@@ -151,14 +151,14 @@ def event_batch(
     return {
         "events": [
             {
-                "event_id": f"load-{seed}-{number}-{place}",
+                "event_id": f"load-{seed}-{number}-{position}",
                 "event": kind,
                 "timestamp": moment,
                 **who,
                 "items": [{"item_id": f"item-{rng.randrange(items):07}", "price": 9.95}],
                 "consent": {"personalization": True, "analytics": True},
             }
-            for place, kind in enumerate(kinds)
+            for position, kind in enumerate(kinds)
         ]
     }
 
@@ -170,19 +170,19 @@ def visitor(rng: random.Random, customers: int) -> dict[str, Any]:
 
 async def drive(
     port: int,
-    asked: Iterable[Asked],
+    requests: Iterable[NamedRequest],
     *,
     seconds: float,
     connections: int,
-    seen: Seen | None = None,
+    seen: OnAnswer | None = None,
 ) -> Load:
-    """Sends requests over so many connections, one at a time over each, for so long.
+    """Sends requests for `seconds` over so many connections, one at a time over each.
 
-    A connection that breaks is counted and opened anew.
+    A connection that breaks is counted and opened again. `seen` is called with every answer.
     """
     loop = asyncio.get_running_loop()
     load = Load()
-    turns = iter(asked)
+    turns = iter(requests)
     started = time.perf_counter()
     until = started + seconds
 
@@ -210,10 +210,10 @@ class _Connection(asyncio.Protocol):
     def __init__(
         self,
         load: Load,
-        turns: Iterator[Asked],
+        turns: Iterator[NamedRequest],
         until: float,
         finished: asyncio.Future[None],
-        seen: Seen | None,
+        seen: OnAnswer | None,
     ) -> None:
         self.load = load
         self.turns = turns
@@ -277,7 +277,7 @@ def main() -> None:
     parser.add_argument("--only", choices=sorted(MIX))
     options = parser.parse_args()
     mix = {options.only: 1.0} if options.only else MIX
-    asked = shop_requests(
+    requests = shop_requests(
         options.port,
         items=options.items,
         customers=options.customers,
@@ -285,7 +285,7 @@ def main() -> None:
         mix=mix,
     )
     load = uvloop.run(
-        drive(options.port, asked, seconds=options.seconds, connections=options.connections)
+        drive(options.port, requests, seconds=options.seconds, connections=options.connections)
     )
     json.dump(load.report(), sys.stdout)
 

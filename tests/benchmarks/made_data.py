@@ -77,12 +77,12 @@ def described(data: TrainingData, *, seed: int) -> TrainingData:
     """
     rng = np.random.default_rng(seed)
     n_items = len(data.items)
-    words = rng.integers(0, WORDS, (n_items, 3))
+    title_terms = rng.integers(0, WORDS, (n_items, 3))
     shelves = rng.integers(0, CATEGORIES, n_items)
     items = [
         Item(
             item_id=id,
-            title=" ".join(f"word{word}" for word in words[number].tolist()),
+            title=" ".join(f"word{word}" for word in title_terms[number].tolist()),
             category=[f"department {shelf % 20}", f"shelf {shelf}"],
             brand=f"brand {brand}",
             price=price,

@@ -190,12 +190,12 @@ def made_catalog(n_items: int) -> Catalog:
     """Items with everything that a shop tells of them."""
     rng = np.random.default_rng(3)
     chances = 1.0 / (np.arange(WORDS) + 20.0)
-    words = rng.choice(WORDS, (n_items, 4), p=chances / chances.sum())
+    title_terms = rng.choice(WORDS, (n_items, 4), p=chances / chances.sum())
     prices = np.exp(rng.normal(2.5, 0.8, n_items)).round(2)
     items = [
         Item(
             item_id=item_id(number),
-            title=" ".join(f"word{word}" for word in words[number].tolist()),
+            title=" ".join(f"word{word}" for word in title_terms[number].tolist()),
             category=[f"Room {number % 7}", f"Shelf {number % 70}"],
             brand=f"Brand {number % 211}",
             price=float(prices[number]),

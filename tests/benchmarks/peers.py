@@ -1,10 +1,8 @@
-"""The peers of the serving benchmark, each a server in processes of its own."""
+"""The peers of the serving benchmark, each a server in separate processes."""
 
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
+import psutil
 
 from tests.support.running_service import free_port
 
@@ -62,15 +61,15 @@ def ready() -> dict[str, str]:
 def recommend(page: Page) -> dict[str, object]:
     number = int(page.user["user_id"][-8:])
     lists = []
-    for place in page.placements:
+    for placement in page.placements:
         ids, scores = model.recommend(
-            number, nothing, N=int(place["k"]), filter_already_liked_items=False
+            number, nothing, N=int(placement["k"]), filter_already_liked_items=False
         )
         items = [
             {"item_id": f"item-{n:07}", "score": s}
             for n, s in zip(ids.tolist(), scores.tolist())
         ]
-        lists.append({"placement": place["placement"], "items": items})
+        lists.append({"placement": placement["placement"], "items": items})
     return {"placements": lists}
 """
 
@@ -90,7 +89,7 @@ def bentoml_no_op(workspace: Path, *, workers: int) -> Iterator[int]:
 
 @contextmanager
 def plain_fastapi(workspace: Path, *, workers: int) -> Iterator[int]:
-    """FastAPI and `implicit` over the bundle's own factors; gives its port."""
+    """FastAPI and `implicit` over the bundle's factors; gives its port."""
     port = free_port()
     folder = workspace / "plain"
     folder.mkdir(exist_ok=True)
@@ -105,9 +104,7 @@ def plain_fastapi(workspace: Path, *, workers: int) -> Iterator[int]:
 @contextmanager
 def _running(command: list[str], port: int, environment: dict[str, str]) -> Iterator[None]:
     with tempfile.TemporaryFile() as log:
-        process = subprocess.Popen(
-            command, stdout=log, stderr=log, env={**os.environ, **environment}
-        )
+        process = psutil.Popen(command, stdout=log, stderr=log, env={**os.environ, **environment})
         try:
             deadline = time.monotonic() + 120
             while not _ready(port):
@@ -117,8 +114,10 @@ def _running(command: list[str], port: int, environment: dict[str, str]) -> Iter
                 time.sleep(0.1)
             yield
         finally:
-            process.send_signal(signal.SIGTERM)
-            process.wait(30)
+            workers = process.children(recursive=True) if process.poll() is None else []
+            process.terminate()
+            for left in psutil.wait_procs([process, *workers], timeout=30)[1]:
+                left.kill()
 
 
 def _ready(port: int) -> bool:

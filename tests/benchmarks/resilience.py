@@ -1,7 +1,6 @@
-"""What the service must stand: swaps under load, a locked store, being killed, being stopped.
+"""Failure scenarios: bundle swaps under load, a locked store, kills of the whole service.
 
-Each scenario runs for as long as its caller says: a few seconds in the tests, a hundred rounds in
-`make torture`.
+The caller says how long each runs: a few seconds in the tests, a hundred rounds in `make torture`.
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
 from recsys.models.factorisation.als import ALSModel
 from recsys.models.popularity.popularity import PopularityModel
-from tests.benchmarks.load import Asked, Load, drive, request
+from tests.benchmarks.load import Load, NamedRequest, drive, request
 from tests.benchmarks.made_shop import made_factors, made_neighbours
 from tests.support.running_service import Service
 
@@ -80,7 +79,9 @@ class Seen:
         version = answer["model_version"]
         self.versions[version] += 1
         self.degraded += answer["degraded"]
-        items = [item["item_id"] for one in answer["placements"] for item in one["items"]]
+        items = [
+            item["item_id"] for placement in answer["placements"] for item in placement["items"]
+        ]
         self.mixed += any(not item.startswith(version[0]) for item in items)
 
 
@@ -93,7 +94,7 @@ def publish(workspace: Path, version: str) -> None:
     write_publication(root, Publication(variants=[champion]))
 
 
-def pages(port: int) -> Iterator[Asked]:
+def pages(port: int) -> Iterator[NamedRequest]:
     """Pages of two lists for a thousand customers, without end."""
     rng = random.Random(3)
     ready = [
@@ -112,30 +113,30 @@ def pages(port: int) -> Iterator[Asked]:
         yield "recommendations", rng.choice(ready)
 
 
-def batches(port: int, name: str) -> Iterator[Asked]:
+def batches(port: int, name: str) -> Iterator[NamedRequest]:
     """Batches of three events that nobody has sent before, without end."""
     for number in itertools.count():
         yield "events", request(port, "/v1/events", {"events": events_of(f"{name}-{number}")})
 
 
 def events_of(name: str) -> list[dict[str, Any]]:
-    """Three events with ids of their own."""
+    """Three events whose ids begin with the name."""
     return [
         {
-            "event_id": f"{name}-{place}",
+            "event_id": f"{name}-{position}",
             "event": "view_item",
             "timestamp": datetime.now(UTC).isoformat(),
-            "user_id": f"customer-{place}",
-            "items": [{"item_id": f"a-{place}"}],
+            "user_id": f"customer-{position}",
+            "items": [{"item_id": f"a-{position}"}],
             "consent": {"personalization": True},
         }
-        for place in range(3)
+        for position in range(3)
     ]
 
 
 @contextmanager
 def under_load(
-    port: int, asked: Iterator[Asked], seen: Seen, *, seconds: float, connections: int = 8
+    port: int, asked: Iterator[NamedRequest], seen: Seen, *, seconds: float, connections: int = 8
 ) -> Iterator[list[Load]]:
     """The load in a thread beside the block; the list holds it once the block is left."""
     came: list[Load] = []
