@@ -1,10 +1,9 @@
-"""`recsys benchmark`: our models by published protocols, beside the published figures.
+"""`recsys benchmark`: our models by published protocols, with the published figures beside them.
 
-run_set(set, …)
-    prepare      files → validation and test questions     top_n, session, next_basket,
-                                                           leave_one_out
-    measure      settings and blend on validation, then     search, spaces, blending
-                 one look at the test
-    purchases    a shop's log through the nightly's trial   purchases
-    write        table, JSON, Markdown, MLflow              table, command
+run_set(data_set, …)
+    prepare      files → validation and test queries        protocols, task_data, metrics
+    tune         settings and blend on validation, then      candidates, tuning
+                 the test set is scored once
+    purchases    a shop's log through the nightly's trial    purchases
+    results      tables, JSON, Markdown, MLflow              results, command
 """

@@ -1,10 +1,10 @@
-"""`recsys benchmark`: the command line around `run_set`."""
+"""`recsys benchmark`: the command line of the benchmark."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -14,10 +14,10 @@ from rich.console import Console
 
 from recsys.atomic_files import write_atomically
 from recsys.errors import InvalidInput
-from training.benchmark.comparisons.rows import Row, as_text
-from training.benchmark.comparisons.run import beside, beside_as_json
-from training.benchmark.sets import DataSet, Task, run_set, sets_in
-from training.benchmark.table import Result, markdown_of, table_of
+from training.benchmark.comparisons.rows import ComparisonRow, as_text
+from training.benchmark.comparisons.run import extra_comparisons
+from training.benchmark.results import SetResult, markdown_of, table_of
+from training.benchmark.sets import DataSet, TaskName, run_set, sets_in
 from training.code_revision import code_revision
 from training.config import Recipe, load_config
 from training.datasets import ImportOptions
@@ -37,7 +37,7 @@ LOG_WIDTH = 140
 
 def benchmark(
     task: Annotated[
-        Task | None, typer.Option(help="What is measured; without it, the public sets.")
+        TaskName | None, typer.Option(help="What is measured; without it, the public sets.")
     ] = None,
     train: Annotated[
         Path | None,
@@ -63,12 +63,16 @@ def benchmark(
         typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%SZ"], help="purchases: test from."),
     ] = None,
     config: Annotated[
-        Path | None, typer.Option(help="purchases: take the recipe of this YAML.")
+        Path | None, typer.Option(help="purchases: the recipe of this YAML file.")
     ] = None,
     minutes: Annotated[
-        float, typer.Option(min=0.0, help="Search per set at most so long; starts always finish.")
+        float,
+        typer.Option(
+            min=0.0,
+            help="Search time per set; all starts are tried.",
+        ),
     ] = 10.0,
-    seed: Annotated[int, typer.Option(min=0, help="Of validation samples and models.")] = 7,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of validation samples and models.")] = 7,
     data_dir: Annotated[
         Path | None, typer.Option(envvar=SHARED_DATA, help="Folder of the public sets.")
     ] = None,
@@ -82,8 +86,8 @@ def benchmark(
 ) -> None:
     """Measure our models by published protocols; every setting is chosen on validation data.
 
-    Without --task the public sets in the folder are run, beside their published figures, then
-    carts, reranked search results, cold items and cold customers.
+    Without --task the public sets in the folder are run and printed with their published figures,
+    then carts, reranked search results, cold items and cold customers.
 
     Example: recsys benchmark --task top-n --train train.txt --test test.txt --json figures.json
     """
@@ -98,92 +102,97 @@ def benchmark(
         "events": events,
     }
     given = {name: path for name, path in files.items() if path is not None}
-    sets = _sets(task, given, split, data_dir or DEFAULT_FOLDER)
+    folder = data_dir or DEFAULT_FOLDER
     # A log file has no width: its tables get room.
     console = Console(width=None if sys.stdout.isatty() else LOG_WIDTH)
-    place = Workspace(workspace)
-    results: list[Result] = []
-    for one in sets:
-        console.rule(f"{one.name} ({one.task})")
+    tracking, at = Tracking.of(Workspace(workspace)), datetime.now(UTC)
+    results: list[SetResult] = []
+    for data_set in _sets(task, given, split, folder):
+        console.rule(f"{data_set.name} ({data_set.task})")
         result = run_set(
-            one,
+            data_set,
             minutes=minutes,
             seed=seed,
             recipe=None if config is None else load_config(config).recipe,
-            for_purchases=_shipped(),
+            purchases_recipe=_purchases_recipe(),
             steps=Steps(console),
             clock=time.perf_counter,
-            at=datetime.now(UTC),
+            at=at,
         )
         console.print(table_of(result))
-        _track(Tracking.of(place), one, result, minutes=minutes, seed=seed)
+        _track(tracking, data_set, result, minutes=minutes, seed=seed)
         results.append(result)
-    compared: list[Row] = []
+    compared: list[ComparisonRow] = []
     if task is None:
-        console.rule("beside the published protocols")
-        retail = (data_dir or DEFAULT_FOLDER) / ONLINE_RETAIL
-        compared = beside(retail, seed=seed, at=datetime.now(UTC), steps=Steps(console))
+        console.rule("beyond the published protocols")
+        compared = extra_comparisons(folder / ONLINE_RETAIL, seed=seed, at=at, steps=Steps(console))
         text = as_text(compared)
         console.print(text, markup=False, highlight=False, soft_wrap=True)
-        with Tracking.of(place).run("benchmark beside", params={"seed": seed}, tags={}) as run:
+        with tracking.run("benchmark comparisons", params={"seed": seed}, tags={}) as run:
             run.log_text(text, TABLE)
-    _write_table(table or place.root / TABLE, results, compared)
+    _write_table(table or workspace / TABLE, results, compared)
     if json is not None:
-        write_summary(_figures(results, compared, single=task is not None), json)
+        single = results[0].as_json() if task is not None else None
+        write_summary(single or _summary(results, compared), json)
 
 
 def _sets(
-    task: Task | None, given: Mapping[str, Path], split: datetime | None, folder: Path
+    task: TaskName | None, given: Mapping[str, Path], split: datetime | None, folder: Path
 ) -> list[DataSet]:
     if task is None:
         if given or split is not None:
             name = next(iter(given), "split")
             raise InvalidInput("--task", None, f"say what --{name} is for; see --help")
         return sets_in(folder)
-    cut = None if split is None else split.replace(tzinfo=UTC)
     first = next(iter(given.values()), None)
-    name = task if first is None else first.resolve().parent.name
-    options = ImportOptions(protocol="anchor", consent="assumed")
-    one = DataSet(name, task, given, cut, options)
-    one.check()
-    return [one]
+    data_set = DataSet(
+        name=task if first is None else first.resolve().parent.name,
+        task=task,
+        files=given,
+        split=None if split is None else split.replace(tzinfo=UTC),
+        options=ImportOptions(protocol="anchor", consent="assumed"),
+    )
+    data_set.check()
+    return [data_set]
 
 
-def _shipped() -> Recipe | None:
-    """The recipe that is shipped for logs of purchases, where this runs beside it."""
+def _purchases_recipe() -> Recipe | None:
+    """The recipe that is shipped for logs of purchases, where the command runs beside it."""
     return load_config(RETAIL_CONFIG).recipe if RETAIL_CONFIG.is_file() else None
 
 
-def _track(tracking: Tracking, one: DataSet, result: Result, *, minutes: float, seed: int) -> None:
-    """One run per set: figures, settings and lineage; nothing of single users."""
-    params = {"set": one.name, "task": one.task, "minutes": minutes, "seed": seed}
-    tags = {"code_revision": code_revision(), "benchmark": one.task}
-    with tracking.run(f"benchmark {one.name}", params=params, tags=tags) as run:
-        digest = one.fingerprint()
+def _track(
+    tracking: Tracking, data_set: DataSet, result: SetResult, *, minutes: float, seed: int
+) -> None:
+    """One run per set: metrics, settings and lineage; nothing of single users."""
+    params = {"set": data_set.name, "task": data_set.task, "minutes": minutes, "seed": seed}
+    tags = {"code_revision": code_revision(), "benchmark": data_set.task}
+    with tracking.run(f"benchmark {data_set.name}", params=params, tags=tags) as run:
+        digest = data_set.fingerprint()
         run.log_dataset(digest, context="benchmark", told={"about": result.about})
-        run.log_metrics(result.outcome.chosen, dataset=digest)
-        for name, row in result.outcome.models.items():
-            measured = {f"{_plain(name)}/{key}": row.metrics[key] for key in result.shown}
-            run.log_metrics({**measured, f"{_plain(name)}/seconds": row.seconds})
+        run.log_metrics(result.tuning.chosen, dataset=digest)
+        for name, model in result.tuning.models.items():
+            measured = {f"{_plain(name)}/{key}": model.metrics[key] for key in result.shown}
+            run.log_metrics({**measured, f"{_plain(name)}/seconds": model.seconds})
         run.log_dict(result.as_json(), "benchmark.json")
         run.log_text(markdown_of([result]), TABLE)
 
 
 def _plain(name: str) -> str:
-    """A model's name as MLflow takes it."""
+    """A model's name in the characters that MLflow allows."""
     return "".join(sign if sign.isalnum() or sign in "_-." else "_" for sign in name)
 
 
-def _figures(results: list[Result], compared: list[Row], *, single: bool) -> dict[str, Any]:
-    if single:
-        return results[0].as_json()
+def _summary(results: Sequence[SetResult], compared: Sequence[ComparisonRow]) -> dict[str, Any]:
     return {
         "sets": {result.name: result.as_json() for result in results},
-        "beside": beside_as_json(compared),
+        "beside": [row.as_json() for row in compared],
     }
 
 
-def _write_table(path: Path, results: list[Result], compared: list[Row]) -> None:
+def _write_table(
+    path: Path, results: Sequence[SetResult], compared: Sequence[ComparisonRow]
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     text = markdown_of(results) + (f"\n{as_text(compared)}\n" if compared else "")
     write_atomically(path, text.encode())

@@ -20,7 +20,7 @@ import typer
 
 from recsys.errors import InvalidInput, RecsysError
 from training.cli import service_commands, train_commands, version_commands
-from training.cli.terminal import BAD_USAGE, FAILED, LOCKED, hand_over, report_error
+from training.cli.terminal import BAD_USAGE, FAILED, LOCKED, hand_over, log_steps, report_error
 from training.lock import Locked
 
 app = typer.Typer(
@@ -105,6 +105,7 @@ def benchmark(context: typer.Context) -> None:
     """Measure our models on public sets or your own, beside published figures."""
     from training.benchmark.command import benchmark as measure
 
+    log_steps(sys.stdout)
     hand_over(context, "benchmark", measure)
 
 

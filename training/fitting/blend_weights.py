@@ -151,16 +151,18 @@ def coordinate_ascent(
     adjustable: NDArray[np.bool_],
     *,
     sweeps: int,
+    steps: Sequence[float] = STEPS,
     on_sweep: Callable[[float], None] | None = None,
 ) -> tuple[Weights, float]:
     """The best weights reached by changing a single weight at a time, and their value.
 
-    `parts` is periods × models of score matrices; only weights of `adjustable` models change.
-    `on_sweep` is called with the best value after each pass over the models.
+    `parts` is periods × models of score matrices; only weights of `adjustable` models change, each
+    by shares of itself (`steps`, the largest first). `on_sweep` is called with the best value after
+    each pass over the models.
     """
     scores = totals(parts, weights)
     best = objective.value(scores)
-    for step in STEPS:
+    for step in steps:
         for _ in range(sweeps):
             before = best
             for index in np.flatnonzero(adjustable).tolist():

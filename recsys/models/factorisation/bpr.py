@@ -299,6 +299,7 @@ FAMILY: Final = ModelFamily(
     needs=frozenset({"history"}),
     search_space={
         "embedding_size": Choice((32, 64, 128)),
+        "candidates": Choice((32, 64, 128)),
         "learning_rate": Range(0.01, 0.2),
         "reg": Range(0.0005, 0.1),
         "epochs": Choice((10, 20, 40)),

@@ -26,6 +26,7 @@ from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import largest_first, shares
+from recsys.models.search_space import Choice
 from recsys.query.query import Query
 
 OVERSAMPLING: Final = 32
@@ -178,6 +179,10 @@ FAMILY: Final = ModelFamily(
     level="individual",
     labels={"en": "fits the tastes that you share", "nl": "past bij de smaken die je deelt"},
     needs=frozenset({"history"}),
+    search_space={
+        "frequencies": Choice((128, 256, 512)),
+        "popularity": Choice((0.3, 0.5)),
+    },
     random=True,
     paper=(
         "Shen, Wu, Zhang, Shan, Zhang, Letaief, Li: How powerful is graph convolution for "

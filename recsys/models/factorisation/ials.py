@@ -232,7 +232,7 @@ FAMILY: Final = ModelFamily(
     needs=frozenset({"history"}),
     search_space={
         "embedding_size": Choice((32, 64, 128)),
-        "reg": Range(0.1, 100),
+        "reg": Range(0.03, 100),
         "unobserved_weight": Range(0.003, 1),
         "frequency_exponent": Choice((0.0, 0.5, 1.0)),
     },

@@ -21,6 +21,7 @@ from recsys.models.item_to_item.item_item import ItemItemConfig, fit_item_item
 from recsys.models.protocol import Scorer
 from recsys.models.scoring.neighbours import NeighbourModel
 from recsys.models.scoring.saved_arrays import array_of
+from recsys.models.search_space import Choice
 from recsys.query.history import History
 from recsys.query.query import Query
 
@@ -84,6 +85,10 @@ FAMILY: Final = ModelFamily(
     needs=frozenset({"session"}),
     scores_seeds=False,
     reason="goes_with_visit",
+    search_space={
+        "decay": Choice((0.3, 0.4, 0.5, 0.6, 0.8)),
+        "shrinkage": Choice((0.0, 2.0, 10.0)),
+    },
     paper="Ludewig, Jannach: Evaluation of session-based recommendation algorithms, UMUAI 2018",
     helps="Anonymous visitors: the views of the visit under way; needs sessions in the events.",
 )

@@ -20,6 +20,7 @@ from recsys.models.family import ModelFamily
 from recsys.models.protocol import Contributions, Scorer
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares, stacked
+from recsys.models.search_space import Choice
 from recsys.models.sessions.session_index import SessionIndex, index_sessions
 from recsys.models.sessions.session_kernels import (
     DECAYS,
@@ -178,6 +179,20 @@ FAMILY: Final = ModelFamily(
     needs=frozenset({"session"}),
     scores_seeds=False,
     reason="goes_with_visit",
+    search_space={
+        "sharpness": Choice((1.0, 1.5, 2.0)),
+        "reach": Choice((1.0, 1.5, 3.0, 8.0, 1e9)),
+        "match_decay": Choice((0.0, 0.1, 0.3, 0.6, 1.0)),
+        "half_life_days": Choice((14.0, 30.0, 90.0, 1e6)),
+        "visits_per_item": Choice((500, 1500)),
+        "scoring_rarity": Choice((0.0, 0.5, 1.0)),
+        "position_rate": Choice((0.25, 0.5, 1.0)),
+        "matching_rarity": Choice((0.5, 1.0, 1.5)),
+        "neighbours": Choice((100, 300, 500, 2000)),
+        "length_penalty": Choice((0.0, 0.25, 0.5)),
+        "backwards": Choice((0.4, 0.7, 1.0)),
+        "revisit": Choice((1.0, 2.0, 3.0)),
+    },
     paper=(
         "Kersbergen, Sprangers, Schelter: Serenade: low-latency session-based recommendation in "
         "e-commerce at scale, SIGMOD 2022"

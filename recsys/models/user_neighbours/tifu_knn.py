@@ -161,11 +161,12 @@ FAMILY: Final = ModelFamily(
     },
     needs=frozenset({"history"}),
     search_space={
-        "group_size": Choice((3, 5, 7, 10)),
+        "group_size": Choice((3, 5, 7, 10, 12)),
         "within_decay": Choice((0.6, 0.7, 0.8, 0.9, 1.0)),
-        "group_decay": Choice((0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
+        "group_decay": Choice((0.3, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
         "neighbours": Choice((100, 300, 900)),
         "own_share": Choice((0.1, 0.3, 0.5, 0.7, 0.9)),
+        "locality": Choice((2.0, 3.0, 4.0)),
     },
     paper=(
         "Hu, He, Gao, Zhang: Modeling personalized item frequency information for next-basket "

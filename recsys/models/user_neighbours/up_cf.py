@@ -137,7 +137,7 @@ FAMILY: Final = ModelFamily(
     labels={"en": "people like you bought it lately", "nl": "mensen zoals jij kochten dit pas nog"},
     needs=frozenset({"history"}),
     search_space={
-        "neighbours": Choice((100, 300, 1000)),
+        "neighbours": Choice((100, 300, 1000, 3000)),
         "asymmetry": Choice((0.0, 0.25, 0.5, 0.75, 1.0)),
         "locality": Choice((1.0, 2.0, 3.0, 5.0, 10.0)),
         "half_life_days": HALF_LIVES,

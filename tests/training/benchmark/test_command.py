@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 
 from recsys.errors import InvalidInput
 from recsys.synthetic import ShopConfig, make_shop, simulate
+from training.benchmark.results import CHOSEN
 from training.benchmark.sets import sets_in
-from training.benchmark.table import CHOSEN
 from training.cli.app import app
 from training.tracking import Tracking
 from training.workspace import Workspace
@@ -43,9 +43,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
     for name, users in (("clicks", range(30)), ("valid", range(30, 35)), ("asked", range(35, 40))):
         rows = [
-            f"{user}\t{item}\t{1000 * user + place}\n"
+            f"{user}\t{item}\t{1000 * user + position}\n"
             for user in users
-            for place, item in enumerate(lists[user])
+            for position, item in enumerate(lists[user])
         ]
         (folder / f"{name}.txt").write_text("SessionId\tItemId\tTime\n" + "".join(rows))
     baskets = {
@@ -133,7 +133,7 @@ def test_a_run_in_mlflow_holds_the_figures_and_no_user(files: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--task", "top-n", "--train", "train.txt"), "--test"),
         (("--task", "top-n", "--train", "train.txt", "--test", "absent.txt"), "no such file"),
@@ -147,12 +147,12 @@ def test_a_run_in_mlflow_holds_the_figures_and_no_user(files: Path, tmp_path: Pa
     ],
 )
 def test_a_wrong_option_is_named_with_its_remedy(
-    arguments: tuple[str, ...], told: str, files: Path, tmp_path: Path
+    arguments: tuple[str, ...], message: str, files: Path, tmp_path: Path
 ) -> None:
-    paths = [files / word if "." in word else word for word in arguments]
+    paths = [files / value if "." in value else value for value in arguments]
     ran = _invoke(*paths, "--workspace", tmp_path)
     assert isinstance(ran.exception, InvalidInput)
-    assert told in str(ran.exception)
+    assert message in str(ran.exception)
 
 
 def test_a_malformed_file_ends_with_its_line(files: Path, tmp_path: Path) -> None:
@@ -167,8 +167,8 @@ def test_a_malformed_file_ends_with_its_line(files: Path, tmp_path: Path) -> Non
 
 
 def test_the_public_sets_are_found_in_the_shared_folder(shared_data: Path) -> None:
-    found = {one.name: one.task for one in sets_in(shared_data)}
-    assert found == {"gowalla": "top-n", "serenade": "session", "online-retail": "purchases"}
+    tasks = {data_set.name: data_set.task for data_set in sets_in(shared_data)}
+    assert tasks == {"gowalla": "top-n", "serenade": "session", "online-retail": "purchases"}
 
 
 def test_a_folder_without_public_sets_is_refused(tmp_path: Path) -> None:
@@ -178,7 +178,7 @@ def test_a_folder_without_public_sets_is_refused(tmp_path: Path) -> None:
 
 def _run(task: str, files: Path, folder: Path) -> tuple[dict[str, Any], Result]:
     out = folder / "figures.json"
-    options = [word for name, file in TASKS[task].items() for word in (f"--{name}", files / file)]
+    options = [o for name, file in TASKS[task].items() for o in (f"--{name}", files / file)]
     ran = _invoke(
         *("--task", task, *options, "--minutes", "0"),
         *("--workspace", folder / "workspace", "--json", out),
@@ -187,5 +187,5 @@ def _run(task: str, files: Path, folder: Path) -> tuple[dict[str, Any], Result]:
     return json.loads(out.read_text()), ran
 
 
-def _invoke(*words: object) -> Result:
-    return CliRunner().invoke(app, ["benchmark", *map(str, words)])
+def _invoke(*arguments: object) -> Result:
+    return CliRunner().invoke(app, ["benchmark", *map(str, arguments)])

@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from recsys.bundle.placements import Placement
-from training.benchmark.purchases import measure_purchases
+from training.benchmark.purchases import measure
 from training.benchmark.tuning.search import Budget
 from training.config import BlendSearch, Recipe
 from training.datasets import DataFile, ImportOptions
@@ -25,9 +25,9 @@ def write_purchases(path: Path, *, days: int) -> Path:
     rng = np.random.default_rng(3)
     lines = []
     for user in range(30):
-        own = rng.choice(40, size=5, replace=False)
+        favourites = rng.choice(40, size=5, replace=False)
         for day in range(0, days, 2):
-            bought = rng.choice(own, size=3, replace=False).tolist()
+            bought = rng.choice(favourites, size=3, replace=False).tolist()
             event = {
                 "event_id": f"{user}-{day}",
                 "event": "purchase",
@@ -52,19 +52,19 @@ def test_a_model_that_refuses_the_log_is_left_out_and_the_rest_is_measured(tmp_p
         ),
         blend_search=BlendSearch(sweeps=1, sample=100),
     )
-    outcome, about = measure_purchases(
+    result, about = measure(
         DataFile(write_purchases(tmp_path / "events.jsonl", days=60)),
         OPENING + timedelta(days=50),
         recipe=None,
-        for_purchases=recipe,
+        purchases_recipe=recipe,
         options=ImportOptions(consent="assumed"),
         budget=Budget.of(1.0, time.perf_counter),
         at=OPENING + timedelta(days=61),
         steps=Steps(Console(quiet=True)),
     )
-    assert set(outcome.models) >= {"repeat", "popularity", "baseline personal_frequency"}
-    assert "ease" not in outcome.models
-    assert outcome.chosen["recall_at_20"] > 0.9
-    lead = outcome.models["popularity"].lead["recall_at_20"]
+    assert set(result.models) >= {"repeat", "popularity", "baseline personal_frequency"}
+    assert "ease" not in result.models
+    assert result.chosen["recall_at_20"] > 0.9
+    lead = result.models["popularity"].lead["recall_at_20"]
     assert 0 < lead.low <= lead.value <= lead.high
     assert about.startswith("900 events")

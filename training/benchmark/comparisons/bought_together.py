@@ -1,7 +1,7 @@
-"""Bought together as prediction: some items of a later basket are given, which others are in it?
+"""Bought together as prediction: from some items of a later basket, the others are predicted.
 
-Also measured beside it, counted plainly here: raw co-occurrence, lift with a support of at least 3,
-the log-likelihood ratio, Jaccard and popularity, each summed over the cart.
+Compared with plain counts over all baskets, each summed over the cart: co-occurrence, lift with a
+support of at least 3, the log-likelihood ratio (Dunning 1993), Jaccard and popularity.
 """
 
 from __future__ import annotations
@@ -16,26 +16,26 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.dataset.training_data import TrainingData
+from recsys.evaluation.intervals import Values
+from recsys.evaluation.metrics import hit_rate_at_k, reciprocal_rank_at_k
 from recsys.ids import Numbers
 from recsys.models.baskets.bought_together import BoughtTogetherConfig, fit_bought_together
 from recsys.models.scoring.sparse_scores import stacked
 from recsys.models.scoring.top_n import top_n
 from recsys.query.query import Query
-from training.benchmark.comparisons.rows import Row, hits_and_ranks, rows_of
+from training.benchmark.comparisons.rows import AsOf, ComparisonRow, rows_of
 from training.config import Recipe
 
-AsOf = Callable[[datetime], TrainingData]
-
 OURS: Final = "bought_together"
-LENGTH: Final = 20
+N: Final = 20
 LEAST_SUPPORT: Final = 3
-AT_ONCE: Final = 500
-"""Carts whose scores are held at one time."""
+BATCH: Final = 500
+"""Carts scored at once, which bounds the memory of dense scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class Carts:
-    """Part of each basket, and what else was in it."""
+    """Part of each basket, and the rest of it, parallel."""
 
     given: list[Numbers]
     truth: list[Numbers]
@@ -43,11 +43,11 @@ class Carts:
 
 def rows(
     as_of: AsOf, cut: datetime, until: datetime, *, recipe: Recipe, seed: int = 7
-) -> list[Row]:
-    """The methods by the baskets of [cut, until), with one item given and with half of each cart.
+) -> list[ComparisonRow]:
+    """Our model and the counting methods on the baskets of [cut, until): with one item given, and
+    with half of the cart. Metrics: `hit_rate_at_10` and `mrr_at_20`.
 
-    Baskets of at least two items that were sold before the cut, anonymous ones included. Metrics:
-    `hit_rate_at_10` and `mrr_at_20`.
+    Baskets have at least two items that were sold before the cut; anonymous ones count.
     """
     known, later = as_of(cut), as_of(until)
     config = BoughtTogetherConfig.model_validate(recipe.models.get(OURS, {}))
@@ -56,19 +56,25 @@ def rows(
     def ours(carts: Sequence[Numbers]) -> list[Numbers]:
         everything = np.ones(len(known.items), np.bool_)
         queries = [Query(now=cut, seeds=cart) for cart in carts]
-        found = model.condition(queries).retrieve(LENGTH, everything)
-        return [scored.numbers for scored in found]
+        retrieved = model.condition(queries).retrieve(N, everything)
+        return [scored.numbers for scored in retrieved]
 
-    found: list[Row] = []
+    compared: list[ComparisonRow] = []
     methods = {OURS: ours, **counted_methods(known)}
     for protocol, half in (("one item given", False), ("half of the cart given", True)):
         carts = carts_of(known, later, cut, half=half, rng=np.random.default_rng(seed))
         measured = {
-            name: hits_and_ranks(method(carts.given), carts.truth)
-            for name, method in methods.items()
+            name: _metrics(method(carts.given), carts.truth) for name, method in methods.items()
         }
-        found += rows_of(protocol, measured, ours=OURS, rng=np.random.default_rng(seed))
-    return found
+        compared += rows_of(protocol, measured, ours=OURS, rng=np.random.default_rng(seed))
+    return compared
+
+
+def _metrics(lists: Sequence[Numbers], truth: Sequence[Numbers]) -> dict[str, Values]:
+    return {
+        "hit_rate_at_10": hit_rate_at_k(lists, truth, 10),
+        "mrr_at_20": reciprocal_rank_at_k(lists, truth, N),
+    }
 
 
 def carts_of(
@@ -148,17 +154,17 @@ def log_likelihood_ratio(
 
 def _lists(weights: csr_array, carts: Sequence[Numbers]) -> list[Numbers]:
     """Each cart's best items by the summed rows of its items."""
-    found: list[Numbers] = []
-    for first in range(0, len(carts), AT_ONCE):
-        some = carts[first : first + AT_ONCE]
+    lists: list[Numbers] = []
+    for first in range(0, len(carts), BATCH):
+        some = carts[first : first + BATCH]
         given = stacked(
             [(cart, np.ones(len(cart), np.float32)) for cart in some], n_columns=weights.shape[0]
         )
         summed = (given @ weights).toarray()
-        found += [_best(summed[row], cart) for row, cart in enumerate(some)]
-    return found
+        lists += [_best(summed[row], cart) for row, cart in enumerate(some)]
+    return lists
 
 
 def _best(scores: NDArray[np.float64], cart: Numbers) -> Numbers:
     offered = np.where(scores > 0, scores, np.nan).astype(np.float32)
-    return top_n(offered, LENGTH, exclude=cart).numbers
+    return top_n(offered, N, exclude=cart).numbers

@@ -1,11 +1,12 @@
-"""Cold start, measured: items that nobody has touched yet, customers of whom nothing is known.
+"""Cold start: items without any event, and customers without any.
 
-A tenth of the items is taken out of the events, not out of the catalogue; who buys them later?
+A tenth of the items is removed from the events but stays in the catalogue; the truth is who buys
+them later.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from typing import Final
@@ -18,19 +19,17 @@ from recsys.dataset.training_data import Baskets, Popularity, Timeline, Training
 from recsys.evaluation.baselines import buyers
 from recsys.evaluation.intervals import Values
 from recsys.evaluation.metrics import ndcg_at_k, recall_at_k
-from recsys.events.schema import PURCHASE
 from recsys.ids import Mask, Numbers
 from recsys.models.content.content import ContentConfig, description_vectors
 from recsys.models.protocol import Model
 from recsys.models.scoring.top_n import top_n
 from recsys.query.query import Context, Query
-from training.benchmark.comparisons.rows import Row, rows_of
+from training.benchmark.comparisons.rows import AsOf, ComparisonRow, bought_later, rows_of
 from training.config import Recipe
 from training.fitting.build import fit
 
-AsOf = Callable[[datetime], TrainingData]
-
 OURS: Final = "newcomers"
+BY_COUNTRY: Final = "by country, traits known"
 COLD_FAMILIES: Final = (OURS, "hybrid", "content")
 K: Final = 20
 NEAREST: Final = 10
@@ -44,7 +43,7 @@ def rows(
     recipe: Recipe,
     share: float = 0.1,
     seed: int = 7,
-) -> list[Row]:
+) -> list[ComparisonRow]:
     """Cold items, then cold customers; `recall_at_20` and `ndcg_at_20`, one value per customer."""
     known, later = as_of(cut), as_of(until)
     return [
@@ -60,22 +59,27 @@ def item_rows(
     recipe: Recipe,
     share: float = 0.1,
     seed: int = 7,
-) -> list[Row]:
-    """Which of the masked items each customer of both periods buys after `known.as_of`; all of the
-    masked items are ranked, and nothing else."""
+) -> list[ComparisonRow]:
+    """Customers of both periods: which of the masked items they buy after `known.as_of`, with the
+    masked items alone ranked."""
     rng = np.random.default_rng(seed)
     masked = rng.random(len(known.items)) < share
     masked &= np.bincount(known.interactions.indices, minlength=len(masked)) > 0
     cold = without_events_of(known, masked)
-    persons, truth = _bought_later(cold, later, masked)
+    bought = {
+        person: items[masked[items]]
+        for person, items in bought_later(cold, later).items()
+        if masked[items].any() and _has_history(cold, person)
+    }
+    persons, truth = list(bought), list(bought.values())
     queries = cold.queries(persons, now=known.as_of)
     measured: dict[str, Mapping[str, Values]] = {}
     for name in COLD_FAMILIES:
         model: Model = fit(name, cold, recipe)
-        found = model.condition(queries).retrieve(K, masked)
-        measured[name] = _figures([scored.numbers for scored in found], truth)
+        retrieved = model.condition(queries).retrieve(K, masked)
+        measured[name] = _metrics([scored.numbers for scored in retrieved], truth)
     nearest = top_n(nearest_popularity(cold, masked).astype(np.float32), K, allow=masked).numbers
-    measured["popularity of the nearest titles"] = _figures([nearest] * len(truth), truth)
+    measured["popularity of the nearest titles"] = _metrics([nearest] * len(truth), truth)
     return rows_of(
         f"cold items ({int(masked.sum())} masked)",
         measured,
@@ -86,36 +90,42 @@ def item_rows(
 
 def customer_rows(
     known: TrainingData, later: TrainingData, *, recipe: Recipe, seed: int = 7
-) -> list[Row]:
-    """What customers buy of whom no event is known, with their declared traits and without."""
+) -> list[ComparisonRow]:
+    """Customers without an event before `known.as_of`: what they buy then, predicted with their
+    declared traits and without."""
     everything = np.ones(len(known.items), np.bool_)
-    persons, truth = _bought_later(known, later, everything, newcomers=True)
-    profiles = [later.profiles[user] for user in _users(later, persons)]
-    strangers = [Query(now=known.as_of) for _ in persons]
-    told = [
-        replace(query, profile=profile, context=Context(country=profile.country))
-        for query, profile in zip(strangers, profiles, strict=True)
+    bought = {
+        person: items
+        for person, items in bought_later(known, later).items()
+        if not _has_history(known, person)
+    }
+    truth = list(bought.values())
+    profiles = [later.profiles[user] for user in later.users.known(list(bought)).tolist()]
+    without_traits = [Query(now=known.as_of) for _ in profiles]
+    with_traits = [
+        Query(now=known.as_of, profile=profile, context=Context(country=profile.country))
+        for profile in profiles
     ]
     measured: dict[str, Mapping[str, Values]] = {}
     for name, family, queries in (
-        ("by country, traits told", "popularity_by_country", told),
-        ("hybrid, traits told", "hybrid", told),
-        ("no traits: popularity of the moment", "popularity", strangers),
+        (BY_COUNTRY, "popularity_by_country", with_traits),
+        ("hybrid, traits known", "hybrid", with_traits),
+        ("no traits: popularity of the moment", "popularity", without_traits),
     ):
-        found = fit(family, known, recipe).condition(queries).retrieve(K, everything)
-        measured[name] = _figures([scored.numbers for scored in found], truth)
+        retrieved = fit(family, known, recipe).condition(queries).retrieve(K, everything)
+        measured[name] = _metrics([scored.numbers for scored in retrieved], truth)
     of_all_time = top_n(buyers(known).astype(np.float32), K).numbers
-    measured["popularity of all time"] = _figures([of_all_time] * len(truth), truth)
+    measured["popularity of all time"] = _metrics([of_all_time] * len(truth), truth)
     return rows_of(
         "cold customers",
         measured,
-        ours="by country, traits told",
+        ours=BY_COUNTRY,
         rng=np.random.default_rng(seed),
     )
 
 
 def without_events_of(data: TrainingData, masked: Mask) -> TrainingData:
-    """The training data had nobody ever touched these items; the catalogue keeps them."""
+    """The training data as if these items had no event; the catalogue keeps them."""
     kept = ~masked
     timeline, popularity = data.timeline, data.popularity
     chosen = kept[timeline.items]
@@ -166,45 +176,12 @@ def nearest_popularity(data: TrainingData, masked: Mask) -> NDArray[np.float64]:
     return np.where(scores > 0, scores, np.nan)
 
 
-def _bought_later(
-    known: TrainingData, later: TrainingData, items: Mask, *, newcomers: bool = False
-) -> tuple[list[str], list[Numbers]]:
-    """Customers with what they bought of these items after `known.as_of`: those with a history,
-    or with `newcomers` those without."""
-    timeline = later.timeline
-    numbers = known.items.numbers(later.items.ids())
-    bought = numbers[timeline.items]
-    chosen = (
-        (timeline.kinds == PURCHASE)
-        & (timeline.times >= known.as_of.timestamp())
-        & (bought >= 0)
-        & items[bought]
-    )
-    users, places = np.unique(timeline.users[chosen], return_inverse=True)
-    truth = [
-        np.unique(part)
-        for part in np.split(
-            bought[chosen][np.argsort(places, kind="stable")],
-            np.cumsum(np.bincount(places, minlength=len(users)))[:-1],
-        )
-    ]
-    persons, kept = [], []
-    for person, taken in zip(later.users.ids(users), truth, strict=True):
-        user = known.users.number(person)
-        has_history = (
-            user is not None and known.timeline.starts[user] < known.timeline.starts[user + 1]
-        )
-        if has_history != newcomers:
-            persons.append(person)
-            kept.append(taken)
-    return persons, kept
+def _has_history(data: TrainingData, person: str) -> bool:
+    user = data.users.number(person)
+    return user is not None and bool(np.diff(data.timeline.starts[user : user + 2])[0])
 
 
-def _users(data: TrainingData, persons: Sequence[str]) -> list[int]:
-    return [user for person in persons if (user := data.users.number(person)) is not None]
-
-
-def _figures(lists: Sequence[Numbers], truth: Sequence[Numbers]) -> Mapping[str, Values]:
+def _metrics(lists: Sequence[Numbers], truth: Sequence[Numbers]) -> Mapping[str, Values]:
     return {
         f"recall_at_{K}": np.asarray(recall_at_k(lists, truth, K)),
         f"ndcg_at_{K}": np.asarray(ndcg_at_k(lists, truth, K)),

@@ -1,12 +1,14 @@
-"""Reordering search results, measured against the engine, popularity and the unpersonalised ranker.
+"""Reranking of search results, compared with the engine, popularity and an unpersonalised ranker.
 
-`shop_rows` on the synthetic shop, whose true relevance is known; `title_rows` on any shop's
-purchases by a derived protocol: nobody's searches are in them, so queries are made of title words.
+`shop_rows` on the synthetic shop, whose true relevance is known; `title_rows` on the purchases of
+any shop by a derived protocol: they hold no searches, so queries are made of words of titles.
 """
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -22,17 +24,16 @@ from recsys.catalog.items import Item
 from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.baselines import buyers
+from recsys.evaluation.metrics import gain_ndcg_at_k
 from recsys.models.content.item_words import title_words
 from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import rerank
 from recsys.synthetic import SyntheticShop
-from training.benchmark.comparisons.rows import Row, rows_of
+from training.benchmark.comparisons.rows import AsOf, ComparisonRow, bought_later, rows_of
 from training.config import Recipe
 from training.fitting.build import build
 from training.fitting.rerank_weights import EVERYBODY, JudgedList, judged_lists, learnt_weights
 from training.run_context import Provenance, RunContext
-
-AsOf = Callable[[datetime], TrainingData]
 
 OURS: Final = "personal ranker"
 PERSONAL: Final = (
@@ -63,15 +64,15 @@ def shop_rows(
     searches: int = 3000,
     max_shift: int | None = None,
     seed: int = 7,
-) -> list[Row]:
-    """Known customers and strangers who search the synthetic shop at `end`.
+) -> list[ComparisonRow]:
+    """Searches of the synthetic shop at `end`, by known customers and by anonymous visitors.
 
-    True relevance: grade of the item for the term × the chance that this person buys it. The
+    True relevance: grade of the item for the term × the probability that this person buys it. The
     weights are learnt from the lists that were shown in the `validation` days before `end`.
     """
     known, later = as_of(end - validation), as_of(end)
     rng = np.random.default_rng(seed)
-    found: list[Row] = []
+    compared: list[ComparisonRow] = []
     ranked, unpersonal = _rankers(
         known, later, recipe, lambda bundle: judged_lists(bundle, known, later), max_shift
     )
@@ -80,13 +81,12 @@ def shop_rows(
         ("synthetic shop, known customers", False),
         ("synthetic shop, strangers", True),
     ):
-        asked = [
-            one
-            for _ in range(searches)
-            if (one := _search(shop, later, customers, end, rng, stranger=strangers)) is not None
-        ]
-        found += _measured(protocol, asked, later, ranked, unpersonal, seed=seed)
-    return found
+        drawn = (
+            _search(shop, later, customers, end, rng, stranger=strangers) for _ in range(searches)
+        )
+        judged = [search for search in drawn if search is not None]
+        compared += _measured(protocol, judged, later, ranked, unpersonal, seed=seed)
+    return compared
 
 
 def title_rows(
@@ -99,11 +99,11 @@ def title_rows(
     customers: int = 1500,
     max_shift: int | None = None,
     seed: int = 7,
-) -> list[Row]:
-    """A derived protocol: a customer searches for a word in the title of what is bought in
-    [cut, until); the engine is SQLite's BM25 over titles; what the customer buys then is relevant.
+) -> list[ComparisonRow]:
+    """A derived protocol: customers search for words of the titles that they buy in [cut, until).
 
-    The weights are learnt in the same way from the `validation` days before the cut.
+    The engine is SQLite's BM25 over titles; relevant is what the customer buys then. The weights
+    are learnt in the same way from the `validation` days before the cut.
     """
     earlier, known, later = as_of(cut - validation), as_of(cut), as_of(until)
     rng = np.random.default_rng(seed)
@@ -114,9 +114,9 @@ def title_rows(
         lambda _bundle: title_searches(earlier, known, customers, rng=rng),
         max_shift,
     )
-    asked = title_searches(known, later, customers, rng=rng)
+    judged = title_searches(known, later, customers, rng=rng)
     return _measured(
-        "title words (derived), purchases later", asked, known, ranked, unpersonal, seed=seed
+        "title words (derived), purchases later", judged, known, ranked, unpersonal, seed=seed
     )
 
 
@@ -126,47 +126,33 @@ def title_searches(
     """Searches of customers for words of what they bought after `known.as_of`, with what they
     bought then as the relevant items."""
     engine = _TitleEngine(known.catalog.items)
-    cut = known.as_of.timestamp()
-    numbers = known.items.numbers(later.items.ids())
-    users = np.unique(later.timeline.users[later.timeline.times >= cut])
-    persons = [
-        (user, person)
-        for user, person in zip(users.tolist(), later.users.ids(users), strict=True)
+    bought = {
+        person: items
+        for person, items in bought_later(known, later).items()
         if known.users.number(person) is not None
-    ]
-    chosen = rng.permutation(len(persons))[:customers].tolist()
-    found = []
-    for user, person in (persons[index] for index in chosen):
-        span = slice(int(later.timeline.starts[user]), int(later.timeline.starts[user + 1]))
-        after = later.timeline.times[span] >= cut
-        bought = np.unique(numbers[later.timeline.items[span][after]])
-        bought = bought[bought >= 0]
-        words = sorted({word for item in bought.tolist() for word in engine.words(item)})
-        (query,) = known.queries([person], now=known.as_of)
-        for word in rng.permutation(words)[:WORDS_PER_CUSTOMER].tolist():
-            items, scores = engine.search(word)
-            gains = np.isin(items, bought).astype(np.float64)
+    }
+    persons = rng.permutation(list(bought))[:customers].tolist()
+    searches = []
+    for person, query in zip(persons, known.queries(persons, now=known.as_of), strict=True):
+        terms = sorted({term for item in bought[person].tolist() for term in engine.terms(item)})
+        for term in rng.permutation(terms)[:WORDS_PER_CUSTOMER].tolist():
+            items, scores = engine.search(term)
+            gains = np.isin(items, bought[person]).astype(np.float64)
             if gains.any():
-                asked = replace(
-                    query,
-                    listed=Listed(items, scores),
-                    context=replace(query.context, search_term=word),
-                )
-                found.append(JudgedList(asked, gains, np.ones(len(items))))
-    return found
+                context = replace(query.context, search_term=term)
+                query_of_term = replace(query, listed=Listed(items, scores), context=context)
+                searches.append(JudgedList(query_of_term, gains, np.ones(len(items))))
+    return searches
 
 
 class _TitleEngine:
     """SQLite's full-text search over titles."""
 
     def __init__(self, items: Sequence[Item]) -> None:
-        self._words = [set(title_words(item)) for item in items]
-        counts: dict[str, int] = {}
-        for words in self._words:
-            for word in words:
-                counts[word] = counts.get(word, 0) + 1
+        self._terms = [set(title_words(item)) for item in items]
+        counts = Counter(itertools.chain.from_iterable(self._terms))
         least, most = WORD_ITEMS
-        self._asked = {word for word, count in counts.items() if least <= count <= most}
+        self._searched = {term for term, count in counts.items() if least <= count <= most}
         self._titles = sqlite3.connect(":memory:")
         self._titles.execute("CREATE VIRTUAL TABLE titles USING fts5(title)")
         self._titles.executemany(
@@ -174,16 +160,16 @@ class _TitleEngine:
             ((number, item.title) for number, item in enumerate(items)),
         )
 
-    def words(self, item: int) -> set[str]:
+    def terms(self, item: int) -> set[str]:
         """The words of a title that are queries."""
-        return self._words[item] & self._asked
+        return self._terms[item] & self._searched
 
-    def search(self, word: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    def search(self, term: str) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """The best by BM25 (Robertson, Zaragoza 2009), with scores where higher is better."""
         rows = self._titles.execute(
             "SELECT rowid, -bm25(titles) FROM titles WHERE titles MATCH ? "
             "ORDER BY bm25(titles), rowid LIMIT ?",
-            (f'"{word}"', LIST_LENGTH),
+            (f'"{term}"', LIST_LENGTH),
         ).fetchall()
         numbers = np.array([number for number, _ in rows], np.int32)
         return numbers, np.array([score for _, score in rows], np.float32)
@@ -198,15 +184,15 @@ def _rankers(
 ) -> tuple[tuple[Bundle, Placement], tuple[Bundle, Placement]]:
     """Ours and the unpersonalised one: weights learnt on models of `known`, models of `later`."""
     names = tuple(name for name in (*EVERYBODY, *PERSONAL) if name in recipe.models)
-    every = Placement(
+    personal = Placement(
         name="rerank", blend=dict.fromkeys(names, 0.5), fallback=(), max_shift=max_shift
     )
-    nobody = every.with_blend({name: 0.5 for name in names if name in EVERYBODY})
+    unpersonal = personal.with_blend({name: 0.5 for name in names if name in EVERYBODY})
     context = RunContext(Provenance("benchmark", "", ""))
-    learning = build(known, recipe, context=context, placements=(every,))
+    learning = build(known, recipe, context=context, placements=(personal,))
     lists = judged(learning)
-    placements = [learnt_weights(learning, one, lists) for one in (every, nobody)]
-    bundle = build(later, recipe, context=context, placements=(every,))
+    placements = [learnt_weights(learning, p, lists) for p in (personal, unpersonal)]
+    bundle = build(later, recipe, context=context, placements=(personal,))
     return (bundle, placements[0]), (bundle, placements[1])
 
 
@@ -239,16 +225,17 @@ def _search(
 
 def _measured(
     protocol: str,
-    asked: Sequence[JudgedList],
+    judged: Sequence[JudgedList],
     data: TrainingData,
     ours: tuple[Bundle, Placement],
     unpersonal: tuple[Bundle, Placement],
     *,
     seed: int,
-) -> list[Row]:
+) -> list[ComparisonRow]:
+    """NDCG@10 by graded gain (Järvelin, Kekäläinen: Cumulated gain-based evaluation, TOIS 2002)."""
     counts = buyers(data)
-    queries = [one.query for one in asked]
-    listed = [one.query.listed.items for one in asked if one.query.listed is not None]
+    queries = [search.query for search in judged]
+    listed = [query.listed.items for query in queries if query.listed is not None]
     orders = {
         OURS: _orders(queries, *ours),
         "unpersonalised ranker": _orders(queries, *unpersonal),
@@ -258,8 +245,12 @@ def _measured(
             for items in listed
         ],
     }
+    gains = [search.gains for search in judged]
+    truth = [np.arange(len(gain), dtype=np.int32) for gain in gains]
     measured = {
-        name: {METRIC: graded_ndcg([one.gains for one in asked], by_list, K)}
+        name: {
+            METRIC: gain_ndcg_at_k([order.astype(np.int32) for order in by_list], truth, gains, K)
+        }
         for name, by_list in orders.items()
     }
     return rows_of(protocol, measured, ours=OURS, rng=np.random.default_rng(seed))
@@ -270,20 +261,3 @@ def _orders(
 ) -> list[NDArray[np.intp]]:
     live_catalog = LiveCatalog.of(bundle.catalog)
     return [ranking.order for ranking in rerank(bundle, queries, placement, live_catalog)]
-
-
-def graded_ndcg(
-    gains: Sequence[NDArray[np.float64]], orders: Sequence[NDArray[np.intp]], k: int
-) -> NDArray[np.float64]:
-    """Σ gain_r / log₂(r + 1) of the first k over that of the best order, per list; NaN where no
-    item has a gain (Järvelin, Kekäläinen: Cumulated gain-based evaluation, TOIS 2002)."""
-    discounts = 1.0 / np.log2(np.arange(2, k + 2))
-
-    def gathered(values: NDArray[np.float64]) -> float:
-        best = values[:k]
-        return float(best @ discounts[: len(best)])
-
-    ideal = np.array([gathered(np.sort(gain)[::-1]) for gain in gains])
-    reached = np.array([gathered(gain[order]) for gain, order in zip(gains, orders, strict=True)])
-    unknown = np.full(len(gains), np.nan)
-    return np.asarray(np.divide(reached, ideal, out=unknown, where=ideal > 0))

@@ -1,4 +1,5 @@
-"""Benchmark files, read strictly: what breaks the format is named by file, line and remedy."""
+"""Readers of benchmark files. A line that breaks the format raises InvalidInput with file, line and
+remedy."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from recsys.errors import InvalidInput
 from recsys.ids import Numbers, Vocabulary
 
 FILLER: Final = "-1"
-"""In basket files a basket of this alone stands before the first and after the last one."""
+"""Basket files of the next-basket literature pad each user with a basket of this item alone."""
 
 
 @dataclass(slots=True)
@@ -61,24 +62,28 @@ class Clicks:
     items: Numbers
     times: NDArray[np.float64]
 
+    def where(self, chosen: NDArray[np.bool_]) -> Clicks:
+        """The chosen clicks; sessions keep their numbers."""
+        return Clicks(self.sessions[chosen], self.items[chosen], self.times[chosen])
+
 
 def read_item_lists(path: Path, items: Numbering) -> ItemLists:
     """`user item item …` per line; a user may have no item but only one line."""
     users: dict[str, int] = {}
     lengths, numbers = array("q"), array("i")
     for line, text in _lines(path):
-        words = text.split()
-        if not words:
+        user, *item_ids = text.split() or [""]
+        if not user:
             continue
-        if words[0] in users:
+        if user in users:
             raise InvalidInput(
                 f"{path}, line {line}",
-                words[0],
-                f"the user has line {users[words[0]]} already; put all items on one line",
+                user,
+                f"the user has line {users[user]} already; put all items on one line",
             )
-        users[words[0]] = line
-        lengths.append(len(words) - 1)
-        numbers.extend(map(items.number, words[1:]))
+        users[user] = line
+        lengths.append(len(item_ids))
+        numbers.extend(map(items.number, item_ids))
     if not numbers:
         raise InvalidInput(str(path), "", "it holds no items; give lines of `user item item …`")
     starts = np.concatenate([[0], np.cumsum(np.frombuffer(lengths, np.int64))])
@@ -94,18 +99,18 @@ def read_clicks(path: Path, items: Numbering) -> Clicks:
     separator = "\t" if "\t" in header else ","
     columns = [name.strip() for name in header.split(separator)]
     try:
-        places = [columns.index(name) for name in ("SessionId", "ItemId", "Time")]
+        positions = [columns.index(name) for name in ("SessionId", "ItemId", "Time")]
     except ValueError:
         raise InvalidInput(
             f"{path}, line 1", header, "the header must name SessionId, ItemId and Time"
         ) from None
     for line, text in lines:
-        words = text.rstrip("\r\n").split(separator)
+        cells = text.rstrip("\r\n").split(separator)
         if not text.strip():
             continue
         try:
-            session, item, told = (words[place].strip() for place in places)
-            time = float(told)
+            session, item, seconds = (cells[position].strip() for position in positions)
+            time = float(seconds)
         except (IndexError, ValueError):
             time, session, item = math.nan, "", ""
         if not math.isfinite(time) or not session or not item:
@@ -119,21 +124,23 @@ def read_clicks(path: Path, items: Numbering) -> Clicks:
         times.append(time)
     if not times:
         raise InvalidInput(str(path), "", "it holds no clicks; give lines below the header")
-    found, when = np.array(sessions, np.int64), np.array(times, np.float64)
-    order = np.lexsort((when, found))
-    return Clicks(found[order], np.array(numbers, np.int32)[order], when[order])
+    clicks = Clicks(
+        np.array(sessions, np.int64), np.array(numbers, np.int32), np.array(times, np.float64)
+    )
+    order = np.lexsort((clicks.times, clicks.sessions))
+    return Clicks(clicks.sessions[order], clicks.items[order], clicks.times[order])
 
 
 def read_baskets(path: Path) -> dict[str, list[list[str]]]:
     """`{user: [[item, …], …]}`, oldest basket first, without the fillers and empty baskets."""
     read = _object(path)
     baskets: dict[str, list[list[str]]] = {}
-    for user, told in read.items():
+    for user, value in read.items():
         # A future may be one basket instead of a list of baskets.
-        listed = [told] if isinstance(told, list) and not any(map(_is_list, told)) else told
+        listed = [value] if isinstance(value, list) and not any(map(_is_list, value)) else value
         if not _is_list(listed) or not all(map(_is_list, listed)):
             raise InvalidInput(
-                f"{path}, user {user!r}", told, "give a list of baskets, each a list of item ids"
+                f"{path}, user {user!r}", value, "give a list of baskets, each a list of item ids"
             )
         kept = [[_id(path, user, item) for item in basket] for basket in listed]
         baskets[user] = [basket for basket in kept if basket and basket != [FILLER]]
@@ -142,12 +149,12 @@ def read_baskets(path: Path) -> dict[str, list[list[str]]]:
 
 def read_attributes(path: Path) -> dict[str, list[str]]:
     """`{item: [attribute, …]}`."""
-    found: dict[str, list[str]] = {}
-    for item, told in _object(path).items():
-        if not _is_list(told):
-            raise InvalidInput(f"{path}, item {item!r}", told, "give a list of attribute ids")
-        found[item] = [_id(path, item, attribute) for attribute in told]
-    return found
+    attributes: dict[str, list[str]] = {}
+    for item, value in _object(path).items():
+        if not _is_list(value):
+            raise InvalidInput(f"{path}, item {item!r}", value, "give a list of attribute ids")
+        attributes[item] = [_id(path, item, attribute) for attribute in value]
+    return attributes
 
 
 def _object(path: Path) -> Mapping[str, Any]:
@@ -163,14 +170,14 @@ def _object(path: Path) -> Mapping[str, Any]:
     return read
 
 
-def _id(path: Path, owner: str, told: Any) -> str:
-    if isinstance(told, bool) or not isinstance(told, str | int):
-        raise InvalidInput(f"{path}, {owner!r}", told, "an id is a number or a text")
-    return str(told)
+def _id(path: Path, key: str, value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, str | int):
+        raise InvalidInput(f"{path}, {key!r}", value, "an id is a number or a text")
+    return str(value)
 
 
-def _is_list(told: Any) -> bool:
-    return isinstance(told, Sequence) and not isinstance(told, str)
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:

@@ -1,7 +1,7 @@
-"""`--task next-basket`: what is in the next basket of a customer whose baskets are known.
+"""`--task next-basket`: the items of the next basket of a customer whose baskets are known.
 
-Users are split by seed: the future baskets of some tune, those of all others are reported.
-Everybody's history is known in both. Li, Jullien, Ariannezhad, de Rijke: A next basket
+Users are split by seed: the future baskets of one half tune, those of the other half are reported.
+Everybody's history is training data in both. Li, Jullien, Ariannezhad, de Rijke: A next basket
 recommendation reality check, TOIS 2023.
 """
 
@@ -12,22 +12,19 @@ from typing import Final
 
 import numpy as np
 from numpy.random import Generator
-from numpy.typing import NDArray
 
 from recsys.errors import InsufficientData
-from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import Numbers
-from training.benchmark.measures import NEXT_BASKET
-from training.benchmark.prepared import Prepared
+from recsys.ids import NONE
+from training.benchmark.metrics import NEXT_BASKET
 from training.benchmark.protocols.files import Numbering, read_baskets
-from training.benchmark.spaces import Size
 from training.benchmark.task_data import (
     AS_OF,
     BenchmarkTask,
     EvalQueries,
     InteractionTable,
-    no_hidden,
+    PreparedSet,
+    SetSize,
     training_data,
 )
 
@@ -35,8 +32,8 @@ TUNED_SHARE: Final = 0.5
 LEAST_USERS: Final = 4
 
 
-def prepare(history: Path, future: Path, *, rng: Generator) -> Prepared:
-    """The basket that comes next is a customer's first in the future file.
+def prepare(history: Path, future: Path, *, rng: Generator) -> PreparedSet:
+    """The truth is a customer's first basket in the future file.
 
     Customers without a history or without a future are left out; InsufficientData where fewer
     than four remain.
@@ -44,74 +41,52 @@ def prepare(history: Path, future: Path, *, rng: Generator) -> Prepared:
     past = {user: baskets for user, baskets in read_baskets(history).items() if baskets}
     to_come = {user: baskets for user, baskets in read_baskets(future).items() if baskets}
     numbering = Numbering()
-    acts = _acts(list(past.values()), numbering)
+    table = _table(list(past.values()), numbering)
     number_of = {user: number for number, user in enumerate(past)}
-    asked = np.array([number_of[user] for user in to_come if user in number_of], np.int64)
-    if len(asked) < LEAST_USERS:
+    customers = [user for user in to_come if user in number_of]
+    if len(customers) < LEAST_USERS:
         raise InsufficientData(
-            f"{len(asked)} customers have both a history in {history} and a basket in {future}; "
-            f"at least {LEAST_USERS} are needed."
+            f"{len(customers)} customers have both a history in {history} and a basket in "
+            f"{future}; at least {LEAST_USERS} are needed."
         )
     truth = [
         np.unique([numbering.number(item) for item in to_come[user][0]]).astype(np.int32)
-        for user in to_come
-        if user in number_of
+        for user in customers
     ]
     items = numbering.vocabulary()
-    data = training_data(acts, n_users=len(past), items=items, kind="purchase", baskets=True)
-    starts = data.timeline.starts
-    whole = BenchmarkTask(
-        data,
-        EvalQueries(
-            acts.items,
-            acts.times,
-            PURCHASE,
-            starts[asked],
-            starts[asked + 1],
-            visits=_last_baskets(acts.events, starts, asked),
-            nows=np.full(len(asked), AS_OF.timestamp()),
-        ),
-        truth,
-        no_hidden(len(asked)),
-    )
+    data = training_data(table, n_users=len(past), items=items, kind="purchase")
+    asked = np.array([number_of[user] for user in customers], np.int64)
+    events, ends = data.timeline.events, data.timeline.starts[asked + 1]
+    newest_baskets = np.searchsorted(events, events[ends - 1])
+    queries = EvalQueries.of_users(data, asked, visits=newest_baskets)
+    whole = BenchmarkTask(data, queries, truth, [NONE] * len(asked))
     tuned = np.zeros(len(asked), np.bool_)
     n_tuned = max(1, round(TUNED_SHARE * len(asked)))
     tuned[rng.permutation(len(asked))[:n_tuned]] = True
-    return Prepared(
+    return PreparedSet(
         task="next-basket",
-        validation=whole.part(np.flatnonzero(tuned)),
-        test=whole.part(np.flatnonzero(~tuned)),
-        rules=NEXT_BASKET,
-        size=Size(len(past), len(items), len(acts)),
-        about=f"{int(acts.events[-1]) + 1:,} baskets of {len(past):,} customers, {len(items):,} "
+        validation=whole.subset(np.flatnonzero(tuned)),
+        test=whole.subset(np.flatnonzero(~tuned)),
+        metrics=NEXT_BASKET,
+        size=SetSize(len(past), len(items), len(table)),
+        about=f"{int(events[-1]) + 1:,} baskets of {len(past):,} customers, {len(items):,} "
         f"items; tuned on {n_tuned:,} customers, reported on {len(asked) - n_tuned:,} others",
     )
 
 
-def _acts(customers: list[list[list[str]]], numbering: Numbering) -> InteractionTable:
+def _table(customers: list[list[list[str]]], numbering: Numbering) -> InteractionTable:
     """Every customer's newest basket is one day old, the one before it two days, and so on."""
-    users: list[int] = []
-    items: list[int] = []
-    ages: list[int] = []
-    events: list[int] = []
+    columns: list[tuple[int, int, int, int]] = []
     event = 0
     for user, baskets in enumerate(customers):
-        for place, basket in enumerate(baskets):
-            numbers = sorted({numbering.number(item) for item in basket})
-            users += [user] * len(numbers)
-            items += numbers
-            ages += [len(baskets) - place] * len(numbers)
-            events += [event] * len(numbers)
+        for position, basket in enumerate(baskets):
+            columns += [
+                (user, item, len(baskets) - position, event)
+                for item in sorted({numbering.number(item) for item in basket})
+            ]
             event += 1
-    times = AS_OF.timestamp() - SECONDS_PER_DAY * np.array(ages, np.float64)
-    numbered = np.array(events, np.int64)
+    users, items, ages, events = np.array(columns, np.int64).reshape(-1, 4).T
+    times = AS_OF.timestamp() - SECONDS_PER_DAY * ages.astype(np.float64)
     return InteractionTable(
-        np.array(users, np.int32), np.array(items, np.int32), times, numbered, numbered
+        users.astype(np.int32), items.astype(np.int32), times, events=events, sessions=events
     )
-
-
-def _last_baskets(
-    events: NDArray[np.int64], starts: NDArray[np.int64], users: Numbers | NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Where each user's newest basket begins."""
-    return np.searchsorted(events, events[starts[users + 1] - 1])

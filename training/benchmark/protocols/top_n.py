@@ -13,108 +13,93 @@ import numpy as np
 from numpy.random import Generator
 from numpy.typing import NDArray
 
-from recsys.events.schema import PURCHASE
+from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import Numbers, Vocabulary
-from training.benchmark.measures import TOP_N
-from training.benchmark.prepared import Prepared
+from training.benchmark.metrics import TOP_N
 from training.benchmark.protocols.files import ItemLists, Numbering, read_item_lists
-from training.benchmark.spaces import Size
 from training.benchmark.task_data import (
     AS_OF,
     BenchmarkTask,
     EvalQueries,
     InteractionTable,
+    PreparedSet,
+    SetSize,
     training_data,
 )
 
 VALIDATION_SHARE: Final = 0.1
-"""Of each user's train items, at least one of two, at random as the published splits hold theirs.
+"""Of each user's train items, at least one of two, drawn at random as the published splits do.
 
-Half of their fifth, because ridges and penalties that suit sparser graphs are then fitted to the
-whole; on Gowalla both shares put the walks in one order. Gowalla's own test items are no random
-share: of the visits to its twelve most visited places it holds 1.6 times what chance would give.
+Half of the published test share, because regularisation that suits a sparser graph would then be
+fitted to the whole one; on Gowalla both shares rank the settings alike. Gowalla's test items are
+not a random share: they hold the twelve most visited places 1.6 times as often as chance would.
 No share of the train items shows that.
 """
 
 
-def prepare(train: Path, test: Path, *, rng: Generator) -> Prepared:
+def prepare(train: Path, test: Path, *, rng: Generator) -> PreparedSet:
     """Test users that train lacks have no history and are answered by popularity alone."""
     numbering = Numbering()
     known, asked = read_item_lists(train, numbering), read_item_lists(test, numbering)
     items = numbering.vocabulary()
-    users = np.repeat(np.arange(len(known.users)), np.diff(known.starts)).astype(np.int32)
-    held = held_out(users, known.starts, rng=rng)
-    every = np.ones(len(users), np.bool_)
+    n_users = len(known.users)
+    users = np.repeat(np.arange(n_users), np.diff(known.starts)).astype(np.int32)
+    validating = validation_part(users, known.starts, rng=rng)
+    spans = [slice(*known.starts[user : user + 2]) for user in range(n_users)]
     number_of = {user: number for number, user in enumerate(known.users)}
-    rows = [number_of.get(user, -1) for user in asked.users]
-    truth_of_test = [np.unique(asked.of(number)) for number in range(len(rows))]
-    return Prepared(
+    return PreparedSet(
         task="top-n",
-        validation=_exam(
+        validation=_task(
+            InteractionTable(users[~validating], known.items[~validating], _times(~validating)),
             known,
-            ~held,
             items,
-            list(range(len(known.users))),
-            [
-                known.of(user)[held[slice(*known.starts[user : user + 2])]]
-                for user in range(len(known.users))
-            ],
+            users=list(range(n_users)),
+            truth=[known.items[span][validating[span]] for span in spans],
         ),
-        test=_exam(known, every, items, rows, truth_of_test),
-        rules=TOP_N,
-        size=Size(
-            len(known.users),
-            len(items),
-            len(users),
-            pairs=int(np.sum(np.diff(known.starts) ** 2)),
+        test=_task(
+            InteractionTable(users, known.items, _times(np.ones(len(users), np.bool_))),
+            known,
+            items,
+            users=[number_of.get(user, -1) for user in asked.users],
+            truth=[np.unique(asked.of(number)) for number in range(len(asked.users))],
+        ),
+        metrics=TOP_N,
+        size=SetSize(
+            n_users, len(items), len(users), pairs=int(np.sum(np.diff(known.starts) ** 2))
         ),
         about=f"{len(users):,} train and {len(asked.items):,} test interactions of "
-        f"{len(known.users):,} users on {len(items):,} items",
+        f"{n_users:,} users on {len(items):,} items",
     )
 
 
-def held_out(users: Numbers, starts: NDArray[np.int64], *, rng: Generator) -> NDArray[np.bool_]:
+def validation_part(
+    users: Numbers, starts: NDArray[np.int64], *, rng: Generator
+) -> NDArray[np.bool_]:
     """Which interactions validate: a random share of each user's; of a single one none."""
     order = np.lexsort((rng.random(len(users)), users))
-    places = np.arange(len(users)) - starts[users]
+    positions = np.arange(len(users)) - starts[users]
     sizes = np.diff(starts)
     shares = np.where(sizes > 1, np.maximum(1, np.round(VALIDATION_SHARE * sizes)), 0)
-    held = np.zeros(len(users), np.bool_)
-    held[order] = places < shares[users]
-    return held
+    chosen = np.zeros(len(users), np.bool_)
+    chosen[order] = positions < shares[users]
+    return chosen
 
 
-def _exam(
+def _times(kept: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """The order within a line has no meaning: all interactions lie one day back."""
+    return np.full(int(kept.sum()), AS_OF.timestamp() - SECONDS_PER_DAY)
+
+
+def _task(
+    table: InteractionTable,
     known: ItemLists,
-    kept: NDArray[np.bool_],
     items: Vocabulary,
-    rows: list[int],
+    *,
+    users: list[int],
     truth: list[Numbers],
 ) -> BenchmarkTask:
-    """The kept interactions as data; a question for every row (user or −1) with a truth."""
-    n_users = len(known.users)
-    users = np.repeat(np.arange(n_users, dtype=np.int32), np.diff(known.starts))[kept]
-    numbers = known.items[kept]
-    starts = np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64)
-    # The order within a line says nothing: all lies a day back, each by itself.
-    times = np.full(len(users), AS_OF.timestamp() - 86_400.0)
-    each = np.arange(len(users), dtype=np.int64)
-    acts = InteractionTable(users, numbers, times, each, users.astype(np.int64))
-    asking = [place for place in range(len(rows)) if len(truth[place])]
-    who = np.array([rows[place] for place in asking], np.int64)
-    begins = np.where(who >= 0, starts[who], 0)
-    ends = np.where(who >= 0, starts[who + 1], 0)
-    return BenchmarkTask(
-        training_data(acts, n_users=n_users, items=items, kind="purchase"),
-        EvalQueries(
-            numbers,
-            times,
-            PURCHASE,
-            begins,
-            ends,
-            visits=ends,
-            nows=np.full(len(asking), AS_OF.timestamp()),
-        ),
-        [truth[place] for place in asking],
-        [np.unique(numbers[begin:end]) for begin, end in zip(begins, ends, strict=True)],
-    )
+    """A query for every user (or −1) with a truth."""
+    data = training_data(table, n_users=len(known.users), items=items, kind="purchase")
+    asked = [row for row in range(len(users)) if len(truth[row])]
+    queries = EvalQueries.of_users(data, np.array([users[row] for row in asked], np.int64))
+    return BenchmarkTask(data, queries, [truth[row] for row in asked], queries.distinct_items())

@@ -90,10 +90,10 @@ def test_a_future_of_one_basket_needs_no_list_around_it(tmp_path: Path) -> None:
     assert read_baskets(path) == {"1": [["3", "4"]]}
 
 
-@pytest.mark.parametrize("told", [7, "abc", [[1], 2], [[1.5]], [[None]]])
-def test_what_is_no_list_of_baskets_is_refused_by_user(tmp_path: Path, told: object) -> None:
+@pytest.mark.parametrize("value", [7, "abc", [[1], 2], [[1.5]], [[None]]])
+def test_what_is_no_list_of_baskets_is_refused_by_user(tmp_path: Path, value: object) -> None:
     path = tmp_path / "history.json"
-    path.write_text(json.dumps({"u9": told}))
+    path.write_text(json.dumps({"u9": value}))
     with pytest.raises(InvalidInput, match="u9"):
         read_baskets(path)
 

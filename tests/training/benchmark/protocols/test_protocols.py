@@ -1,4 +1,4 @@
-"""What each task asks, knows and hides: the protocols on files whose answer is known."""
+"""Queries, training data and excluded items of each protocol, on files whose answer is known."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ import pytest
 
 from recsys.errors import InsufficientData
 from recsys.ids import Numbers
-from training.benchmark.measures import NEXT_BASKET, TOP_N, means, ndcg_over_all_at_k
+from training.benchmark.metrics import NEXT_BASKET, TOP_N, means, ndcg_over_all_at_k
 from training.benchmark.protocols import leave_one_out, next_basket, session, top_n
-from training.benchmark.task_data import BenchmarkTask, Weighings
+from training.benchmark.task_data import BenchmarkTask, WeightedData
 
 
 def test_top_n_asks_the_test_items_and_hides_the_train_items(tmp_path: Path) -> None:
-    exam = _top_n(tmp_path, "1 a b c\n2 b c d\n", "1 d e\n2 a\n").test
-    assert _words(exam, exam.truth) == [{"d", "e"}, {"a"}]
-    assert _words(exam, exam.hidden) == [{"a", "b", "c"}, {"b", "c", "d"}]
-    assert _histories(exam) == [{"a", "b", "c"}, {"b", "c", "d"}]
+    task = _top_n(tmp_path, "1 a b c\n2 b c d\n", "1 d e\n2 a\n").test
+    assert _ids(task, task.truth) == [{"d", "e"}, {"a"}]
+    assert _ids(task, task.excluded) == [{"a", "b", "c"}, {"b", "c", "d"}]
+    assert _histories(task) == [{"a", "b", "c"}, {"b", "c", "d"}]
 
 
 def test_top_n_validates_on_train_items_that_its_data_do_not_hold(tmp_path: Path) -> None:
     prepared = _top_n(tmp_path, "1 a b c d e\n2 b c d\n3 a\n", "1 f\n2 g\n")
-    exam = prepared.validation
-    assert len(exam) == 2  # the only item of user 3 is not taken away
+    task = prepared.validation
+    assert len(task) == 2  # the only item of user 3 is not taken away
     for user, truth, hidden in zip(
-        (0, 1), _words(exam, exam.truth), _words(exam, exam.hidden), strict=True
+        (0, 1), _ids(task, task.truth), _ids(task, task.excluded), strict=True
     ):
-        known = exam.data.interactions[[user]].indices
-        assert not truth & set(exam.data.items.ids(known))
+        known = task.data.interactions[[user]].indices
+        assert not truth & set(task.data.items.ids(known))
         assert truth | hidden == ({*"abcde"}, {*"bcd"})[user]
 
 
 def test_a_test_user_without_train_items_is_asked_without_a_history(tmp_path: Path) -> None:
-    exam = _top_n(tmp_path, "1 a b\n", "9 a\n1 c\n").test
-    assert _histories(exam) == [set(), {"a", "b"}]
+    task = _top_n(tmp_path, "1 a b\n", "9 a\n1 c\n").test
+    assert _histories(task) == [set(), {"a", "b"}]
 
 
 def test_the_seed_alone_decides_what_validates(tmp_path: Path) -> None:
     lines = "".join(f"{user} {' '.join(map(str, range(20)))}\n" for user in range(5))
 
     def held(seed: int) -> list[list[int]]:
-        exam = _top_n(tmp_path, lines, "1 x\n", seed=seed).validation
-        return [truth.tolist() for truth in exam.truth]
+        task = _top_n(tmp_path, lines, "1 x\n", seed=seed).validation
+        return [truth.tolist() for truth in task.truth]
 
     assert held(1) == held(1)
     assert held(1) != held(2)
@@ -52,10 +52,10 @@ def test_the_seed_alone_decides_what_validates(tmp_path: Path) -> None:
 
 def test_what_validates_is_a_random_tenth_of_each_users_items(tmp_path: Path) -> None:
     text = "".join(f"{user} {' '.join(map(str, range(user, user + 20)))}\n" for user in range(20))
-    exam = _top_n(tmp_path, text, "1 999\n").validation
-    assert {len(truth) for truth in exam.truth} == {2}
+    task = _top_n(tmp_path, text, "1 999\n").validation
+    assert {len(truth) for truth in task.truth} == {2}
     places = [
-        int(item) - user for user, truth in enumerate(_words(exam, exam.truth)) for item in truth
+        int(item) - user for user, truth in enumerate(_ids(task, task.truth)) for item in truth
     ]
     assert min(places) < 5
     assert max(places) > 14
@@ -63,53 +63,55 @@ def test_what_validates_is_a_random_tenth_of_each_users_items(tmp_path: Path) ->
 
 def test_recall_is_hits_over_the_truth_and_the_ideal_of_ndcg_is_cut() -> None:
     lists, truth = [_numbers(1, 5, 2)], [_numbers(1, 2, 3, 4)]
-    found = means(TOP_N.per_question(lists, truth))
-    assert found["recall_at_20"] == pytest.approx(2 / 4)
+    values = means(TOP_N.per_query(lists, truth))
+    assert values["recall_at_20"] == pytest.approx(2 / 4)
     discounts = 1 / np.log2(np.arange(2, 8))
-    assert found["ndcg_at_20"] == pytest.approx((discounts[0] + discounts[2]) / discounts[:4].sum())
+    assert values["ndcg_at_20"] == pytest.approx(
+        (discounts[0] + discounts[2]) / discounts[:4].sum()
+    )
 
 
 def test_the_two_conventions_of_ndcg_differ_where_the_truth_is_longer_than_the_list() -> None:
     lists, truth = [_numbers(1)], [np.arange(15, dtype=np.int32)]
-    found = means(NEXT_BASKET.per_question(lists, truth))
+    values = means(NEXT_BASKET.per_query(lists, truth))
     discounts = 1 / np.log2(np.arange(2, 17))
-    assert found["ndcg_at_10"] == pytest.approx(discounts[0] / discounts[:10].sum())
-    assert found["ndcg_over_all_at_10"] == pytest.approx(discounts[0] / discounts.sum())
-    assert found["phr_at_10"] == 1.0
+    assert values["ndcg_at_10"] == pytest.approx(discounts[0] / discounts[:10].sum())
+    assert values["ndcg_over_all_at_10"] == pytest.approx(discounts[0] / discounts.sum())
+    assert values["phr_at_10"] == 1.0
     assert np.isnan(ndcg_over_all_at_k(lists, [_numbers()], 10)[0])
 
 
 def test_a_session_grows_click_by_click_and_hides_the_newest_item(tmp_path: Path) -> None:
-    exam = _session(tmp_path, "1 a 10\n1 b 20\n2 c 30\n2 a 40\n", "7 a 50\n7 b 60\n7 c 70\n").test
-    assert _words(exam, exam.truth) == [{"b"}, {"c"}]
-    assert _words(exam, exam.hidden) == [{"a"}, {"b"}]
-    queries = exam.questions.queries(exam.data.weighting)
-    assert [exam.data.items.ids(query.session.items) for query in queries] == [["a"], ["a", "b"]]
+    task = _session(tmp_path, "1 a 10\n1 b 20\n2 c 30\n2 a 40\n", "7 a 50\n7 b 60\n7 c 70\n").test
+    assert _ids(task, task.truth) == [{"b"}, {"c"}]
+    assert _ids(task, task.excluded) == [{"a"}, {"b"}]
+    queries = task.queries.queries(task.data.weighting)
+    assert [task.data.items.ids(query.session.items) for query in queries] == [["a"], ["a", "b"]]
     assert [query.now.timestamp() for query in queries] == [50.0, 60.0]
 
 
 def test_an_item_that_train_never_saw_is_no_history_and_counts_as_missed(tmp_path: Path) -> None:
     prepared = _session(tmp_path, "1 a 10\n1 b 20\n2 c 30\n2 a 40\n", "7 new 50\n7 a 60\n7 z 70\n")
-    exam = prepared.test
-    assert _histories(exam) == [set(), {"a"}]
-    assert len(exam) == 2
-    assert exam.data.items.ids(exam.truth[1]) == ["z"]
-    assert not (exam.data.interactions.indices == exam.truth[1][0]).any()
+    task = prepared.test
+    assert _histories(task) == [set(), {"a"}]
+    assert len(task) == 2
+    assert task.data.items.ids(task.truth[1]) == ["z"]
+    assert not (task.data.interactions.indices == task.truth[1][0]).any()
 
 
 def test_without_a_validation_file_the_newest_visits_of_train_validate(tmp_path: Path) -> None:
     clicks = "".join(f"{v} a {v * 10}\n{v} b {v * 10 + 1}\n" for v in range(5))
-    exam = _session(tmp_path, clicks, "9 a 100\n9 b 101\n", valid=None).validation
-    assert len(exam) == 1
-    assert exam.data.interactions.shape[0] == 4
-    assert exam.data.timeline.times.max() < exam.questions.nows[0]
+    task = _session(tmp_path, clicks, "9 a 100\n9 b 101\n", valid=None).validation
+    assert len(task) == 1
+    assert task.data.interactions.shape[0] == 4
+    assert task.data.timeline.times.max() < task.queries.nows[0]
 
 
 def test_next_basket_reports_on_none_of_those_it_tunes_on(tmp_path: Path) -> None:
     prepared = _next_basket(tmp_path)
     tuned, reported = (
-        {int(start) for start in exam.questions.begins}
-        for exam in (prepared.validation, prepared.test)
+        {int(start) for start in task.queries.begins}
+        for task in (prepared.validation, prepared.test)
     )
     assert len(tuned) == 10
     assert len(reported) == 10
@@ -127,11 +129,11 @@ def test_next_basket_knows_every_history_and_no_future(tmp_path: Path) -> None:
 
 
 def test_the_current_visit_of_next_basket_is_the_newest_basket(tmp_path: Path) -> None:
-    exam = _next_basket(tmp_path).test
-    query = exam.questions.queries(exam.data.weighting)[0]
-    assert set(exam.data.items.ids(query.session.items)) == {"b", "c"}
-    assert set(exam.data.items.ids(query.history.items)) == {"a", "b", "c"}
-    ages = exam.data.as_of.timestamp() - query.history.times
+    task = _next_basket(tmp_path).test
+    query = task.queries.queries(task.data.weighting)[0]
+    assert set(task.data.items.ids(query.session.items)) == {"b", "c"}
+    assert set(task.data.items.ids(query.history.items)) == {"a", "b", "c"}
+    ages = task.data.as_of.timestamp() - query.history.times
     assert sorted(ages / 86_400) == [1, 1, 2, 2]
 
 
@@ -145,8 +147,8 @@ def test_next_basket_needs_customers_with_past_and_future(tmp_path: Path) -> Non
 def test_leave_one_out_asks_the_last_item_and_validates_on_the_one_before(tmp_path: Path) -> None:
     prepared = _leave_one_out(tmp_path, "1 a b c d\n2 b c e\n3 a b\n")
     test, validation = prepared.test, prepared.validation
-    assert _words(test, test.truth) == [{"d"}, {"e"}]
-    assert _words(validation, validation.truth) == [{"c"}, {"c"}]
+    assert _ids(test, test.truth) == [{"d"}, {"e"}]
+    assert _ids(validation, validation.truth) == [{"c"}, {"c"}]
     assert test.data.interactions.sum() == 3 + 2 + 2
     assert validation.data.interactions.sum() == 2 + 1 + 2
     assert _histories(test) == [{"a", "b", "c"}, {"b", "c"}]
@@ -156,8 +158,8 @@ def test_leave_one_out_asks_the_last_item_and_validates_on_the_one_before(tmp_pa
 def test_where_nobody_comes_back_to_an_item_the_past_is_hidden(tmp_path: Path) -> None:
     fresh = _leave_one_out(tmp_path, "1 a b c d\n2 b c e\n").test
     again = _leave_one_out(tmp_path, "1 a b a b\n2 b c b\n").test
-    assert _words(fresh, fresh.hidden) == [{"a", "b", "c"}, {"b", "c"}]
-    assert _words(again, again.hidden) == [set(), set()]
+    assert _ids(fresh, fresh.excluded) == [{"a", "b", "c"}, {"b", "c"}]
+    assert _ids(again, again.excluded) == [set(), set()]
 
 
 def test_attributes_describe_the_items(tmp_path: Path) -> None:
@@ -174,7 +176,7 @@ def test_attributes_describe_the_items(tmp_path: Path) -> None:
 
 def test_a_half_life_of_acts_weighs_the_newest_most(tmp_path: Path) -> None:
     data = _leave_one_out(tmp_path, "1 a b c d\n").test.data
-    weighed = Weighings(data).at(1.0)
+    weighed = WeightedData(data).at(1.0)
     row = dict(
         zip(data.items.ids(weighed.interactions.indices), weighed.interactions.data, strict=True)
     )
@@ -216,13 +218,13 @@ def _leave_one_out(folder: Path, text: str):  # type: ignore[no-untyped-def]
     return leave_one_out.prepare(folder / "s.txt", None)
 
 
-def _words(exam: BenchmarkTask, lists: list[Numbers]) -> list[set[str]]:
-    return [set(exam.data.items.ids(numbers)) for numbers in lists]
+def _ids(task: BenchmarkTask, lists: list[Numbers]) -> list[set[str]]:
+    return [set(task.data.items.ids(numbers)) for numbers in lists]
 
 
-def _histories(exam: BenchmarkTask) -> list[set[str]]:
-    queries = exam.questions.queries(exam.data.weighting)
-    return [set(exam.data.items.ids(query.history.items)) for query in queries]
+def _histories(task: BenchmarkTask) -> list[set[str]]:
+    queries = task.queries.queries(task.data.weighting)
+    return [set(task.data.items.ids(query.history.items)) for query in queries]
 
 
 def _numbers(*numbers: int) -> Numbers:

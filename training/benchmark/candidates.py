@@ -1,0 +1,365 @@
+"""The model families that each task compares: where the search of each starts and what it changes.
+
+The values that a setting may have are those of the family's own `search_space`, which `recsys
+search` uses as well. A task declares here what only it knows: published starting points, which
+settings are worth its time, and half-lives in its own unit.
+"""
+
+from __future__ import annotations
+
+import bisect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from recsys.models.registry import MODELS
+from recsys.models.search_space import Choice, Range, Space
+from training.benchmark.task_data import SetSize
+
+Settings = Mapping[str, Any]
+
+INTERACTION_HALF_LIFE: Final = "half_life_of_interactions"
+"""The half-life in days that weights interactions before a model is fitted; None for no decay."""
+RANGE_STEPS: Final = 6
+"""Into so many steps the search divides a range."""
+
+PER_STEP: Final = Choice((1.0, 2.0, 4.0, 8.0, 20.0, None))
+"""Half-lives where a file has no times and a day stands for one basket or one interaction."""
+LONG_PER_STEP: Final = Choice((3.0, 5.0, 10.0, 15.0, 30.0, 100.0, None))
+"""The same for families that look back further."""
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One family with one choice of settings."""
+
+    family: str
+    settings: Settings
+
+    @property
+    def half_life(self) -> float | None:
+        """The half-life of the interactions that the model is fitted on."""
+        value: float | None = self.settings.get(INTERACTION_HALF_LIFE)
+        return value
+
+    @property
+    def family_settings(self) -> dict[str, Any]:
+        """The settings without the half-life of the interactions."""
+        return {name: v for name, v in self.settings.items() if name != INTERACTION_HALF_LIFE}
+
+    def value(self, name: str) -> Any:
+        """A setting, the family's default where it is not set."""
+        fields = MODELS[self.family].config.model_fields
+        default = fields[name].default if name in fields else None
+        return self.settings.get(name, default)
+
+    def changed(self, name: str, value: Any) -> Candidate:
+        """The same with one setting changed."""
+        return Candidate(self.family, {**self.settings, name: value})
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value}" for name, value in self.settings.items())
+
+
+@dataclass(frozen=True, slots=True)
+class FamilySearch:
+    """One row of a task's table: a family, the settings that its search starts from, and the
+    settings that it may change, in this order.
+
+    `task_space` replaces the family's own space for settings whose unit or scale is the task's. A
+    family may have several rows with different starts. `suits` leaves it out of sets that it does
+    not scale to.
+    """
+
+    name: str
+    family: str
+    start: Settings = field(default_factory=dict)
+    searched: Sequence[str] = ()
+    task_space: Space = field(default_factory=dict)
+    suits: Callable[[SetSize], bool] = lambda _size: True
+
+    def first(self) -> Candidate:
+        """The starting point."""
+        return Candidate(self.family, self.start)
+
+    def adjacent(self, name: str, value: Any, direction: int) -> Any:
+        """The next value of a setting, upwards (1) or downwards (−1); ValueError at the end."""
+        space = self.task_space.get(name) or MODELS[self.family].search_space[name]
+        return _adjacent(space, value, direction)
+
+
+def searches_of(task: str, size: SetSize) -> list[FamilySearch]:
+    """The task's rows whose family suits the size of the set."""
+    return [search for search in SEARCHES[task] if search.suits(size)]
+
+
+def _adjacent(space: Choice | Range, value: Any, direction: int) -> Any:
+    if isinstance(space, Choice):
+        values = sorted(space.values, key=_position)
+        positions = [_position(other) for other in values]
+        left, right = (
+            bisect.bisect_left(positions, _position(value)),
+            bisect.bisect_right(positions, _position(value)),
+        )
+        index = right if direction > 0 else left - 1
+        if not 0 <= index < len(values):
+            raise ValueError(f"{value} has no neighbour among {values}")
+        return values[index]
+    low, high = (math.log(end) if space.log else end for end in (space.low, space.high))
+    step = (high - low) / RANGE_STEPS
+    here = ((math.log(value) if space.log and value else value) - low) / step
+    # The nearest mark that is at least half a step away.
+    index = math.ceil(here + 0.5) if direction > 0 else math.floor(here - 0.5)
+    if not 0 <= index <= RANGE_STEPS:
+        raise ValueError(f"{value} has no neighbour between {space.low} and {space.high}")
+    mark = low + index * step
+    changed = float(f"{math.exp(mark) if space.log else mark:.3g}")
+    return round(changed) if space.whole else changed
+
+
+def _position(value: Any) -> float:
+    """None, no limit or no decay, is above every number."""
+    return math.inf if value is None else float(value)
+
+
+def _few_items(size: SetSize) -> bool:
+    return size.items <= 25_000
+
+
+def _few_interactions(size: SetSize) -> bool:
+    return size.interactions <= 4_000_000
+
+
+def _pairs_fit(size: SetSize) -> bool:
+    """Whether an unpruned walk between all items stays within a few GB (8 bytes a pair)."""
+    return min(size.pairs, size.items**2) <= 150_000_000
+
+
+def _described(size: SetSize) -> bool:
+    return size.attributes
+
+
+# What every task compares with.
+POPULARITY: Final = FamilySearch("popularity", "popularity", {"half_life_days": None})
+RECENT_POPULARITY: Final = FamilySearch(
+    "recent_popularity", "popularity", {"half_life_days": 14.0}, ("half_life_days",)
+)
+SESSION: Final = FamilySearch("session", "session", {"neighbours": 200}, ("decay", "shrinkage"))
+
+# Cosine neighbours and plain ALS are left to RP3beta and iALS, which are better by as much on every
+# sparse set. The order within a line has no meaning, so no half-life is searched.
+TOP_N: Final = (
+    POPULARITY,
+    FamilySearch(
+        "P3", "random_walk", {"neighbours": None, "beta": 0.0, "binary": True}, suits=_pairs_fit
+    ),
+    FamilySearch(
+        "RP3beta",
+        "random_walk",
+        {"neighbours": 400, "beta": 0.3, "binary": True},
+        ("beta", "neighbours"),
+    ),
+    FamilySearch(
+        "graph_filter",
+        "graph_filter",
+        {"frequencies": 512, "threads": 2},
+        ("frequencies", "popularity"),
+        suits=_few_interactions,
+    ),
+    FamilySearch(
+        "iALS",
+        "ials",
+        {"embedding_size": 256, "threads": 2},
+        ("unobserved_weight", "reg"),
+        suits=_few_interactions,
+    ),
+    FamilySearch("ease", "ease", {"threads": 2}, ("reg",), suits=_few_items),
+    FamilySearch(
+        "bpr",
+        "bpr",
+        {"embedding_size": 64, "candidates": 64},
+        ("candidates", "embedding_size"),
+        suits=_few_interactions,
+    ),
+)
+
+NEXT_ITEM: Final = (
+    POPULARITY,
+    FamilySearch(
+        "session_knn",
+        "session_knn",
+        searched=(
+            *("sharpness", "reach", "match_decay", "half_life_days", "visits_per_item"),
+            *("scoring_rarity", "position_rate", "matching_rarity", "neighbours"),
+            *("length_penalty", "revisit"),
+        ),
+    ),
+    # Kersbergen et al., SIGMOD 2022, with the published settings.
+    FamilySearch(
+        "VMIS-kNN",
+        "session_knn",
+        {
+            "recent": 500,
+            "neighbours": 50,
+            "last_items": 2,
+            "position_decay": "linear",
+            "position_rate": 1.0,
+            "reach": 1e9,
+            "half_life_days": 1e9,
+            "sharpness": 1.0,
+            "matching_rarity": 0.0,
+            "match_decay": 0.0,
+            "revisit": 1.0,
+        },
+    ),
+    SESSION,
+    FamilySearch(
+        "RP3beta",
+        "random_walk",
+        {"neighbours": 100, "beta": 0.1, "binary": False},
+        ("beta",),
+    ),
+)
+
+NEXT_BASKET: Final = (
+    POPULARITY,
+    RECENT_POPULARITY,
+    FamilySearch(
+        "repeat",
+        "repeat",
+        {"half_life_days": 10.0},
+        ("half_life_days",),
+        {"half_life_days": LONG_PER_STEP},
+    ),
+    FamilySearch(
+        "tifu_knn",
+        "tifu_knn",
+        searched=(
+            *("within_decay", "group_decay", "own_share"),
+            *("neighbours", "group_size", "locality"),
+        ),
+    ),
+    FamilySearch(
+        "up_cf",
+        "up_cf",
+        searched=("half_life_days", "asymmetry", "locality", "neighbours"),
+        task_space={"half_life_days": LONG_PER_STEP},
+    ),
+    FamilySearch(
+        "refill",
+        "refill",
+        {"horizon_days": 1.0},
+        ("horizon_days",),
+        {"horizon_days": Choice((1.0, 3.0))},
+    ),
+    FamilySearch("rebuy", "rebuy"),
+    FamilySearch(
+        "RP3beta",
+        "random_walk",
+        {"neighbours": 100, "beta": 0.3, INTERACTION_HALF_LIFE: 20.0},
+        (INTERACTION_HALF_LIFE, "beta", "alpha"),
+        {INTERACTION_HALF_LIFE: LONG_PER_STEP},
+    ),
+    FamilySearch(
+        "item_item",
+        "item_item",
+        {"binary": False, INTERACTION_HALF_LIFE: 10.0},
+        (INTERACTION_HALF_LIFE,),
+        {INTERACTION_HALF_LIFE: LONG_PER_STEP},
+    ),
+    FamilySearch(
+        "als",
+        "als",
+        {"embedding_size": 64, "alpha": 5.0, "threads": 2, INTERACTION_HALF_LIFE: 20.0},
+        ("alpha", INTERACTION_HALF_LIFE, "reg"),
+        {INTERACTION_HALF_LIFE: LONG_PER_STEP},
+        _few_interactions,
+    ),
+)
+
+LEAVE_ONE_OUT: Final = (
+    POPULARITY,
+    RECENT_POPULARITY,
+    # Sequences are long and have no times: many visits per item are kept, all of them as recent.
+    FamilySearch(
+        "session_knn",
+        "session_knn",
+        {
+            "visits_per_item": 2000,
+            "recent": 5000,
+            "neighbours": 500,
+            "half_life_days": 1e9,
+            "revisit": 1.0,
+            "reach": 3.0,
+        },
+        (
+            *("sharpness", "reach", "match_decay", "backwards", "matching_rarity"),
+            *("scoring_rarity", "length_penalty", "position_rate", "neighbours"),
+        ),
+    ),
+    FamilySearch(
+        "RP3beta",
+        "random_walk",
+        {"neighbours": 200, "beta": 0.2, "binary": False, INTERACTION_HALF_LIFE: 4.0},
+        (INTERACTION_HALF_LIFE, "beta", "alpha"),
+        {INTERACTION_HALF_LIFE: PER_STEP},
+    ),
+    FamilySearch(
+        "item_item",
+        "item_item",
+        {"neighbours": 200, "binary": False, INTERACTION_HALF_LIFE: 4.0},
+        (INTERACTION_HALF_LIFE, "shrinkage"),
+        {INTERACTION_HALF_LIFE: PER_STEP},
+    ),
+    SESSION,
+    FamilySearch(
+        "content",
+        "content",
+        {INTERACTION_HALF_LIFE: 4.0},
+        (INTERACTION_HALF_LIFE,),
+        {INTERACTION_HALF_LIFE: PER_STEP},
+        _described,
+    ),
+    FamilySearch(
+        "iALS",
+        "ials",
+        {"threads": 2, INTERACTION_HALF_LIFE: 20.0},
+        (INTERACTION_HALF_LIFE,),
+        {INTERACTION_HALF_LIFE: PER_STEP},
+        _few_interactions,
+    ),
+    FamilySearch(
+        "als",
+        "als",
+        {"embedding_size": 64, "alpha": 10.0, "threads": 2, INTERACTION_HALF_LIFE: 20.0},
+        (INTERACTION_HALF_LIFE, "alpha", "reg", "embedding_size"),
+        {INTERACTION_HALF_LIFE: PER_STEP},
+        _few_interactions,
+    ),
+    FamilySearch(
+        "ease",
+        "ease",
+        {"binary": False, INTERACTION_HALF_LIFE: 20.0, "threads": 2},
+        (INTERACTION_HALF_LIFE, "reg"),
+        {INTERACTION_HALF_LIFE: PER_STEP},
+        _few_items,
+    ),
+    FamilySearch(
+        "graph_filter",
+        "graph_filter",
+        {},
+        (INTERACTION_HALF_LIFE,),
+        {INTERACTION_HALF_LIFE: PER_STEP},
+        _few_interactions,
+    ),
+    FamilySearch("hybrid", "hybrid", suits=_described),
+)
+
+SEARCHES: Final[Mapping[str, tuple[FamilySearch, ...]]] = {
+    "top-n": TOP_N,
+    "session": NEXT_ITEM,
+    "next-basket": NEXT_BASKET,
+    "leave-one-out": LEAVE_ONE_OUT,
+}
+"""Task → its rows, in the order in which they are started."""
