@@ -19,13 +19,9 @@ from recsys.dataset.context_counts import ContextCounts, no_circumstances, read_
 from recsys.dataset.event_frame import Frame, after_newest, event_table
 from recsys.dataset.impressions import Impressions, no_lists, read_lists
 from recsys.dataset.item_frame import item_list, profiles_by_person
-from recsys.dataset.person_records import (
-    PersonRecords,
-    no_records,
-    read_person_records,
-    session_codes,
-)
+from recsys.dataset.person_records import PersonRecords, no_records, session_codes
 from recsys.dataset.ratings import Ratings, no_ratings, read_ratings
+from recsys.dataset.read_records import read_person_records
 from recsys.errors import InsufficientData
 from recsys.events.views import EventSource, literal, name_of, open_log
 from recsys.events.weighting import Weighting
