@@ -15,9 +15,9 @@ from recsys.query.query import Listed, Query
 from recsys.recommend.candidates import condition
 
 ENGINE: Final = "engine"
-"""The source of an item that stands where the engine put it."""
+"""The search engine or listing page as a source of scores."""
 SHARE_OF_SCORE: Final = np.float32(0.5)
-"""How much of the engine's part is its score, where it gave one; the rest is its position."""
+"""Share of the engine's own scores in its part, where it sent them; the rest is the rank."""
 
 
 def scores_by_source(
@@ -61,8 +61,8 @@ def engine_ranks(scores: NDArray[np.float32]) -> NDArray[np.intp]:
 
 
 def engine_scores(scores: NDArray[np.float32]) -> Scores:
-    """The engine's opinion on its own list, 1 at most: 1 / log₂(rank + 2), its mean with the score
-    between the lowest and the highest of the list where there is one for every item."""
+    """The engine's scores on the scale of a model's, at most 1: 1 / log₂(rank + 2), averaged with
+    its min-max scaled scores where it sent one for every item."""
     by_rank = np.asarray(1.0 / np.log2(engine_ranks(scores) + 2.0), np.float32)
     if not len(scores) or not np.isfinite(scores).all() or scores.max() <= scores.min():
         return by_rank
@@ -71,9 +71,10 @@ def engine_scores(scores: NDArray[np.float32]) -> Scores:
 
 
 def scaled(scores: Scores) -> Scores:
-    """√(score / best of the list), so that the best is 1; no opinion is 0, and so is a best ≤ 0.
+    """√(score / best score of the list), so that the best is 1; 0 for NaN and where the best is ≤ 0.
 
-    The root, because counts and rates are skewed: the second best is rarely worth a tenth.
+    The root, because counts and rates are skewed: without it the second best would often get a
+    tenth of the best.
     """
     # fmax takes 0 over NaN.
     filled = np.fmax(scores, np.float32(0.0))
@@ -84,17 +85,17 @@ def scaled(scores: Scores) -> Scores:
 
 
 def weighted(parts: Mapping[str, Scores], weights: Mapping[str, float]) -> NDArray[np.float32]:
-    """Sources × items: each source's part times its weight."""
+    """Sources × items: the scores of each source times its weight."""
     return np.stack([np.float32(weights[name]) * part for name, part in parts.items()])
 
 
 def order_within(
     totals: Scores, ranks: NDArray[np.intp], *, max_shift: int | None, last: Mask
 ) -> NDArray[np.intp]:
-    """The places of the list in their new order, the best total first; ties in the engine's order.
+    """The positions of the list in their new order, the best total first; ties by engine rank.
 
-    No item moves more than `max_shift` ranks from the engine's (`ranks`), counted among those that
-    are not `last`; those go to the end in the engine's order, however far that is.
+    No item moves more than `max_shift` ranks from the engine's (`ranks`), counted without those
+    that are `last`: these go to the end in the engine's order, however far that is.
     """
     by_rank = np.argsort(ranks, kind="stable")
     free = by_rank[~last[by_rank]]
@@ -107,17 +108,18 @@ def order_within(
 
 
 def _shifted(totals: Scores, max_shift: int) -> NDArray[np.intp]:
-    """At each rank the best item that may stand there, unless one may stand nowhere later."""
+    """The new order of items by their old ranks: at each rank the best item that may move there,
+    unless an item may move no further down."""
     left = set(range(len(totals)))
     order: list[int] = []
     for rank in range(len(totals)):
-        overdue = rank - max_shift
-        if overdue in left:
-            chosen = overdue
+        last_chance = rank - max_shift
+        if last_chance in left:
+            chosen = last_chance
         else:
             chosen = max(
-                (place for place in left if place <= rank + max_shift),
-                key=lambda place: (totals[place], -place),
+                (item for item in left if item <= rank + max_shift),
+                key=lambda item: (totals[item], -item),
             )
         left.remove(chosen)
         order.append(chosen)

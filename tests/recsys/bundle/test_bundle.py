@@ -148,15 +148,15 @@ def test_a_no_and_its_undoing_are_no_history(bundle: Bundle) -> None:
 def test_a_like_that_holds_is_part_of_the_history(bundle: Bundle) -> None:
     now = bundle.manifest.as_of
     first, second = bundle.items.id(0), bundle.items.id(1)
-    said = [
+    feedback = [
         StoredEvent(id, "feedback", now.timestamp() - 9 + n, action=action)
         for n, (id, action) in enumerate([(first, "like"), (second, "like"), (first, "like")])
     ]
-    history = bundle.history(said, now=now)
+    history = bundle.history(feedback, now=now)
     assert history.items.tolist() == [1, 0]
     assert (history.weights > 0).all()
-    taken_back = StoredEvent(first, "feedback", now.timestamp(), action="undo")
-    assert bundle.history([*said, taken_back], now=now).items.tolist() == [1]
+    undo = StoredEvent(first, "feedback", now.timestamp(), action="undo")
+    assert bundle.history([*feedback, undo], now=now).items.tolist() == [1]
 
 
 def test_a_disliked_item_leaves_nothing_in_the_history(bundle: Bundle) -> None:

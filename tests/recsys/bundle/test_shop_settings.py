@@ -33,7 +33,7 @@ def test_weights_that_training_chose_stay_unless_the_file_gives_them() -> None:
 def test_a_new_placement_starts_from_the_default_of_its_name() -> None:
     known, refused = over({"name": "buy_again", "fallback": []})
     assert refused == ()
-    default = next(one for one in DEFAULT_PLACEMENTS if one.name == "buy_again")
+    default = next(entry for entry in DEFAULT_PLACEMENTS if entry.name == "buy_again")
     assert known["buy_again"] == default.model_copy(update={"fallback": ()})
     known, refused = over({"name": "winners", "blend": {"trending": 1.0}, "candidates": 30})
     assert refused == ()
@@ -41,7 +41,7 @@ def test_a_new_placement_starts_from_the_default_of_its_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"name": "for_you", "blend": {"ease": 1.0}}, "'ease'"),
         ({"name": "similar"}, "none of its models"),
@@ -49,12 +49,12 @@ def test_a_new_placement_starts_from_the_default_of_its_name() -> None:
         ({"name": "winners", "blend": {"ease": 1.0}}, "'ease'"),
     ],
 )
-def test_what_the_bundle_cannot_serve_is_left_as_it_was_and_said(
-    change: dict[str, object], told: str
+def test_what_the_bundle_cannot_serve_is_left_as_it_was_and_named(
+    change: dict[str, object], message: str
 ) -> None:
     known, refused = over(change, {"name": "trending"})
     assert len(refused) == 1
-    assert told in refused[0]
+    assert message in refused[0]
     assert known["for_you"] == CHOSEN
     assert set(known) == {"for_you", "trending"}
 
@@ -76,12 +76,12 @@ def test_a_bad_file_is_refused(content: dict[str, object]) -> None:
 
 
 def test_the_shipped_placements_change_every_default(bundle: Bundle) -> None:
-    told = yaml.safe_load((ROOT / "configs" / "placements.yaml").read_text())
-    config = PlacementsConfig.model_validate(told)
+    content = yaml.safe_load((ROOT / "configs" / "placements.yaml").read_text())
+    config = PlacementsConfig.model_validate(content)
     settings = ShopSettings(placements=config)
     changed_bundle, left_out = settings.over(bundle)
     assert left_out == ()
-    assert set(changed_bundle.placements) == {one.name for one in DEFAULT_PLACEMENTS}
+    assert set(changed_bundle.placements) == {default.name for default in DEFAULT_PLACEMENTS}
     exploring = changed_bundle.placements["for_you"]
     assert exploring.exploration is not None
     assert exploring.exploration.share == 0.05
@@ -90,8 +90,8 @@ def test_the_shipped_placements_change_every_default(bundle: Bundle) -> None:
 
 
 def test_the_shops_segments_stand_in_place_of_the_bundles(bundle: Bundle) -> None:
-    own = SegmentsConfig.model_validate({"segments": [{"name": "mobile", "device": ["mobile"]}]})
-    changed_bundle, _ = ShopSettings(segments=own).over(bundle)
+    mobile = SegmentsConfig.model_validate({"segments": [{"name": "mobile", "device": ["mobile"]}]})
+    changed_bundle, _ = ShopSettings(segments=mobile).over(bundle)
     assert [segment.name for segment in changed_bundle.segments] == ["mobile"]
     same, left_out = ShopSettings().over(bundle)
     assert same is bundle

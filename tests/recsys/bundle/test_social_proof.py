@@ -52,10 +52,10 @@ def proof_of(tmp_path: Path):  # type: ignore[no-untyped-def]
 def test_distinct_customers_are_counted_and_not_purchases(proof_of) -> None:
     events = [event("purchase", who, "tea", days_ago=ago) for who in range(6) for ago in (1, 2, 3)]
     counted, data = proof_of(events, min_customers=5)
-    told = counted.of(data.items.number("tea"))
-    assert told is not None
-    assert (told.customers, told.days, told.as_of) == (6, 30, END)
-    assert (told.rating, told.ratings) == (None, None)
+    proof = counted.of(data.items.number("tea"))
+    assert proof is not None
+    assert (proof.customers, proof.days, proof.as_of) == (6, 30, END)
+    assert (proof.rating, proof.ratings) == (None, None)
 
 
 def test_too_few_customers_leave_no_count_behind(proof_of) -> None:
@@ -66,8 +66,8 @@ def test_too_few_customers_leave_no_count_behind(proof_of) -> None:
     for array in counted.arrays().values():
         assert 4 not in np.atleast_1d(array)
     counted, data = proof_of(events, min_customers=4)
-    told = counted.of(data.items.number("tea"))
-    assert (told.customers, told.ratings) == (4, 4)
+    proof = counted.of(data.items.number("tea"))
+    assert (proof.customers, proof.ratings) == (4, 4)
 
 
 def test_purchases_before_the_days_and_views_and_strangers_do_not_count(proof_of) -> None:
@@ -82,8 +82,8 @@ def test_only_a_customers_newest_rating_counts(proof_of) -> None:
     events = [event("rate", who, "tea", rating=4.0, days_ago=2) for who in range(5)]
     events.append(event("rate", 0, "tea", rating=1.0, days_ago=9))
     counted, data = proof_of(events)
-    told = counted.of(data.items.number("tea"))
-    assert (told.rating, told.ratings, told.customers) == (4.0, 5, None)
+    proof = counted.of(data.items.number("tea"))
+    assert (proof.rating, proof.ratings, proof.customers) == (4.0, 5, None)
     events.append(event("rate", 0, "tea", rating=1.0, days_ago=1))
     counted, _ = proof_of(events)
     assert counted.of(0).rating == pytest.approx(3.4)
@@ -110,11 +110,11 @@ def test_a_bundle_keeps_it(small_data: TrainingData, tmp_path: Path) -> None:
         weighting=Weighting(),
         social_proof=counted,
     )
-    found = load_bundle(save_bundle(made, tmp_path / "v1")).social_proof
-    assert found is not None
+    loaded = load_bundle(save_bundle(made, tmp_path / "v1")).social_proof
+    assert loaded is not None
     for name, array in counted.arrays().items():
-        np.testing.assert_array_equal(found.arrays()[name], array)
-    assert found.as_of == small_data.as_of
+        np.testing.assert_array_equal(loaded.arrays()[name], array)
+    assert loaded.as_of == small_data.as_of
 
 
 def test_misshapen_counts_are_refused(small_data: TrainingData) -> None:

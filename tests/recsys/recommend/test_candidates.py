@@ -12,29 +12,29 @@ from recsys.recommend.candidates import condition, gather
 NAMES = ("repeat", "random_walk", "als", "popularity")
 
 
-def test_what_is_hidden_for_one_person_changes_nothing_for_another(
+def test_what_is_excluded_for_one_person_changes_nothing_for_another(
     bundle: Bundle, small_data: TrainingData
 ) -> None:
     queries = data_queries(small_data)
-    hidden = [query.history.distinct() for query in queries]
-    assert len({len(items) for items in hidden}) > 1
+    excluded = [query.history.distinct() for query in queries]
+    assert len({len(items) for items in excluded}) > 1
     eligible = np.ones(len(bundle.items), np.bool_)
-    together = gather(condition(bundle, queries, NAMES), 10, eligible, hidden)
-    for query, items, found in zip(queries, hidden, together, strict=True):
+    together = gather(condition(bundle, queries, NAMES), 10, eligible, excluded)
+    for query, items, row in zip(queries, excluded, together, strict=True):
         (alone,) = gather(condition(bundle, [query], NAMES), 10, eligible, [items])
-        np.testing.assert_array_equal(found.numbers, alone.numbers)
-        np.testing.assert_allclose(found.parts, alone.parts, rtol=1e-5, atol=1e-7)
+        np.testing.assert_array_equal(row.numbers, alone.numbers)
+        np.testing.assert_allclose(row.parts, alone.parts, rtol=1e-5, atol=1e-7)
 
 
-def test_a_candidate_scores_the_same_whatever_is_hidden(
+def test_a_candidate_scores_the_same_whatever_is_excluded(
     bundle: Bundle, small_data: TrainingData
 ) -> None:
     queries = data_queries(small_data)
     eligible = np.ones(len(bundle.items), np.bool_)
     scorers = condition(bundle, queries, NAMES)
     open_to_all = gather(scorers, 10, eligible, [NONE] * len(queries))
-    hidden = [found.numbers[::2] for found in open_to_all]
-    for whole, rest in zip(open_to_all, gather(scorers, 10, eligible, hidden), strict=True):
+    excluded = [row.numbers[::2] for row in open_to_all]
+    for whole, rest in zip(open_to_all, gather(scorers, 10, eligible, excluded), strict=True):
         shared = np.isin(rest.numbers, whole.numbers)
         kept = np.isin(whole.numbers, rest.numbers)
         assert shared.any()

@@ -35,8 +35,8 @@ def test_a_dislike_lowers_its_category_and_brand(
     else:
         pytest.fail("the shop has no two items of one brand and category")
     disliked = np.array([number], np.int32)
-    said = replace(query, refused=disliked, disliked=disliked)
-    (after,) = recommend(bundle, [said], placement, live_catalog, 100)
+    disliking = replace(query, refused=disliked, disliked=disliked)
+    (after,) = recommend(bundle, [disliking], placement, live_catalog, 100)
     scores = {item.number: item.score for item in before.items}
     changed = {
         item.number

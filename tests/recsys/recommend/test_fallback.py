@@ -80,7 +80,8 @@ def test_a_batch_under_rules_gives_what_its_single_queries_give(
     )
     together = recommend(bundle, customers, placement, live_catalog, 10, rules=many)
     alone = [
-        recommend(bundle, [one], placement, live_catalog, 10, rules=many)[0] for one in customers
+        recommend(bundle, [query], placement, live_catalog, 10, rules=many)[0]
+        for query in customers
     ]
     assert [each.numbers.tolist() for each in together] == [each.numbers.tolist() for each in alone]
 
@@ -107,8 +108,8 @@ def test_diversity_is_kept_by_the_fallbacks_too(
     few = placement.model_copy(update={"candidates": 5})
     n_brands = len(set(bundle.catalog.brand_names))
     for answer in recommend(bundle, customers, few, live_catalog, n_brands - 2, rules=one_each):
-        found = brands(bundle, answer)
-        assert len(found) == len(set(found)) == n_brands - 2
+        present = brands(bundle, answer)
+        assert len(present) == len(set(present)) == n_brands - 2
 
 
 def test_diversity_gives_way_before_a_list_gets_short(
@@ -214,10 +215,10 @@ def test_what_rests_comes_back_after_soft_rules_gave_way(
     now = customers[0].now.timestamp()
     often = UnclickedImpressions(there[:2], np.full(2, 9, np.int32), np.full(2, now - 60.0))
     tiring = placement.model_copy(update={"fatigue": Fatigue(times=3)})
-    tired = replace(customers[0], unclicked_impressions=often)
-    (short,) = recommend(bundle, [tired], tiring, live_catalog, len(there) - 2, rules=puzzles)
+    capped = replace(customers[0], unclicked_impressions=often)
+    (short,) = recommend(bundle, [capped], tiring, live_catalog, len(there) - 2, rules=puzzles)
     assert not set(there[:2].tolist()) & set(short.numbers.tolist())
-    (whole,) = recommend(bundle, [tired], tiring, live_catalog, len(there), rules=puzzles)
+    (whole,) = recommend(bundle, [capped], tiring, live_catalog, len(there), rules=puzzles)
     assert set(whole.numbers[-2:].tolist()) == set(there[:2].tolist())
 
 

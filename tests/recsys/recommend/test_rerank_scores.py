@@ -24,11 +24,11 @@ def test_no_item_moves_further_than_the_cap() -> None:
     rng = np.random.default_rng(3)
     for _ in range(200):
         n, cap = int(rng.integers(1, 12)), int(rng.integers(0, 6))
-        found = order_within(
+        shifted = order_within(
             rng.random(n).astype(np.float32), np.arange(n), max_shift=cap, last=np.zeros(n, bool)
         )
-        assert sorted(found.tolist()) == list(range(n))
-        assert (np.abs(found - np.arange(n)) <= cap).all()
+        assert sorted(shifted.tolist()) == list(range(n))
+        assert (np.abs(shifted - np.arange(n)) <= cap).all()
 
 
 def test_within_the_cap_the_best_comes_first() -> None:
@@ -37,11 +37,11 @@ def test_within_the_cap_the_best_comes_first() -> None:
     for _ in range(50):
         totals = rng.permutation(6).astype(np.float32)
         allowed = [
-            place
-            for place in permutations(range(6))
-            if max(abs(p - r) for r, p in enumerate(place)) <= 2
+            candidate
+            for candidate in permutations(range(6))
+            if max(abs(item - rank) for rank, item in enumerate(candidate)) <= 2
         ]
-        best = max(allowed, key=lambda place: [totals[p] for p in place])
+        best = max(allowed, key=lambda candidate: [totals[item] for item in candidate])
         assert order(totals.tolist(), max_shift=2) == list(best)
 
 
@@ -54,8 +54,8 @@ def test_equal_totals_stand_as_the_engine_had_them() -> None:
     ranks = np.array([2, 0, 1])
     same = np.ones(3, np.float32)
     for cap in (None, 1):
-        found = order_within(same, ranks, max_shift=cap, last=np.zeros(3, bool))
-        assert found.tolist() == [1, 2, 0]
+        shifted = order_within(same, ranks, max_shift=cap, last=np.zeros(3, bool))
+        assert shifted.tolist() == [1, 2, 0]
 
 
 def test_what_was_refused_goes_to_the_end_however_far_that_is() -> None:
