@@ -50,7 +50,7 @@ from training.cli.app import app as commands
 from training.cli.demo import DemoConfig
 from training.config import TrainingConfig
 
-READMES = ("README.md", "serving/README.md")
+READMES = ("README.md", "recsys/README.md", "serving/README.md")
 """The files whose blocks are run; add a README here when it is written."""
 LANGUAGES = {
     "",
@@ -250,6 +250,47 @@ def test_every_relative_link_resolves(file: str) -> None:
         assert there.exists(), f"{file} links to {target}"
         if anchor and there.suffix == ".md":
             assert anchor in anchors(there), f"{file} links to {target}"
+
+
+LOOK_UPS = (
+    "already-bought filter",
+    "frequency cap",
+    "stock filter",
+    "diversity and quotas",
+    "fallback chain",
+    "position bias",
+    "cold items",
+    "impressions",
+    "rate limiting",
+    "consent",
+    "explanation",
+    "A/B assignment",
+    "promotion gate",
+    "erasure",
+    "bundle loading",
+    "query building",
+)
+
+
+def test_every_look_up_of_the_library_readme_names_a_file_that_exists() -> None:
+    section = section_of("recsys/README.md", "Where is what")
+    rows = re.findall(r"^\| ([^|]+) \| \[`([^`]+)`\]", section, re.MULTILINE)
+    assert tuple(name for name, _ in rows) == LOOK_UPS
+    for name, path in rows:
+        assert (ROOT / path).is_file(), f"{name}: {path}"
+
+
+def test_every_word_of_the_library_readme_has_one_meaning() -> None:
+    section = section_of("recsys/README.md", "Words")
+    terms = [row.split("|")[1].strip() for row in section.splitlines() if row.startswith("| ")]
+    assert len(terms) > 50
+    assert sorted(set(terms[1:]), key=str.lower) == terms[1:]
+
+
+def section_of(file: str, title: str) -> str:
+    """The text below a heading of the second level."""
+    _, _, rest = (ROOT / file).read_text(encoding="utf-8").partition(f"\n## {title}\n")
+    return rest.partition("\n## ")[0]
 
 
 def test_every_route_with_a_body_has_an_example_in_the_documentation() -> None:

@@ -71,7 +71,7 @@ def engine_scores(scores: NDArray[np.float32]) -> Scores:
 
 
 def scaled(scores: Scores) -> Scores:
-    """√(score / best score of the list), so that the best is 1; 0 for NaN and where the best is ≤ 0.
+    """√(score / best score of the list), so that the best is 1; 0 for NaN, or if the best is ≤ 0.
 
     The root, because counts and rates are skewed: without it the second best would often get a
     tenth of the best.
