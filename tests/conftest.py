@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built_once import built_once, bundle_built_once
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
@@ -56,13 +57,16 @@ def small_shop(tmp_path_factory: pytest.TempPathFactory) -> SmallShop:
     """200 customers, 150 items, 60 days."""
     rng = np.random.default_rng(11)
     shop = make_shop(ShopConfig(), rng=rng)
-    log = EventLog(tmp_path_factory.mktemp("small-shop") / "event_log")
-    events = [
-        event if event.personalization else anonymised(event)
-        for batch in simulate(shop, days=60, rng=rng)
-        for event in batch
-    ]
-    log.append(rows(events), part="history")
+
+    def write_log(path: Path) -> None:
+        events = [
+            event if event.personalization else anonymised(event)
+            for batch in simulate(shop, days=60, rng=rng)
+            for event in batch
+        ]
+        EventLog(path).append(rows(events), part="history")
+
+    log = EventLog(built_once(tmp_path_factory, "small-shop-log", write_log))
     return SmallShop(shop, log, shop.config.opening + timedelta(days=60))
 
 
@@ -73,8 +77,12 @@ def small_data(small_shop: SmallShop) -> TrainingData:
 
 
 @pytest.fixture(scope="session")
-def bundle(small_data: TrainingData) -> Bundle:
+def bundle(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Every family with its default settings, every default placement."""
+    return bundle_built_once(tmp_path_factory, "small-shop-bundle", lambda: _fitted(small_data))
+
+
+def _fitted(small_data: TrainingData) -> Bundle:
     models = {
         name: family.fit(small_data, family.config(), rng=np.random.default_rng(3))
         for name, family in MODELS.items()

@@ -7,7 +7,6 @@ import socket
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -19,7 +18,8 @@ import msgspec
 import numpy as np
 import psutil
 import pytest
-from running_service import Service
+from built_once import bundle_built_once
+from running_service import HANG_SECONDS, Service, patient_config
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
@@ -46,8 +46,12 @@ BLENDS = {
 
 
 @pytest.fixture(scope="module")
-def model(small_data: TrainingData) -> Bundle:
+def model(small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """Models over the small synthetic shop."""
+    return bundle_built_once(tmp_path_factory, "http-bundle", lambda: fitted(small_data))
+
+
+def fitted(small_data: TrainingData) -> Bundle:
     rng = np.random.default_rng(0)
     families = {"popularity_by_country", *(name for blend in BLENDS.values() for name in blend)}
     return Bundle(
@@ -83,10 +87,8 @@ def service(tmp_path_factory: pytest.TempPathFactory, model: Bundle) -> Iterator
     """Two workers over one workspace, for all tests of this file."""
     workspace = tmp_path_factory.mktemp("workspace")
     publish(workspace, model, "v1")
-    service = Service.start(workspace, workers=2)
-    yield service
-    if service.process.poll() is None:
-        service.kill_everything()
+    with Service.start(workspace, workers=2, config=patient_config(workspace)) as service:
+        yield service
 
 
 @pytest.fixture
@@ -176,7 +178,7 @@ def test_a_published_version_is_taken_without_a_failed_request(
     def ask() -> None:
         body = {"user": {"user_id": "first"}, "placements": [{"placement": "for_you"}]}
         while not stopping.is_set():
-            answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
+            answer = service.post("/v1/recommendations", json=body)
             if answer.status_code != 200 or not answer.json()["placements"][0]["items"]:
                 failures.append(answer.text)
             else:
@@ -237,7 +239,7 @@ BAD_REQUESTS: list[tuple[str, str, dict[str, Any], int]] = [
 def test_bad_input_is_a_problem_and_never_the_services_fault(
     service: Service, method: str, path: str, options: dict[str, Any], status: int
 ) -> None:
-    answer = httpx.request(method, service.url + path, **options)
+    answer = service.request(method, path, **options)
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
     assert answer.json()["detail"]
@@ -252,15 +254,12 @@ def test_garbage_on_the_wire_harms_nobody(service: Service) -> None:
         b"POST /v1/events HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
         b"Content-Length: 500\r\n\r\n{",
     ):
-        with socket.create_connection(("127.0.0.1", service.port), timeout=5) as wire:
+        with socket.create_connection(("127.0.0.1", service.port), timeout=HANG_SECONDS) as wire:
             wire.sendall(garbage)
-            wire.settimeout(0.3)
-            try:
-                feedback_state = wire.recv(64)
-            except TimeoutError:
-                feedback_state = b""
-        assert not feedback_state.startswith(b"HTTP/1.1 5")
-    assert httpx.get(f"{service.url}/livez").status_code == 200
+            wire.shutdown(socket.SHUT_WR)
+            answer = b"".join(iter(lambda: wire.recv(65_536), b""))
+        assert not answer.startswith(b"HTTP/1.1 5")
+    assert service.get("/livez").status_code == 200
 
 
 def test_the_client_tells_which_field_is_wrong(client: Client) -> None:
@@ -287,21 +286,21 @@ def test_the_client_reaches_every_route(client: Client, model: Bundle) -> None:
 
 def test_metrics_add_up_over_the_workers(service: Service) -> None:
     def count() -> float:
-        text = httpx.get(f"{service.url}/metrics").text
+        text = service.get("/metrics").text
         wanted = 'recsys_answers_total{level="everybody",placement="trending",variant="champion"} '
         return float(next((x[len(wanted) :] for x in text.splitlines() if wanted in x), 0))
 
     before = count()
     for _ in range(20):
         body = {"placements": [{"placement": "trending", "k": 1}]}
-        httpx.post(f"{service.url}/v1/recommendations", json=body).raise_for_status()
+        service.post("/v1/recommendations", json=body).raise_for_status()
     assert count() - before == 20
 
 
 def test_after_a_worker_was_killed_the_other_answers(service: Service) -> None:
     killed, other = service.workers()
     killed.kill()
-    with Client(service.url, timeout_seconds=20) as client:
+    with service.client() as client:
         for _ in range(5):
             answer = client.recommend({}, [{"placement": "for_you"}])
             assert answer.placements[0].items
@@ -315,7 +314,7 @@ def test_every_acknowledged_event_survives_a_kill_of_everything(
     item = model.items.id(3)
 
     def send(name: str) -> None:
-        with httpx.Client(base_url=service.url, timeout=5) as http:
+        with httpx.Client(base_url=service.url, timeout=60) as http:
             for number in range(100_000):
                 id = f"{name}-{number}"
                 body = {"events": [event(id, "view_item", item, user_id=name)]}
@@ -354,7 +353,7 @@ os._exit(9)
 def test_a_worker_does_not_outlive_its_parent() -> None:
     parent = subprocess.run([sys.executable, "-c", ORPHAN], stdout=subprocess.PIPE, check=False)
     try:
-        psutil.Process(int(parent.stdout)).wait(30)
+        psutil.Process(int(parent.stdout)).wait(HANG_SECONDS)
     except psutil.NoSuchProcess:
         return  # gone already
 
@@ -363,25 +362,26 @@ def test_a_stopped_service_finishes_its_requests_and_exits_with_its_answers_logg
     tmp_path: Path, model: Bundle
 ) -> None:
     publish(tmp_path, model, "v1")
-    service = Service.start(tmp_path, workers=1)
     body = msgspec.json.encode({"events": [event("in-flight", "view_item", model.items.id(0))]})
     head = (
         "POST /v1/events HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
+    config = patient_config(tmp_path, graceful_seconds=300)
     with (
+        Service.start(tmp_path, workers=1, config=config) as service,
         service.client() as client,
-        socket.create_connection(("127.0.0.1", service.port), timeout=20) as wire,
+        socket.create_connection(("127.0.0.1", service.port), timeout=HANG_SECONDS) as wire,
     ):
         wire.sendall(head.encode() + body[:10])
         given = client.recommend({}, [{"placement": "for_you"}])
         service.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
+        service.wait_until(lambda: not client.ready())
         wire.sendall(body[10:])
-        feedback_state = b"".join(iter(lambda: wire.recv(65_536), b""))
-    assert feedback_state.startswith(b"HTTP/1.1 200")
-    assert b'"accepted":1' in feedback_state
-    assert service.process.wait(30) == 0
+        answer = b"".join(iter(lambda: wire.recv(65_536), b""))
+        assert service.wait() == 0
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b'"accepted":1' in answer
     store = SQLiteStore(tmp_path / "store.sqlite")
     now = datetime.now(UTC)
     logged = store.answers(since=now - timedelta(hours=1), until=now + timedelta(hours=1))

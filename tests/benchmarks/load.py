@@ -14,6 +14,7 @@ import json
 import random
 import resource
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -175,8 +176,11 @@ async def drive(
     seconds: float,
     connections: int,
     seen: OnAnswer | None = None,
+    stopping: threading.Event | None = None,
 ) -> Load:
-    """Sends requests for `seconds` over so many connections, one at a time over each.
+    """Sends requests over so many connections, one at a time over each, for `seconds` or until
+    `stopping` is set.
+
 
     A connection that breaks is counted and opened again. `seen` is called with every answer.
     """
@@ -186,12 +190,15 @@ async def drive(
     started = time.perf_counter()
     until = started + seconds
 
+    def is_over() -> bool:
+        return time.perf_counter() >= until or (stopping is not None and stopping.is_set())
+
     async def keep_connected() -> None:
-        while time.perf_counter() < until:
+        while not is_over():
             finished = loop.create_future()
             try:
                 await loop.create_connection(
-                    lambda: _Connection(load, turns, until, finished, seen),  # noqa: B023
+                    lambda: _Connection(load, turns, is_over, finished, seen),  # noqa: B023
                     "127.0.0.1",
                     port,
                 )
@@ -211,13 +218,13 @@ class _Connection(asyncio.Protocol):
         self,
         load: Load,
         turns: Iterator[NamedRequest],
-        until: float,
+        is_over: Callable[[], bool],
         finished: asyncio.Future[None],
         seen: OnAnswer | None,
     ) -> None:
         self.load = load
         self.turns = turns
-        self.until = until
+        self.is_over = is_over
         self.finished = finished
         self.seen = seen
         self.received = b""
@@ -229,7 +236,7 @@ class _Connection(asyncio.Protocol):
         self.send()
 
     def send(self) -> None:
-        if time.perf_counter() >= self.until:
+        if self.is_over():
             self.transport.close()
             return
         self.kind, content = next(self.turns)

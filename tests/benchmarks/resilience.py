@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import random
 import subprocess
 import sys
@@ -36,19 +37,19 @@ from recsys.models.factorisation.als import ALSModel
 from recsys.models.popularity.popularity import PopularityModel
 from tests.benchmarks.load import Load, NamedRequest, drive, request
 from tests.benchmarks.made_shop import made_factors, made_neighbours
-from tests.support.running_service import Service
+from tests.support.running_service import HANG_SECONDS, Service
 
 ITEMS = 300
 LOCK = """
-import fcntl, sqlite3, sys, time
-path, seconds = sys.argv[1], float(sys.argv[2])
+import fcntl, sqlite3, sys
+path = sys.argv[1]
 writer = sqlite3.connect(path, isolation_level=None, timeout=30)
 writer.execute("BEGIN EXCLUSIVE")
 # In WAL mode readers go on beside that; whoever recovers the file holds these bytes as well.
 with open(path + "-shm", "r+b") as shared:
     fcntl.lockf(shared, fcntl.LOCK_EX, 7, 121)
     print("locked", flush=True)
-    time.sleep(seconds)
+    sys.stdin.read()
 writer.execute("ROLLBACK")
 """
 
@@ -136,49 +137,65 @@ def events_of(name: str) -> list[dict[str, Any]]:
 
 @contextmanager
 def under_load(
-    port: int, asked: Iterator[NamedRequest], seen: Seen, *, seconds: float, connections: int = 8
+    port: int,
+    asked: Iterator[NamedRequest],
+    seen: Seen,
+    *,
+    seconds: float = math.inf,
+    connections: int = 8,
 ) -> Iterator[list[Load]]:
-    """The load in a thread beside the block; the list holds it once the block is left."""
+    """The load in a thread beside the block, for so long or until the block is left; the list holds
+    it then."""
     came: list[Load] = []
-    thread = threading.Thread(
-        target=lambda: came.append(
-            asyncio.run(drive(port, asked, seconds=seconds, connections=connections, seen=seen))
+    stopping = threading.Event()
+
+    def load() -> None:
+        driven = drive(
+            port,
+            asked,
+            seconds=seconds,
+            connections=connections,
+            seen=seen,
+            stopping=stopping if seconds == math.inf else None,
         )
-    )
+        came.append(asyncio.run(driven))
+
+    thread = threading.Thread(target=load)
     thread.start()
     try:
         yield came
     finally:
+        stopping.set()
         thread.join()
 
 
 def swap_under_load(service: Service, *, swaps: int) -> tuple[Load, Seen]:
     """Publishes so many new versions, each when the one before it has answered."""
     seen = Seen()
-    with under_load(service.port, pages(service.port), seen, seconds=1.0 + 0.7 * swaps) as came:
+    with under_load(service.port, pages(service.port), seen) as came:
         for number in range(swaps):
             version = f"{'ba'[number % 2]}-{number}"
             publish(service.workspace, version)
-            wait_for(lambda version=version: seen.versions[version] > 0, seconds=20)  # type: ignore[misc]
+            wait_for(lambda version=version: seen.versions[version] > 0)  # type: ignore[misc]
     return came[0], seen
 
 
 def lock_under_load(service: Service, *, seconds: float) -> tuple[Load, Seen, Load, Seen]:
-    """Another process locks the store for so long; what came to pages, and to events."""
+    """Pages for so long while the store is locked; what came to pages, and to events."""
     pages_seen, events_seen = Seen(), Seen()
     name = f"lock-{time.time_ns()}"
     port = service.port
-    command = [sys.executable, "-c", LOCK, str(service.workspace / "store.sqlite"), str(seconds)]
+    command = [sys.executable, "-c", LOCK, str(service.workspace / "store.sqlite")]
     with (
-        subprocess.Popen(command, stdout=subprocess.PIPE) as locker,
-        under_load(
-            port, batches(port, name), events_seen, seconds=seconds + 0.5, connections=2
-        ) as events,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as locker,
+        under_load(port, batches(port, name), events_seen, connections=2) as events,
     ):
+        assert locker.stdin is not None
         assert locker.stdout is not None
         assert locker.stdout.readline() == b"locked\n"
-        with under_load(port, pages(port), pages_seen, seconds=seconds - 0.3) as came:
+        with under_load(port, pages(port), pages_seen, seconds=seconds) as came:
             pass
+        locker.stdin.close()
     return came[0], pages_seen, events[0], events_seen
 
 
@@ -200,14 +217,14 @@ def kill_while_sending(
             ("events", request(service.port, "/v1/events", {"events": events_of(name)}))
             for name in left
         )
-        seconds = rng.uniform(0.2, 0.8)
+        seconds = rng.uniform(0.1, 0.6)
         with under_load(
             service.port,
             itertools.chain(again, asked),
             seen,
-            seconds=seconds + (0 if number == kills else 0.3),
             connections=senders,
         ):
+            wait_for(lambda seen=seen: bool(seen.acknowledged))  # type: ignore[misc]
             time.sleep(seconds)
             if number < kills:
                 service.kill_everything()
@@ -231,9 +248,9 @@ def stored_ids(workspace: Path) -> set[str]:
         return {id for (id,) in connection.execute("SELECT event_id FROM event_ids")}
 
 
-def wait_for(true: Callable[[], bool], *, seconds: float) -> None:
-    """Returns when it is true; TimeoutError where it does not become so."""
-    deadline = time.monotonic() + seconds
+def wait_for(true: Callable[[], bool]) -> None:
+    """Returns when it is true; TimeoutError where that is a hang."""
+    deadline = time.monotonic() + HANG_SECONDS
     while not true():
         if time.monotonic() > deadline:
             raise TimeoutError("what was waited for did not come")

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from built_once import bundle_built_once
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
@@ -63,7 +64,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     Half of its 60 customers buy coffee-* only, the others tea-*; everybody has bought `star`;
     coffee-01 and coffee-02 are always bought together, and so are tea-01 and tea-02.
     """
-    log = EventLog(tmp_path_factory.mktemp("tastes") / "log")
+    log = tmp_path_factory.mktemp("tastes") / "log"
+    return bundle_built_once(tmp_path_factory, "coffee-and-tea", lambda: _fitted(EventLog(log)))
+
+
+def _fitted(log: EventLog) -> Bundle:
     log.append(rows(_purchases()), part="all")
     weighting = Weighting()
     learnt = read_training_data(log, as_of=AS_OF, weighting=weighting, catalog=_items())

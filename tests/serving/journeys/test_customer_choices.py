@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import pytest
 from running_service import Service
 
@@ -21,21 +19,9 @@ ROUNDS = 4
 """Each answer is asked so often over a new connection, so that both workers are met."""
 
 
-@pytest.fixture(scope="module")
-def service(
-    publish: Callable[..., None], tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    """The service with two workers over the small shop of coffee and tea."""
-    workspace = tmp_path_factory.mktemp("say")
-    publish(workspace / "published", "v1")
-    service = Service.start(workspace, workers=2)
-    yield service
-    service.kill_everything()
-
-
 @pytest.fixture
-def shop(service: Service) -> Shop:
-    return Shop(service)
+def shop(shared_service: Service) -> Shop:
+    return Shop(shared_service)
 
 
 class Shop:
@@ -46,7 +32,7 @@ class Shop:
         self.sent = 0
 
     def call(self, method: str, path: str, body: dict[str, Any], status: int = 200) -> Any:
-        answer = httpx.request(method, self.service.url + path, json=body, timeout=20)
+        answer = self.service.request(method, path, json=body)
         assert answer.status_code == status, answer.text
         return answer.json()
 
@@ -431,7 +417,7 @@ def test_erasing_somebody_unknown_is_a_receipt_of_nothing(shop: Shop) -> None:
 
 def test_no_id_or_word_of_a_person_is_in_the_log_or_the_metrics(shop: Shop) -> None:
     log = (shop.service.workspace / "service.log").read_text()
-    metrics = httpx.get(f"{shop.service.url}/metrics").text
+    metrics = shop.service.get("/metrics").text
     for word in ("x7k", "q8z", "private question", "colleague", "coffee-brand"):
         assert word not in log
         assert word not in metrics

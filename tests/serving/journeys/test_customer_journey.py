@@ -8,10 +8,9 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import httpx
 import numpy as np
 import pytest
-from running_service import Service
+from running_service import Service, patient_config
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
@@ -180,15 +179,14 @@ def service(tmp_path_factory: pytest.TempPathFactory, learnt: TrainingData) -> I
     write_publication(root, Publication(variants=[Variant(name="champion", model_version="v1")]))
     (workspace / "segments.yaml").write_text(SEGMENTS)
     (workspace / "placements.yaml").write_text(PLACEMENTS)
-    config = workspace / "serving.yaml"
-    config.write_text(
-        f"placements: {workspace / 'placements.yaml'}\n"
-        f"segments: {workspace / 'segments.yaml'}\n"
-        "bundle_poll_seconds: 0.2\n"
+    config = patient_config(
+        workspace,
+        placements=str(workspace / "placements.yaml"),
+        segments=str(workspace / "segments.yaml"),
+        bundle_poll_seconds=0.2,
     )
-    service = Service.start(workspace, workers=2, config=config)
-    yield service
-    service.kill_everything()
+    with Service.start(workspace, workers=2, config=config) as service:
+        yield service
 
 
 @dataclass
@@ -219,7 +217,7 @@ class Shopper:
             "placements": [{"placement": placement, "k": k, **place}],
             **(page or {}),
         }
-        answer = httpx.post(f"{self.service.url}/v1/recommendations", json=body)
+        answer = self.service.post("/v1/recommendations", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()["placements"][0]
 
@@ -329,7 +327,7 @@ def test_the_context_of_a_request_may_say_the_weather_and_the_day(shopper: Shopp
     page = {"context": {"values": {"weather": "rain"}, "weekday": 6, "hour": 20}}
     assert shopper.list("for_you", page=page)["items"]
     body = {"placements": [{"placement": "for_you"}], "context": {"weekday": 7}}
-    refused = httpx.post(f"{shopper.service.url}/v1/recommendations", json=body)
+    refused = shopper.service.post("/v1/recommendations", json=body)
     assert refused.status_code == 422
 
 
@@ -384,8 +382,7 @@ def test_a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_refused(
 
     def statuses() -> set[int]:
         body = {"placements": [{"placement": "evening"}]}
-        url = f"{service.url}/v1/recommendations"
-        return {httpx.post(url, json=body).status_code for _ in range(8)}
+        return {service.post("/v1/recommendations", json=body).status_code for _ in range(8)}
 
     assert statuses() == {422}
     path.write_text(PLACEMENTS + "  - {name: evening, blend: {trending: 1.0}}\n")
@@ -393,7 +390,7 @@ def test_a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_refused(
     path.write_text("placements: [{name: evening, blnd: {}}]")
 
     def refusals() -> float:
-        text = httpx.get(f"{service.url}/metrics").text
+        text = service.get("/metrics").text
         wanted = 'recsys_shop_files_total{outcome="refused"} '
         return float(next((x[len(wanted) :] for x in text.splitlines() if wanted in x), 0))
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from running_service import Service
+from running_service import Service, patient_config
 
 from recsys.bundle.publication import Publication, Variant, write_publication
 from recsys.experiments.ab_test import ExperimentRules
@@ -31,16 +31,15 @@ def service(
     champion = Variant(name="champion", model_version="v1")
     write_publication(workspace.published, Publication(variants=[champion]))
     start(workspace, None, {"champion": 1, "v2": 1}, id="autumn", at=datetime.now(UTC))
-    service = Service.start(workspace.root, workers=2)
-    yield service
-    if service.process.poll() is None:
-        service.kill_everything()
+    config = patient_config(workspace.root)
+    with Service.start(workspace.root, workers=2, config=config) as service:
+        yield service
 
 
 @pytest.fixture(scope="module")
 def http(service: Service) -> Iterator[httpx.Client]:
     """Every request over a connection of its own, so that any worker may answer."""
-    with httpx.Client(base_url=service.url, headers={"Connection": "close"}, timeout=30) as http:
+    with httpx.Client(base_url=service.url, headers={"Connection": "close"}, timeout=60) as http:
         yield http
 
 
@@ -157,7 +156,7 @@ def test_an_answer_without_consent_is_in_no_variants_persons(service: Service) -
         "placements": [{"placement": "trending"}],
     }
     since = datetime.now(UTC)
-    assert httpx.post(f"{service.url}/v1/recommendations", json=asked).status_code == 200
+    assert service.post("/v1/recommendations", json=asked).status_code == 200
     store = SQLiteStore(Workspace(service.workspace).store)
     try:
         service.wait_until(lambda: bool(store.answers(since=since, until=datetime.now(UTC))))

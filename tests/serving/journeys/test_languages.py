@@ -2,35 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import pytest
 from running_service import Service
 
 YES = {"personalization": True}
-CONFIG = """
-reasons:
-  language: en
-  sensitive_categories: ["Drinks > Tea"]
-"""
 
 
-@pytest.fixture(scope="module")
-def service(
-    tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., None]
-) -> Iterator[Service]:
-    """One worker whose shop finds tea a sensitive matter."""
-    workspace = tmp_path_factory.mktemp("words")
-    config = workspace / "serving.yaml"
-    config.write_text(CONFIG)
-    publish(workspace / "published", "v1")
-    service = Service.start(workspace, workers=1, config=config)
-    yield service
-    if service.process.poll() is None:
-        service.kill_everything()
+@pytest.fixture
+def service(shared_service: Service) -> Service:
+    """The shop finds tea a sensitive matter."""
+    return shared_service
 
 
 @pytest.fixture
@@ -46,7 +31,7 @@ def ask(service: Service) -> Callable[..., dict[str, Any]]:
             "explain": True,
             **options,
         }
-        answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
+        answer = service.post("/v1/recommendations", json=body)
         assert answer.status_code == 200, answer.text
         found: list[dict[str, Any]] = answer.json()["placements"][0]["items"]
         return found
@@ -126,9 +111,7 @@ def test_what_the_shop_pins_or_promotes_is_said_to_be_its_choice(service: Servic
         "pin": [{"item_id": "coffee-07", "position": 0}],
         "boost": [{"where": {"item_id": "star"}, "factor": 50}],
     }
-    answer = httpx.post(
-        f"{service.url}/v1/recommendations", json={"placements": [asked], "explain": True}
-    )
+    answer = service.post("/v1/recommendations", json={"placements": [asked], "explain": True})
     items = {item["item_id"]: item["reasons"] for item in answer.json()["placements"][0]["items"]}
     assert items["coffee-07"][0]["text"] == "chosen by the shop"
     for item, reasons in items.items():
@@ -138,6 +121,6 @@ def test_what_the_shop_pins_or_promotes_is_said_to_be_its_choice(service: Servic
 
 def test_a_language_that_is_not_spoken_is_refused(service: Service) -> None:
     body = {"placements": [{"placement": "trending"}], "language": "xx"}
-    answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
+    answer = service.post("/v1/recommendations", json=body)
     assert answer.status_code == 422
     assert answer.json()["errors"][0]["field"] == "language"

@@ -5,18 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from running_service import Service
+from running_service import Service, patient_config
 
 from tests.benchmarks import resilience
 from tests.benchmarks.load import drive, request
 
+CLIENTS = 8
+ANSWERED_BEFORE_STOP = 100
 CONFIG = """
 bundle_poll_seconds: 0.1
 refused_retry_seconds: 60
@@ -33,10 +34,8 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     resilience.publish(workspace, "a-first")
     config = workspace / "serving.yaml"
     config.write_text(CONFIG)
-    service = Service.start(workspace, workers=2, config=config)
-    yield service
-    if service.process.poll() is None:
-        service.kill_everything()
+    with Service.start(workspace, workers=2, config=config) as service:
+        yield service
 
 
 def log_lines(service: Service) -> list[dict[str, Any]]:
@@ -45,7 +44,7 @@ def log_lines(service: Service) -> list[dict[str, Any]]:
 
 
 def metric(service: Service, name: str) -> float:
-    text = httpx.get(f"{service.url}/metrics").text
+    text = service.get("/metrics").text
     return sum(
         float(line.rpartition(" ")[2])
         for line in text.splitlines()
@@ -54,8 +53,8 @@ def metric(service: Service, name: str) -> float:
 
 
 def test_a_request_leaves_one_line_without_a_value_of_the_person(service: Service) -> None:
-    answer = httpx.post(
-        f"{service.url}/v1/recommendations",
+    answer = service.post(
+        "/v1/recommendations",
         json={
             "user": {"user_id": "somebody-in-particular", "session_id": "a-visit-of-theirs"},
             "consent": {"personalization": True},
@@ -87,13 +86,13 @@ def test_a_request_leaves_one_line_without_a_value_of_the_person(service: Servic
 def test_metrics_tell_latency_and_count_by_route_placement_variant_and_level(
     service: Service,
 ) -> None:
-    httpx.post(
-        f"{service.url}/v1/recommendations",
+    service.post(
+        "/v1/recommendations",
         json={"placements": [{"placement": "for_you"}]},
     ).raise_for_status()
     events = [*resilience.events_of("counted"), {"event_id": "bad"}]
-    httpx.post(f"{service.url}/v1/events", json={"events": events}).raise_for_status()
-    text = httpx.get(f"{service.url}/metrics").text
+    service.post("/v1/events", json={"events": events}).raise_for_status()
+    text = service.get("/metrics").text
     labels = 'level="everybody",placement="for_you",route="/v1/recommendations",variant="champion"'
     assert f"recsys_list_seconds_count{{{labels}}}" in text
     assert 'recsys_model_age_seconds{variant="champion"}' in text
@@ -112,7 +111,7 @@ def test_swaps_under_load_fail_no_request_and_mix_no_versions(service: Service) 
 
 
 def test_a_damaged_bundle_is_refused_and_the_version_before_stays(service: Service) -> None:
-    before = httpx.get(f"{service.url}/readyz").json()["model_versions"]
+    before = service.get("/readyz").json()["model_versions"]
     refused = metric(service, "recsys_bundles_refused_total")
     # Made elsewhere, so that no worker can see it whole.
     elsewhere = service.workspace / "elsewhere"
@@ -123,10 +122,8 @@ def test_a_damaged_bundle_is_refused_and_the_version_before_stays(service: Servi
     made.rename(service.workspace / "published" / "bundles" / "b-damaged")
     resilience.publish(service.workspace, "b-damaged")
     service.wait_until(lambda: metric(service, "recsys_bundles_refused_total") >= refused + 2)
-    assert httpx.get(f"{service.url}/readyz").json()["model_versions"] == before
-    answer = httpx.post(
-        f"{service.url}/v1/recommendations", json={"placements": [{"placement": "for_you"}]}
-    )
+    assert service.get("/readyz").json()["model_versions"] == before
+    answer = service.post("/v1/recommendations", json={"placements": [{"placement": "for_you"}]})
     assert answer.json()["model_version"] == before["champion"]
 
 
@@ -141,18 +138,17 @@ def test_while_the_store_is_locked_pages_are_degraded_and_events_refused(
     assert set(events.statuses) <= {200, 503}
     assert events.statuses[503] > 0
     assert events_seen.acknowledged <= resilience.stored_ids(service.workspace)
-    answer = {"degraded": True}
-    deadline = time.monotonic() + 20
-    while answer["degraded"] and time.monotonic() < deadline:
-        answer = httpx.post(
-            f"{service.url}/v1/recommendations",
-            json={
-                "user": {"user_id": "back-again"},
-                "consent": {"personalization": True},
-                "placements": [{"placement": "for_you"}],
-            },
-        ).json()
-    assert answer["degraded"] is False
+
+    def is_degraded() -> bool:
+        body = {
+            "user": {"user_id": "back-again"},
+            "consent": {"personalization": True},
+            "placements": [{"placement": "for_you"}],
+        }
+        degraded: bool = service.post("/v1/recommendations", json=body).json()["degraded"]
+        return degraded
+
+    service.wait_until(lambda: not is_degraded())
 
 
 def test_a_burst_is_shed_early_with_retry_after(service: Service) -> None:
@@ -171,59 +167,50 @@ def test_a_burst_is_shed_early_with_retry_after(service: Service) -> None:
     assert load.broken == 0
     assert seen.retry_after == load.statuses[503]
     assert metric(service, "recsys_shed_requests_total") - shed == load.statuses[503]
-    assert httpx.get(f"{service.url}/livez").status_code == httpx.codes.OK
+    assert service.get("/livez").status_code == httpx.codes.OK
 
 
 def test_a_stopped_service_fails_no_request_and_loses_no_acknowledged_event(
     tmp_path: Path,
 ) -> None:
     resilience.publish(tmp_path, "a-first")
-    config = tmp_path / "serving.yaml"
-    config.write_text("drain_seconds: 3\n")
-    service = Service.start(tmp_path, workers=1, config=config)
+    config = patient_config(tmp_path, drain_seconds=3)
     seen = resilience.Seen()
-
-    def until_told(kind: str) -> Iterator[tuple[str, bytes]]:
-        asked = resilience.batches(service.port, "stop")
-        if kind == "pages":
-            asked = resilience.pages(service.port)
-        while True:
-            yield next(asked)
-
-    async def talk() -> tuple[int, int]:
-        """Eight clients that leave when an answer tells them to: those asked and those answered."""
-        asked = answered = 0
-
-        async def client(requests: Iterator[tuple[str, bytes]]) -> None:
-            nonlocal asked, answered
-            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
-            ending = False
-            while not ending:
-                kind, content = next(requests)
-                writer.write(content)
-                asked += 1
-                head = (await reader.readuntil(b"\r\n\r\n")).lower()
-                length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
-                body = await reader.readexactly(length)
-                answered += head.startswith(b"http/1.1 200")
-                seen(kind, int(head[9:12]), head, body)
-                ending = b"connection: close" in head
-            writer.close()
-
-        asyncio.get_running_loop().call_later(
-            1.0, lambda: service.process.send_signal(signal.SIGTERM)
-        )
-        await asyncio.gather(
-            *(client(until_told("pages" if n % 2 else "events")) for n in range(8))
-        )
-        return asked, answered
-
-    asked, answered = asyncio.run(talk())
+    with Service.start(tmp_path, workers=1, config=config) as service:
+        asked, answered = asyncio.run(talk_until_told(service, seen))
+        assert service.wait() == 0
     assert asked == answered
-    assert service.process.wait(30) == 0
-    assert seen.ending == 8
+    assert seen.ending == CLIENTS
     assert seen.acknowledged
     assert seen.acknowledged <= resilience.stored_ids(tmp_path)
+
+
+async def talk_until_told(service: Service, seen: resilience.Seen) -> tuple[int, int]:
+    """Clients that leave when an answer ends the connection; the service is told to stop once it
+    has answered some. Gives how many requests were made and how many were answered."""
+    asked = answered = 0
+
+    async def talk(requests: Iterator[tuple[str, bytes]]) -> None:
+        nonlocal asked, answered
+        reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+        ending = False
+        while not ending:
+            kind, content = next(requests)
+            writer.write(content)
+            asked += 1
+            head = (await reader.readuntil(b"\r\n\r\n")).lower()
+            length = int(head.partition(b"content-length:")[2].partition(b"\r\n")[0])
+            body = await reader.readexactly(length)
+            answered += head.startswith(b"http/1.1 200")
+            if answered == ANSWERED_BEFORE_STOP:
+                service.process.send_signal(signal.SIGTERM)
+            seen(kind, int(head[9:12]), head, body)
+            ending = b"connection: close" in head
+        writer.close()
+
+    pages, events = resilience.pages(service.port), resilience.batches(service.port, "stop")
+    await asyncio.gather(*(talk(pages if n % 2 else events) for n in range(CLIENTS)))
+    return asked, answered
 
 
 def test_no_acknowledged_event_is_lost_or_doubled_when_everything_is_killed(
@@ -231,14 +218,18 @@ def test_no_acknowledged_event_is_lost_or_doubled_when_everything_is_killed(
 ) -> None:
     resilience.publish(tmp_path, "a-first")
     acknowledged, lost, doubled = resilience.kill_while_sending(
-        tmp_path, kills=3, start=lambda workspace: Service.start(workspace, workers=2)
+        tmp_path, kills=1, start=start_patiently
     )
     assert acknowledged > 0
     assert (lost, doubled) == (0, 0)
 
 
+def start_patiently(workspace: Path) -> Service:
+    return Service.start(workspace, workers=2, config=patient_config(workspace))
+
+
 def test_what_is_not_json_is_refused_and_logged_without_its_path(service: Service) -> None:
-    httpx.get(f"{service.url}/v1/user/somebody-else")
+    service.get("/v1/user/somebody-else")
     service.wait_until(
         lambda: any(line.get("route") == "refused at the door" for line in log_lines(service))
     )

@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
-from running_service import Service
+from running_service import Service, patient_config
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
@@ -62,13 +61,11 @@ def service(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Iterato
     save_bundle(bundle, bundle_directory(root, "v1"))
     write_publication(root, Publication(variants=[Variant(name="champion", model_version="v1")]))
     (workspace / "placements.yaml").write_text(PLACEMENTS.format(pinned="tea-10"))
-    config = workspace / "serving.yaml"
-    config.write_text(f"placements: {workspace / 'placements.yaml'}\n")
-    service = Service.start(workspace, workers=2, config=config)
-    put(service, *CATALOG)
-    service.wait_until(lambda: all("coffee-11" not in ids(service, k=100) for _ in range(8)))
-    yield service
-    service.kill_everything()
+    config = patient_config(workspace, placements=str(workspace / "placements.yaml"))
+    with Service.start(workspace, workers=2, config=config) as service:
+        put(service, *CATALOG)
+        service.wait_until(lambda: all("coffee-11" not in ids(service, k=100) for _ in range(8)))
+        yield service
 
 
 def put(service: Service, *items: dict[str, Any]) -> None:
@@ -79,7 +76,7 @@ def put(service: Service, *items: dict[str, Any]) -> None:
 def ask(service: Service, *, page: dict[str, Any] | None = None, **place: Any) -> Any:
     """The answer to one place of a page, over a connection of its own."""
     body = {"placements": [{"placement": "for_you", "k": 5, **place}], **(page or {})}
-    answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
+    answer = service.post("/v1/recommendations", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
@@ -133,7 +130,7 @@ def test_boosts_hold_in_a_list_that_is_sent_and_no_item_is_lost(service: Service
 
     def order(**options: Any) -> list[str]:
         body = {"items": [{"item_id": id} for id in sent], **options}
-        answer = httpx.post(f"{service.url}/v1/rerank", json=body)
+        answer = service.post("/v1/rerank", json=body)
         assert answer.status_code == 200, answer.text
         return [item["item_id"] for item in answer.json()["items"]]
 
@@ -229,7 +226,7 @@ def test_what_cannot_be_sold_is_gone_soon(service: Service, change: dict[str, An
     (before,) = [item for item in CATALOG if item["item_id"] == "tea-05"]
     assert all(shown())
     put(service, {**before, **change})
-    service.wait_until(lambda: not any(shown()), seconds=5)
+    service.wait_until(lambda: not any(shown()))
     assert ids(service, pin=[{"item_id": "tea-05", "position": 0}])[0] != "tea-05"
     put(service, before)
     service.wait_until(lambda: all(shown()))
@@ -306,7 +303,7 @@ def test_a_rule_that_cannot_be_meant_is_refused_by_name(
     service: Service, place: dict[str, Any], field: str
 ) -> None:
     body = {"placements": [{"placement": "for_you", **place}]}
-    answer = httpx.post(f"{service.url}/v1/recommendations", json=body)
+    answer = service.post("/v1/recommendations", json=body)
     assert answer.status_code == 422
     problem = msgspec.json.decode(answer.content)
     assert [error["field"] for error in problem["errors"]] == [field]

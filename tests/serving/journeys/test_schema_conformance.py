@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
-from running_service import Service
+from running_service import Service, patient_config
 
 from recsys.bundle.bundle import Bundle
 from serving.use_cases.pagination import answered_at
@@ -51,17 +50,16 @@ def service(
 ) -> Iterator[Service]:
     workspace = tmp_path_factory.mktemp("described")
     publish(workspace / "published", "v1")
-    service = Service.start(workspace, workers=1)
-    with service.client() as client:
-        client.put_items([msgspec.to_builtins(item) for item in bundle.catalog.items])
-    yield service
-    service.kill_everything()
+    with Service.start(workspace, workers=1, config=patient_config(workspace)) as service:
+        with service.client() as client:
+            client.put_items([msgspec.to_builtins(item) for item in bundle.catalog.items])
+        yield service
 
 
 @pytest.fixture(scope="module")
 def trial(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     folder = tmp_path_factory.mktemp("trial")
-    document = json.loads(httpx.get(f"{service.url}/openapi.json").text)
+    document = json.loads(service.get("/openapi.json").text)
     operations = sum(
         "requestBody" in o for path in document["paths"].values() for o in path.values()
     )
@@ -120,7 +118,7 @@ def test_every_answer_is_as_described(trial: Trial) -> None:
 
 def test_nothing_that_was_sent_stands_in_the_log(trial: Trial, service: Service) -> None:
     log = (service.workspace / "service.log").read_text(errors="replace")
-    described = httpx.get(f"{service.url}/openapi.json").text
+    described = service.get("/openapi.json").text
     # The answers' own ids are logged, and may be sent back (`continue_from`).
     given = {text for text in trial.sent if answered_at(text) is not None}
     told = [text for text in trial.sent - given if len(text) >= TELLING and text not in described]

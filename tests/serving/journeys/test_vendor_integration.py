@@ -25,17 +25,9 @@ GRANTED = {"ad_user_data": "GRANTED", "ad_personalization": "GRANTED"}
 AGREED = {"consent": {"categoryPreferences": {"Personalization": True}}}
 
 
-@pytest.fixture(scope="module")
-def service(
-    tmp_path_factory: pytest.TempPathFactory, publish: Callable[..., None], bundle: Bundle
-) -> Iterator[Service]:
-    workspace = tmp_path_factory.mktemp("integration")
-    publish(workspace / "published", "v1")
-    service = Service.start(workspace, workers=2)
-    with service.client() as client:
-        client.put_items([msgspec.to_builtins(item) for item in bundle.catalog.items])
-    yield service
-    service.kill_everything()
+@pytest.fixture
+def service(shared_service: Service) -> Service:
+    return shared_service
 
 
 @pytest.fixture
@@ -147,7 +139,7 @@ def test_live_stock_and_price_are_in_force_in_every_worker_within_a_second(
 ) -> None:
     def shown() -> list[dict[str, Any]]:
         body = {"placements": [{"placement": "trending", "k": 30}], "fields": ["title", "price"]}
-        answer = httpx.post(f"{service.url}/v1/recommendations", json=body).json()
+        answer = service.post("/v1/recommendations", json=body).json()
         items: list[dict[str, Any]] = answer["placements"][0]["items"]
         return items
 
@@ -174,10 +166,10 @@ def test_live_stock_and_price_are_in_force_in_every_worker_within_a_second(
             for found in (shown() for _ in range(12))
         )
 
-    service.wait_until(in_force, seconds=5)
+    service.wait_until(in_force)
     assert {item["title"] for item in shown() if item["item_id"] == "tea-01"} == {"Tea thing 1"}
     client.put_stock([{"item_id": "coffee-01", "stock": None}])
-    service.wait_until(lambda: any(item["item_id"] == "coffee-01" for item in shown()), seconds=5)
+    service.wait_until(lambda: any(item["item_id"] == "coffee-01" for item in shown()))
 
 
 def searched(*ids: str) -> dict[str, Any]:
@@ -200,8 +192,8 @@ def test_a_search_engines_answer_comes_back_in_the_persons_order(
     client.send_ga4_events(ga4_body("e.1", "add_to_cart", "purchase", item="coffee-01"))
     response = searched("tea-07", "tea-08", "coffee-02", "coffee-03")
     asked = {"user": {"anonymous_id": "e.1"}, "query": "thing", "id_field": "sku"}
-    url = f"{service.url}/v1/rerank/elasticsearch"
-    answer = httpx.post(url, json={**asked, "response": response}).json()
+    path = "/v1/rerank/elasticsearch"
+    answer = service.post(path, json={**asked, "response": response}).json()
     own = answer.pop("_recsys")
     hits = answer["hits"].pop("hits")
     assert [hit["_source"]["sku"] for hit in hits] == [item["item_id"] for item in own["items"]]
@@ -213,21 +205,21 @@ def test_a_search_engines_answer_comes_back_in_the_persons_order(
     )
     assert again["hits"]["hits"] == hits
     assert again["_recsys"]["recommendation_id"] != own["recommendation_id"]
-    empty = httpx.post(url, json={"response": searched()}).json()
+    empty = service.post(path, json={"response": searched()}).json()
     assert (empty["hits"]["hits"], empty["_recsys"]) == ([], None)
-    refused = httpx.post(url, json={"response": searched("a")["hits"]})
+    refused = service.post(path, json={"response": searched("a")["hits"]})
     assert (refused.status_code, refused.json()["errors"][0]["field"]) == (
         422,
         "response.hits.hits",
     )
     long = searched("x" * 200)
-    assert httpx.post(url, json={"response": long, "id_field": "sku"}).status_code == 422
+    assert service.post(path, json={"response": long, "id_field": "sku"}).status_code == 422
 
 
 def test_the_async_client_asks_at_once_what_a_page_needs(service: Service) -> None:
     async def talk() -> None:
         patience = Patience(seconds=60)
-        async with AsyncClient(service.url, timeout_seconds=20, patience=patience) as client:
+        async with AsyncClient(service.url, timeout_seconds=60, patience=patience) as client:
             assert await client.ready()
             pages = await asyncio.gather(
                 *(client.recommend({}, [{"placement": "for_you", "k": 3}]) for _ in range(8))
@@ -260,7 +252,7 @@ def test_the_clients_reach_what_a_person_says_and_may_ask_for(
     assert client.erase_person(user).receipt
 
     async def talk() -> None:
-        async with AsyncClient(service.url) as other:
+        async with AsyncClient(service.url, timeout_seconds=60) as other:
             assert (await other.read_preferences(user)).interests.brands == []
             left = [record async for record in other.export_person(user)]
             assert "tea-03" not in str(left)
@@ -289,7 +281,9 @@ def browse(
 
         def start(url: str) -> httpx.Client:
             shop: dict[str, Any] = {"__name__": "shop"}
-            exec(compile(code.replace("http://127.0.0.1:3000", url), "shop.py", "exec"), shop)
+            program = code.replace("http://127.0.0.1:3000", url)
+            program = program.replace("timeout_seconds=0.5", "timeout_seconds=60")
+            exec(compile(program, "shop.py", "exec"), shop)
             opened.callback(shop["SERVICE"].close)
             transport = httpx.WSGITransport(shop["shop"])
             return opened.enter_context(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from running_service import wait_until
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
@@ -88,10 +88,7 @@ def test_the_threads_follow_by_themselves(
     source.start()
     try:
         publish(tmp_path / "published", "v2")
-        deadline = time.monotonic() + 20
-        while versions(source) != {"champion": "v2"} and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert versions(source) == {"champion": "v2"}
+        wait_until(lambda: versions(source) == {"champion": "v2"})
     finally:
         source.close()
 
