@@ -57,7 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except (InvalidConfig, MissingExtra) as error:
         sys.stderr.write(f"recsys serve: {error}\n")
         sys.exit(EXIT_CONFIG)
-    _say(config)
+    _print_address(config)
     command = _command(config)
     os.execve(command[0], command, environment)  # noqa: S606
 
@@ -88,7 +88,7 @@ def _check_address(config: ServingConfig) -> None:
             ) from error
 
 
-def _say(config: ServingConfig) -> None:
+def _print_address(config: ServingConfig) -> None:
     workers = "1 worker" if config.workers == 1 else f"{config.workers} workers"
     key = "an API key is required" if config.api_key else "open to this machine, no API key"
     host = f"[{config.host}]" if ":" in config.host else config.host

@@ -1,4 +1,4 @@
-"""`ServingConfig`: where the service finds things, how it listens and what it puts up with."""
+"""`ServingConfig`: paths, address, limits and time-outs of the service."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from recsys.bundle.placements import Tone
 from recsys.errors import InvalidConfig
 from recsys.events.adapters import SegmentConsent
 from recsys.events.schema import Tolerance
-from recsys.recommend.explanation.phrases import Language
+from recsys.recommend.explanation.language_files import Language
 from recsys.recommend.explanation.reasons import ReasonStyle, sensitive_paths
 from serving.request_log import Form
 

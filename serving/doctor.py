@@ -1,6 +1,6 @@
-"""`python -m serving doctor`: is everything there that the service needs, and what is to be mended.
+"""`python -m serving doctor`: checks what the service needs before it starts, with remedies.
 
-Nothing is changed: no table is made, no bundle swapped, and a service that runs goes on.
+Nothing is changed: no table is created, no bundle swapped, and a running service goes on.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from recsys.store.sqlite_schema import APPLICATION_ID, SCHEMA_VERSION, check_lib
 from serving.config import API_KEY_VARIABLE, ServingConfig, load_config
 
 FREE_BYTES: Final = 1 << 30
-"""What the disk below the store must have left."""
+"""Free disk space that the workspace needs."""
 LIBRARIES: Final = {
     "bentoml": ((1, 4, 39), (1, 5)),
     "numpy": ((2, 1), (3,)),
@@ -45,7 +45,7 @@ LIBRARIES: Final = {
     "uvloop": ((0, 21), None),
     "httptools": ((0, 6), None),
 }
-"""Library → the lowest version that will do, and the first that will not."""
+"""Library → the lowest supported version, and the first that is not supported any more."""
 EXAMPLES: Final = """examples:
   recsys doctor                                       the workspace .recsys, port 3000
   recsys doctor --config configs/serving.yaml         as the service would be started
@@ -55,27 +55,28 @@ EXAMPLES: Final = """examples:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at; `told` says what was found, or what to mend."""
+    """The outcome of a check; `message` describes the state, or what is wrong and the remedy."""
 
-    about: str
-    well: bool
-    told: str
+    subject: str
+    passed: bool
+    message: str
 
 
 def main(arguments: Sequence[str]) -> NoReturn:
     """Prints a line per finding; exit code 0 where all is well, else 1."""
     options = _parser().parse_args(arguments)
-    findings = list(examined(options))
+    findings = list(run_checks(options))
     for finding in findings:
-        sys.stdout.write(f"{'PASS' if finding.well else 'FAIL'}  {finding.about}: {finding.told}\n")
-    to_mend = sum(not finding.well for finding in findings)
-    sys.stdout.write("All is well.\n" if not to_mend else f"{to_mend} to mend.\n")
-    sys.exit(1 if to_mend else 0)
+        verdict = "PASS" if finding.passed else "FAIL"
+        sys.stdout.write(f"{verdict}  {finding.subject}: {finding.message}\n")
+    failures = sum(not finding.passed for finding in findings)
+    sys.stdout.write("All is well.\n" if not failures else f"{failures} to mend.\n")
+    sys.exit(1 if failures else 0)
 
 
-def examined(options: argparse.Namespace) -> Iterator[Finding]:
-    """Everything that was looked at, the configuration first: without it nothing else can be."""
-    yield _finding("libraries", _libraries)
+def run_checks(options: argparse.Namespace) -> Iterator[Finding]:
+    """A finding per check; a wrong configuration ends the checks."""
+    yield _check("libraries", _libraries)
     overrides = {
         name: value
         for name in ("workspace", "host", "port")
@@ -90,51 +91,55 @@ def examined(options: argparse.Namespace) -> Iterator[Finding]:
         yield Finding("configuration", False, str(error))
         return
     yield Finding("configuration", True, str(options.config or "the defaults"))
-    yield _finding("workspace", lambda: _workspace(config))
-    yield _finding("store", lambda: _store(config))
+    yield _check("workspace", lambda: _workspace(config))
+    yield _check("store", lambda: _store(config))
     yield from _bundles(config, max_age_days=options.max_age_days)
-    yield _finding("port", lambda: _port(config))
-    yield _finding("MLflow", lambda: _mlflow(config.workspace / "mlflow.sqlite"))
+    yield _check("port", lambda: _port(config))
+    yield _check("MLflow", lambda: _mlflow(config.workspace / "mlflow.sqlite"))
 
 
-class _ToMend(Exception):
-    """What is wrong, and the remedy."""
+class _Failure(Exception):
+    """A check that did not pass: what is wrong, and the remedy."""
 
 
-def _finding(about: str, look: Callable[[], str]) -> Finding:
+def _check(subject: str, look: Callable[[], str]) -> Finding:
     try:
-        return Finding(about, True, look())
-    except (_ToMend, RecsysError) as error:
-        return Finding(about, False, str(error))
+        return Finding(subject, True, look())
+    except (_Failure, RecsysError) as error:
+        return Finding(subject, False, str(error))
 
 
 def _libraries() -> str:
     wrong = []
     for name, (least, beyond) in LIBRARIES.items():
         try:
-            found = version(name)
+            installed = version(name)
         except PackageNotFoundError:
             wrong.append(f"{name} is missing")
             continue
-        numbers = tuple(int(part) for part in found.split(".")[:3] if part.isdigit())
+        numbers = tuple(int(part) for part in installed.split(".")[:3] if part.isdigit())
         if numbers < least or (beyond is not None and numbers >= beyond):
-            wrong.append(f"{name} is {found}")
+            wrong.append(f"{name} is {installed}")
     if wrong:
-        raise _ToMend(f"{', '.join(wrong)}; install what requirements.lock says")
+        raise _Failure(f"{', '.join(wrong)}; install what requirements.lock says")
     check_library()
     return f"Python {sys.version.split()[0]}, BentoML {version('bentoml')}, all within bounds"
 
 
 def _workspace(config: ServingConfig) -> str:
-    place = config.workspace
-    if not place.is_dir():
-        raise _ToMend(f"{place} is not there; run `recsys nightly` or name another --workspace")
-    if not os.access(place, os.W_OK):
-        raise _ToMend(f"{place} cannot be written by this user; change its owner")
-    free = shutil.disk_usage(place).free
+    workspace = config.workspace
+    if not workspace.is_dir():
+        raise _Failure(
+            f"{workspace} is not there; run `recsys nightly` or name another --workspace"
+        )
+    if not os.access(workspace, os.W_OK):
+        raise _Failure(f"{workspace} cannot be written by this user; change its owner")
+    free = shutil.disk_usage(workspace).free
     if free < FREE_BYTES:
-        raise _ToMend(f"the disk below {place} has {free >> 20} MB left; free at least 1024 MB")
-    return f"{place.resolve()}, {free >> 30} GB free"
+        raise _Failure(
+            f"the disk below {workspace} has {free >> 20} MB left; free at least 1024 MB"
+        )
+    return f"{workspace.resolve()}, {free >> 30} GB free"
 
 
 def _store(config: ServingConfig) -> str:
@@ -142,7 +147,7 @@ def _store(config: ServingConfig) -> str:
     if not path.exists():
         return f"{path} is not there yet; the service makes it when it starts"
     if not os.access(path, os.W_OK):
-        raise _ToMend(f"{path} cannot be written by this user; change its owner")
+        raise _Failure(f"{path} cannot be written by this user; change its owner")
     try:
         with apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READONLY) as connection:
             stamps = [
@@ -150,12 +155,12 @@ def _store(config: ServingConfig) -> str:
                 for name in ("application_id", "user_version")
             ]
     except apsw.Error as error:
-        raise _ToMend(
+        raise _Failure(
             f"{path} cannot be read ({error}); restore it from a backup, or import the event log "
             "into a new store"
         ) from error
     if stamps != [APPLICATION_ID, SCHEMA_VERSION]:
-        raise _ToMend(
+        raise _Failure(
             f"{path} is no event store of schema {SCHEMA_VERSION} (it says {stamps[1]}); open it "
             "with the program version that wrote it, or import the event log into a new store"
         )
@@ -176,20 +181,20 @@ def _bundles(config: ServingConfig, *, max_age_days: float) -> Iterator[Finding]
         yield Finding("publication", False, str(error))
         return
     if publication is None:
-        told = f"nothing in {config.published_root}; run `recsys nightly`"
-        yield Finding("publication", False, told)
+        message = f"nothing in {config.published_root}; run `recsys nightly`"
+        yield Finding("publication", False, message)
         return
     for variant in publication.variants:
         name = f"bundle {variant.model_version}"
         directory = bundle_directory(config.published_root, variant.model_version)
-        yield _finding(name, lambda directory=directory: _bundle(directory, max_age_days))  # type: ignore[misc]
+        yield _check(name, lambda directory=directory: _bundle(directory, max_age_days))  # type: ignore[misc]
 
 
 def _bundle(directory: Path, max_age_days: float) -> str:
     bundle = load_bundle(directory)
     days = (datetime.now(UTC) - bundle.manifest.as_of).total_seconds() / 86400
     if days > max_age_days:
-        raise _ToMend(
+        raise _Failure(
             f"it knows nothing of the last {days:.1f} days; look at what `recsys status` says of "
             "the nightly run"
         )
@@ -214,7 +219,7 @@ def _in_use(host: str, port: int, error: OSError) -> str:
             ready = msgspec.json.decode(answer.read())
         served = ", ".join(ready["model_versions"].values())
     except (urllib.error.URLError, OSError, ValueError, KeyError, TypeError):
-        raise _ToMend(
+        raise _Failure(
             f"{host}:{port} cannot be used ({error.strerror}) and no ready service answers there; "
             "end what holds it, or give another --port"
         ) from error
@@ -232,7 +237,7 @@ def _mlflow(path: Path) -> str:
         finally:
             connection.close()
     except (sqlite3.Error, TypeError) as error:
-        raise _ToMend(
+        raise _Failure(
             f"{path} cannot be read as MLflow's database ({error}); restore it from a backup, or "
             "move it away: `recsys nightly` makes a new one"
         ) from error

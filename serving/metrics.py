@@ -1,4 +1,4 @@
-"""What is counted, for Prometheus. Labels are routes, placements, variants, levels: never an id.
+"""Prometheus metrics of the service. Labels are routes, placements, variants, levels: never an id.
 
 With several workers each process writes its counts to files in PROMETHEUS_MULTIPROC_DIR (the
 start-up sets it), and `/metrics` of any worker gives the sum over all of them.

@@ -1,8 +1,7 @@
-"""One line per request, and every other message, as JSON or text; never a value of a person.
+"""The log: a line per request and message, as JSON or text, without any value of a person.
 
-Request lines gather for a moment and are written together by a thread: whoever reads them slowly
-delays no answer. Of an error the log has its kind and the places in the code, not its words, which
-may quote what somebody sent.
+Request lines are written in batches by a thread, so that a slow reader of the log delays no answer.
+Of an error the log has its type and the lines of code, not its message, which may quote a request.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ Form = Literal["json", "text"]
 
 FLUSH_SECONDS: Final = 0.1
 CAPACITY: Final = 20_000
-"""Lines that wait to be written; more are dropped and counted."""
+"""Maximum number of lines waiting to be written; more are dropped and counted."""
 RANKS: Final = ((500, "ERROR"), (400, "WARNING"), (0, "INFO"))
 
 
 class ListLine(msgspec.Struct, frozen=True, kw_only=True):
-    """One list of an answer."""
+    """A list of an answer."""
 
     placement: str
     level: str | None
 
 
 class RequestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One answered request."""
+    """An answered request."""
 
     time: str
     level: str
@@ -53,7 +52,7 @@ class RequestLine(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class LogFields(msgspec.Struct, frozen=True, kw_only=True):
-    """What a line says of an answer with lists."""
+    """The fields of a line for an answer with lists."""
 
     lists: list[ListLine]
     variant: str
@@ -64,7 +63,7 @@ class LogFields(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class RequestLog:
-    """Takes a line per request without waiting."""
+    """Collects a line per request without waiting."""
 
     def __init__(
         self,
@@ -84,9 +83,9 @@ class RequestLog:
         self._thread.start()
 
     def add(
-        self, route: str, method: str, status: int, seconds: float, told: LogFields | None
+        self, route: str, method: str, status: int, seconds: float, log_fields: LogFields | None
     ) -> None:
-        """Notes an answered request down."""
+        """Adds the line of an answered request."""
         if len(self._waiting) >= CAPACITY:
             self._dropped()
             return
@@ -98,12 +97,12 @@ class RequestLog:
                 method=method,
                 status=status,
                 ms=round(seconds * 1000, 3),
-                **({} if told is None else msgspec.structs.asdict(told)),
+                **({} if log_fields is None else msgspec.structs.asdict(log_fields)),
             )
         )
 
     def close(self) -> None:
-        """Writes what is waiting and stops."""
+        """Writes the waiting lines and stops."""
         self._stopping.set()
         self._thread.join()
 
@@ -118,14 +117,14 @@ class RequestLog:
 
 
 class Formatter(logging.Formatter):
-    """Messages of the program in the form of the request lines."""
+    """Formats log records like the request lines."""
 
     def __init__(self, form: Form) -> None:
         super().__init__()
         self._form = form
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line; of an exception its kind and the places that it passed."""
+        """A line; of an exception its type and the lines of code that it passed."""
         fields: dict[str, str] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -141,9 +140,9 @@ class Formatter(logging.Formatter):
             )
         if self._form == "json":
             return _encoder.encode(fields).decode()
-        told = " ".join(fields[name] for name in ("error", "at") if name in fields)
+        log_fields = " ".join(fields[name] for name in ("error", "at") if name in fields)
         head = f"{fields['time']} {fields['level']} {fields['logger']}"
-        return f"{head}: {fields['message']} {told}".rstrip()
+        return f"{head}: {fields['message']} {log_fields}".rstrip()
 
 
 def set_up_logging(form: Form) -> None:
@@ -168,7 +167,7 @@ def _as_text(line: RequestLine) -> str:
     lists = (
         ""
         if line.lists is UNSET
-        else "".join(f" {one.placement}={one.level}" for one in line.lists)
+        else "".join(f" {entry.placement}={entry.level}" for entry in line.lists)
     )
     version = "" if line.variant is UNSET else f" {line.variant}/{line.model_version}"
     degraded = " degraded" if line.degraded is True else ""

@@ -88,14 +88,14 @@ class RecommendationService:
         site.app = self.worker.app
         follow_parent(os.getppid())
         drain_first(config.drain_seconds)
-        # What start-up made stays for hours: the collector need not walk it at every turn.
+        # Objects made at start-up live for hours: the collector need not visit them each time.
         gc.collect()
         gc.freeze()
         gc.set_threshold(10_000, 20, 100)
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]
     async def close(self) -> None:
-        """Finishes what was begun: commits and the answer log."""
+        """Finishes commits and the log of answers."""
         await self.worker.close()
 
 

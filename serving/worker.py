@@ -1,4 +1,4 @@
-"""Puts the parts of one worker together and takes them apart again."""
+"""`Worker`: builds the application of a worker process from the configuration, and closes it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from serving.use_cases.results import Results
 
 @dataclass(frozen=True, slots=True)
 class Worker:
-    """One process's application over its own connections and threads."""
+    """The application of a process over its connections and threads."""
 
     app: Starlette
     state: AppState
@@ -120,7 +120,7 @@ class Worker:
 
 
 def limits_of(config: ServingConfig) -> Limits:
-    """What the guard at the door lets in."""
+    """The limits that the guard enforces."""
     return Limits(
         body_bytes=config.body_limit,
         body_seconds=config.body_seconds,

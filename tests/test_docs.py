@@ -206,21 +206,21 @@ def command_lines() -> list[tuple[str, list[str]]]:
     for block in every_block("console", "bash", "sh"):
         for line in block.text.replace("\\\n", " ").splitlines():
             for command in line.partition("  #")[0].split(" && "):
-                words = command.split()
-                if words and words[0].rpartition("/")[2] in ("recsys", "make"):
+                arguments = command.split()
+                if arguments and arguments[0].rpartition("/")[2] in ("recsys", "make"):
                     lines.append((str(block), shlex.split(command)))
     return lines
 
 
-@pytest.mark.parametrize(("where", "words"), command_lines())
-def test_the_commands_and_their_options_exist(where: str, words: list[str]) -> None:
-    if words[0] == "make":
-        target = words[1]
+@pytest.mark.parametrize(("where", "arguments"), command_lines())
+def test_the_commands_and_their_options_exist(where: str, arguments: list[str]) -> None:
+    if arguments[0] == "make":
+        target = arguments[1]
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), where
         return
-    names = words[1:3] if words[1] == "experiment" else words[1:2]
+    names = arguments[1:3] if arguments[1] == "experiment" else arguments[1:2]
     shown = CliRunner().invoke(commands, [*names, "--help"], env={"COLUMNS": "200"}).output
-    for option in (word for word in words if word.startswith("--")):
+    for option in (word for word in arguments if word.startswith("--")):
         assert option in shown, (where, option, shown)
 
 

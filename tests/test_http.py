@@ -144,9 +144,9 @@ def test_without_consent_nothing_of_the_person_is_stored_or_used(
     strangers = list_for(service, {})
     item = model.items.id(7)
     for person, consent in (("denier-7f3", NO), ("silent-7f3", None)):
-        told = event(f"e-{person[:6]}", "view_item", item, user_id=person, consent=consent)
-        told = {name: value for name, value in told.items() if value is not None}
-        assert client.send_events([told]).accepted == 1
+        sent = event(f"e-{person[:6]}", "view_item", item, user_id=person, consent=consent)
+        sent = {name: value for name, value in sent.items() if value is not None}
+        assert client.send_events([sent]).accepted == 1
         assert list_for(service, {"user_id": person}) == strangers
         assert list_for(service, {"user_id": person}, consent=NO) == strangers
     for file in service.workspace.glob("store.sqlite*"):

@@ -10,7 +10,7 @@ from msgspec import UNSET, Meta, Raw, UnsetType
 
 from recsys.catalog.rules import Boosts, Rules
 from recsys.events.schema import Country, Id, Text, Word
-from recsys.recommend.explanation.phrases import Language
+from recsys.recommend.explanation.language_files import Language
 
 ItemField = Literal["title", "price", "list_price", "brand", "category", "kind", "attributes"]
 ItemIds = Annotated[list[Id], Meta(max_length=1000)]

@@ -1,6 +1,6 @@
 """The body of an Elasticsearch or OpenSearch answer: its items, and the same body reordered.
 
-Pure functions on the decoded body, for the route and for a shop's own process alike:
+Pure functions on the decoded body, used by the route and by the client in a shop's process:
 
     items = items_of(response)
     answer = client.rerank({"user_id": "u-17"}, items, query="coffee")
@@ -17,19 +17,19 @@ import msgspec
 from recsys.errors import InvalidInput
 from serving.api.schemas import RerankAnswer
 
-OWN_ID: Final = "_id"
+DOCUMENT_ID: Final = "_id"
 """The field of a hit that names its document."""
 
 
-def items_of(response: Mapping[str, Any], *, id_field: str = OWN_ID) -> list[dict[str, Any]]:
+def items_of(response: Mapping[str, Any], *, id_field: str = DOCUMENT_ID) -> list[dict[str, Any]]:
     """The items of the hits in the engine's order, with its scores; each item once.
 
     `id_field` is `_id`, or a path in the hit's `_source` or `fields`. InvalidInput where the body
     is no search answer or a hit has no such id.
     """
     items: dict[str, dict[str, Any]] = {}
-    for place, hit in enumerate(_hits(response)):
-        id = _id(hit, place, id_field)
+    for index, hit in enumerate(_hits(response)):
+        id = _id(hit, index, id_field)
         score = hit.get("_score")
         scored = isinstance(score, int | float) and not isinstance(score, bool)
         items.setdefault(id, {"item_id": id, **({"score": score} if scored else {})})
@@ -37,16 +37,16 @@ def items_of(response: Mapping[str, Any], *, id_field: str = OWN_ID) -> list[dic
 
 
 def reordered(
-    response: Mapping[str, Any], item_ids: Sequence[str], *, id_field: str = OWN_ID
+    response: Mapping[str, Any], item_ids: Sequence[str], *, id_field: str = DOCUMENT_ID
 ) -> dict[str, Any]:
     """The body with its hits in the order of the items; hits of one item stay together.
 
     Nothing else is changed, the scores neither; hits of other items come last, in their order.
     """
-    place = {id: n for n, id in enumerate(item_ids)}
+    index = {id: n for n, id in enumerate(item_ids)}
     hits = _hits(response)
     ids = [_id(hit, n, id_field) for n, hit in enumerate(hits)]
-    order = sorted(range(len(hits)), key=lambda n: place.get(ids[n], len(place)))
+    order = sorted(range(len(hits)), key=lambda n: index.get(ids[n], len(index)))
     return {**response, "hits": {**response["hits"], "hits": [hits[n] for n in order]}}
 
 
@@ -63,19 +63,19 @@ def _hits(response: Mapping[str, Any]) -> list[Mapping[str, Any]]:
         raise InvalidInput(
             "response.hits.hits", None, "send the body of a search answer, with its list of hits"
         )
-    for place, hit in enumerate(hits):
+    for index, hit in enumerate(hits):
         if not isinstance(hit, Mapping):
-            raise InvalidInput(f"response.hits.hits[{place}]", hit, "a hit is an object")
+            raise InvalidInput(f"response.hits.hits[{index}]", hit, "a hit is an object")
     return hits
 
 
-def _id(hit: Mapping[str, Any], place: int, field: str) -> str:
-    value = hit.get(OWN_ID) if field == OWN_ID else _at(hit, field)
+def _id(hit: Mapping[str, Any], index: int, field: str) -> str:
+    value = hit.get(DOCUMENT_ID) if field == DOCUMENT_ID else _at(hit, field)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     if not isinstance(value, str) or not value:
         raise InvalidInput(
-            f"response.hits.hits[{place}].{field}",
+            f"response.hits.hits[{index}].{field}",
             value,
             "every hit names its item: name the field in id_field and ask the engine for it",
         )

@@ -12,7 +12,7 @@ from recsys.catalog.rules import Boosts
 from recsys.errors import InvalidInput
 from recsys.events.adapters import GA4Body, SegmentMessage, read_lax
 from recsys.events.schema import Text, Word, invalid_event
-from recsys.recommend.explanation.phrases import Language
+from recsys.recommend.explanation.language_files import Language
 from serving.api.parsing import read_body
 from serving.api.problems import ProblemError, invalid, invalid_input
 from serving.api.schemas import (
@@ -105,8 +105,8 @@ def rerank_request(request: EngineRequest, response: Mapping[str, Any]) -> Reran
             return None
         listed = msgspec.convert({"items": items}, RerankRequest)
     except msgspec.ValidationError as error:
-        told = invalid_event(str(error), {"items": items})
-        raise invalid_input(InvalidInput(f"response {told.field}", None, told.remedy)) from None
+        wrong = invalid_event(str(error), {"items": items})
+        raise invalid_input(InvalidInput(f"response {wrong.field}", None, wrong.remedy)) from None
     except InvalidInput as error:
         raise invalid_input(error) from None
     return msgspec.structs.replace(

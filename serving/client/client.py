@@ -24,7 +24,7 @@ from serving.api.customer_schemas import EraseAnswer, FeedbackAnswer, Preference
 from serving.api.result_schemas import ExperimentsAnswer, KpiAnswer
 from serving.api.routes import READY
 from serving.api.schemas import EventsAnswer, PutAnswer, RecommendationsAnswer, RerankAnswer
-from serving.api.search_hits import OWN_ID, with_order
+from serving.api.search_hits import DOCUMENT_ID, with_order
 from serving.client import calls
 from serving.client.calls import (
     Body,
@@ -95,7 +95,7 @@ class Client:
         user: Body,
         response: Mapping[str, Any],
         *,
-        id_field: str = OWN_ID,
+        id_field: str = DOCUMENT_ID,
         **options: Unpack[RerankOptions],
     ) -> dict[str, Any]:
         """The body of an Elasticsearch or OpenSearch answer with its hits reordered.

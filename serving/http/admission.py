@@ -1,9 +1,8 @@
-"""Overload: requests take turns, and who would wait too long is sent away at once.
+"""Admission control: the rate limit under overload.
 
-An answer is computed in one go on the event loop, so that in a burst everything that has arrived
-stands in line without anybody counting. Here the line is counted: between two turns the loop looks
-at the sockets again, and a request that would wait longer than is useful gets its 503 in a fraction
-of a millisecond, while those in line keep their latency.
+Handlers run one at a time on the event loop. Requests wait here for their turn, so that the length
+of the queue is known: a request that would wait longer than `wait_seconds` gets 503 at once, in a
+fraction of a millisecond, and those in the queue keep their latency.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from collections.abc import Callable
 
 from serving.api.problems import ProblemError
 
-PACE_WEIGHT = 0.05
-"""How much the newest turn counts in the mean length of a turn."""
-AT_LEAST = 32
-"""So many may always wait, however long a turn takes."""
-CROWD = 4
-"""From so many waiting on, connections are sent on to whichever worker is less busy."""
-SENT_ON_SECONDS = 0.05
-"""How long after one connection the next may be sent on."""
+TURN_WEIGHT = 0.05
+"""Weight of the newest turn in the moving average of the length of a turn."""
+ALWAYS_QUEUED = 32
+"""Number of requests that may always wait, however long a turn takes."""
+CROWDED = 4
+"""From this many waiting requests on, connections are moved to less busy workers."""
+MOVE_INTERVAL_SECONDS = 0.05
+"""Minimum time between two connections that are moved."""
 
 
 class Admission:
-    """One turn at a time; the line is as long as can be served within `wait_seconds`.
+    """A turn at a time; the queue is as long as can be served within `wait_seconds`.
 
-    `refused` is called for each request that is sent away; `alone` says that there is no other
-    worker to which connections could be sent on.
+    `refused` is called for each request that is refused; `alone` says that there is no other worker
+    to which connections could be moved.
     """
 
     def __init__(
@@ -44,27 +43,27 @@ class Admission:
         self._stopwatch = stopwatch
         self._refused = refused
         self._alone = alone
-        self._line: deque[asyncio.Future[None]] = deque()
-        self._taken = False
-        self._pace = 0.0
+        self._queue: deque[asyncio.Future[None]] = deque()
+        self._busy = False
+        self._turn_seconds = 0.0
         self._began = 0.0
-        self._sent_on = float("-inf")
+        self._last_moved = float("-inf")
 
     async def turn(self, *, short: bool = False) -> None:
         """Returns when it is this request's turn, which lasts until it next waits for something.
 
-        A short one goes before the others: it delays them little, and they would delay it long.
+        A short request goes before the others: it delays them little, and they would delay it long.
 
-        ProblemError 503 with `Retry-After` where the line is too long.
+        ProblemError 503 with `Retry-After` where the queue is too long.
         """
         loop = asyncio.get_running_loop()
-        if not self._taken:
-            self._taken = True
+        if not self._busy:
+            self._busy = True
             self._began = self._stopwatch()
             loop.call_soon(self._next)
             return
-        waiting = len(self._line)
-        if waiting >= AT_LEAST and waiting * self._pace > self._wait:
+        waiting = len(self._queue)
+        if waiting >= ALWAYS_QUEUED and waiting * self._turn_seconds > self._wait:
             self._refused()
             raise ProblemError(
                 503,
@@ -73,34 +72,34 @@ class Admission:
             )
         turn: asyncio.Future[None] = loop.create_future()
         if short:
-            self._line.appendleft(turn)
+            self._queue.appendleft(turn)
         else:
-            self._line.append(turn)
+            self._queue.append(turn)
         await turn
 
-    def sends_on(self) -> bool:
-        """Whether the answer that is given now should end its connection.
+    def moves_connection(self) -> bool:
+        """Whether the answer that is given now should close its connection.
 
-        Workers take connections from one socket, and kept ones stay: of sixteen that are opened at
-        once, one worker may hold all. The next connection is taken by who has time to.
+        Workers accept connections from the same socket and keep them: a single worker may hold all
+        of them. A new connection is accepted by the worker that has time.
         """
-        if self._alone or len(self._line) < CROWD:
+        if self._alone or len(self._queue) < CROWDED:
             return False
         now = self._stopwatch()
-        if now < self._sent_on + SENT_ON_SECONDS:
+        if now < self._last_moved + MOVE_INTERVAL_SECONDS:
             return False
-        self._sent_on = now
+        self._last_moved = now
         return True
 
     def _next(self) -> None:
         now = self._stopwatch()
-        self._pace += PACE_WEIGHT * (now - self._began - self._pace)
+        self._turn_seconds += TURN_WEIGHT * (now - self._began - self._turn_seconds)
         self._began = now
-        while self._line:
-            turn = self._line.popleft()
-            # Who has gone meanwhile needs no turn.
+        while self._queue:
+            turn = self._queue.popleft()
+            # A cancelled request needs no turn.
             if not turn.done():
                 turn.set_result(None)
                 asyncio.get_running_loop().call_soon(self._next)
                 return
-        self._taken = False
+        self._busy = False

@@ -98,7 +98,7 @@ def _endpoint(
         except Exception:
             logger.exception("%s failed", route.path)
             response = problem_response(ProblemError(500, "The error is in the service's log."))
-        if state.admission.sends_on():
+        if state.admission.moves_connection():
             response.headers["Connection"] = "close"
         spent = metrics.stopwatch() - started
         seconds.observe(spent)

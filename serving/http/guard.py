@@ -1,6 +1,6 @@
-"""The guard at the door: which paths and methods exist, who may come in, and how large a body is.
+"""The guard: refuses unknown paths and methods, wrong keys, and bodies that are too large or slow.
 
-It stands before all routing, so that nothing behind it sees an unread, unlimited or unnamed body.
+It runs before all routing, so that no handler sees an unread or unlimited body.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from serving.config import is_loopback
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a request may be: bytes of its body, seconds until the last of them, and the key."""
+    """Limits of a request: bytes of its body, seconds until the body is complete, and the key."""
 
     body_bytes: int
     body_seconds: float
@@ -54,7 +54,7 @@ class Guard:
         self.key = None if limits.api_key is None else limits.api_key.encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Admits or refuses one request; what is not HTTP passes (lifespan)."""
+        """Admits or refuses a request; what is not HTTP passes (lifespan)."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -178,7 +178,7 @@ def _replay(body: bytes) -> Receive:
 
 
 async def send_problem(problem: ProblemError, send: Send) -> None:
-    """Answers with the problem over bare ASGI."""
+    """Sends the problem over bare ASGI."""
     body = encode_problem(problem)
     headers = {
         "content-type": MEDIA_TYPE,

@@ -1,7 +1,7 @@
-"""What is served now: follows the pointer and the live catalogue, and swaps one reference.
+"""`BundleSource`: follows published versions, the live catalogue, erasures and the shop's files.
 
-A request takes `current` once and keeps it, so that it never mixes two versions. A publication
-that cannot be served is refused and counted; what was served before stays.
+A request reads `current` once, so that it never mixes two versions. A publication that cannot be
+served is refused and counted; the versions before stay in service.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from recsys.errors import BundleError, StoreError
 from recsys.store.protocol import ErasedUsers, Store
 from serving.live.shop_files import ShopFiles
 from serving.live.versions import LiveVersions, ServedVariant
-from serving.live.warm_up import live_shelf, load_and_warm_up, warm_up
+from serving.live.warm_up import live_catalog_of, load_and_warm_up, warm_up
 from serving.metrics import Metrics
 
 logger = logging.getLogger(__name__)
 
-NOBODY_FORGOTTEN = ErasedUsers(-1, np.empty(0, np.uint64))
+NOBODY_ERASED = ErasedUsers(-1, np.empty(0, np.uint64))
 
 
 @dataclass(frozen=True, slots=True)
 class Polling:
-    """How often the pointer and the catalogue are read, and a refused pointer again: seconds."""
+    """Seconds between two reads of the pointer, of the catalogue, and of a refused pointer."""
 
     bundle: float
     catalog: float
@@ -46,7 +46,7 @@ class _Refusal:
 
 
 class BundleSource:
-    """Holds `current`, the one reference; two threads follow the pointer and the catalogue."""
+    """Holds `current`, replaced whole at each change; threads follow what may change."""
 
     def __init__(
         self,
@@ -65,10 +65,10 @@ class BundleSource:
         self._polling = polling
         self._stopwatch = stopwatch
         self._files = files or ShopFiles(metrics=metrics)
-        self._whole: dict[str, Bundle] = {}
+        self._loaded: dict[str, Bundle] = {}
         self._published: dict[str, Bundle] = {}
-        """What is in `_whole`, without the rows of who is forgotten."""
-        self._forgotten = NOBODY_FORGOTTEN
+        """The bundles in `_loaded` without the stored rows of erased users."""
+        self._erased = NOBODY_ERASED
         self._publication: Publication | None = None
         self._refusal: _Refusal | None = None
         self._revision = 0
@@ -84,7 +84,7 @@ class BundleSource:
             (self.follow_pointer, self._polling.bundle),
             (self.follow_files, self._polling.bundle),
             (self.follow_catalog, self._polling.catalog),
-            (self.follow_forgotten, self._polling.catalog),
+            (self.follow_erasures, self._polling.catalog),
         ):
             thread = threading.Thread(
                 target=self._repeat, args=(follow, seconds), name=follow.__name__, daemon=True
@@ -99,7 +99,7 @@ class BundleSource:
             thread.join()
 
     def follow_pointer(self) -> bool:
-        """Takes a new publication into service; True where the served one was replaced."""
+        """Takes a new publication into service; True where the served versions were replaced."""
         publication: Publication | None = None
         try:
             publication = read_publication(self._root)
@@ -115,7 +115,7 @@ class BundleSource:
         return True
 
     def follow_files(self) -> bool:
-        """Takes changed placements and segments into force; True where there were any."""
+        """Puts changed placements and segments in force; True where there were any."""
         settings = self._files.read()
         if settings is None:
             return False
@@ -130,9 +130,9 @@ class BundleSource:
                 self._files.refuse(f"the placements fail on {version}: {error!r}")
                 return False
         with self._swapping:
-            self._files.take(settings)
+            self._files.put_in_force(settings)
             if self.current is not None:
-                # What was swapped or forgotten meanwhile gets the settings as well.
+                # What was swapped or erased meanwhile gets the settings as well.
                 ready = {
                     version: bundles[version]
                     if published.get(version) is bundle
@@ -149,7 +149,7 @@ class BundleSource:
         return True
 
     def follow_catalog(self) -> bool:
-        """Takes items that were put since the last look into force; True where there were any."""
+        """Puts items that changed since the last call in force; True where there were any."""
         with self._swapping:
             versions = self.current
             if versions is None:
@@ -177,28 +177,27 @@ class BundleSource:
             )
             return True
 
-    def follow_forgotten(self) -> bool:
-        """Leaves the stored rows of whoever was erased or refuses out of what is served; True where
-        the store had news of them.
+    def follow_erasures(self) -> bool:
+        """Drops the stored rows of users who were erased or refuse; True where there are new ones.
 
-        Bundles without rows of customers, which is most of them, ask nothing.
+        Without a bundle that stores rows of customers, the store is not read.
         """
         with self._swapping:
-            if not any(bundle.manifest.private_models for bundle in self._whole.values()):
+            if not any(bundle.manifest.private_models for bundle in self._loaded.values()):
                 return False
             try:
-                forgotten = self._store.erased_users(since=self._forgotten.revision)
+                erased = self._store.erased_users(since=self._erased.revision)
             except StoreError as error:
                 self._metrics.store_failures.labels("forgotten").inc()
                 logger.warning("Who was erased cannot be read: %s", error)
                 return False
-            if forgotten is None:
+            if erased is None:
                 return False
-            self._forgotten = forgotten
+            self._erased = erased
             before = self._published
             self._published = {
-                version: bundle.drop_users(forgotten.pseudonyms)
-                for version, bundle in self._whole.items()
+                version: bundle.drop_users(erased.pseudonyms)
+                for version, bundle in self._loaded.items()
             }
             if self.current is None or all(
                 self._published[version] is bundle for version, bundle in before.items()
@@ -225,7 +224,7 @@ class BundleSource:
                 logger.exception("%s failed and is tried again", follow.__name__)
 
     def _load(self, publication: Publication) -> tuple[tuple[Variant, Bundle], ...]:
-        loaded = dict(self._whole)
+        loaded = dict(self._loaded)
         chosen = []
         for variant in publication.variants:
             if variant.share <= 0:
@@ -240,11 +239,10 @@ class BundleSource:
 
     def _swap(self, publication: Publication, bundles: tuple[tuple[Variant, Bundle], ...]) -> None:
         with self._swapping:
-            whole = {bundle.model_version: bundle for _, bundle in bundles}
-            forgotten = self._whose_rows_to_leave(whole)
+            loaded = {bundle.model_version: bundle for _, bundle in bundles}
+            erased = self._erased_users(loaded)
             published = {
-                version: bundle.drop_users(forgotten.pseudonyms)
-                for version, bundle in whole.items()
+                version: bundle.drop_users(erased.pseudonyms) for version, bundle in loaded.items()
             }
             revision, items = self._whole_catalog()
             self.current = LiveVersions(
@@ -253,14 +251,14 @@ class BundleSource:
                         name=variant.name,
                         share=variant.share,
                         bundle=self._files.over(published[bundle.model_version]),
-                        live_catalog=live_shelf(bundle, items, revision),
+                        live_catalog=live_catalog_of(bundle, items, revision),
                     )
                     for variant, bundle in bundles
                 ),
                 publication.experiment,
             )
             self._revision = revision
-            self._whole, self._published, self._forgotten = whole, published, forgotten
+            self._loaded, self._published, self._erased = loaded, published, erased
             self._publication = publication
             self._refusal = None
         self._metrics.bundles_loaded.inc()
@@ -269,13 +267,13 @@ class BundleSource:
             self._metrics.bundle_as_of.labels(variant.name).set(as_of)
         logger.info("Serving %s", ", ".join(bundle.model_version for _, bundle in bundles))
 
-    def _whose_rows_to_leave(self, whole: Mapping[str, Bundle]) -> ErasedUsers:
-        """BundleError where a bundle stores rows of customers while the store is away: nobody knows
-        then which of them may be used."""
-        if not any(bundle.manifest.private_models for bundle in whole.values()):
-            return NOBODY_FORGOTTEN
+    def _erased_users(self, loaded: Mapping[str, Bundle]) -> ErasedUsers:
+        """The users whose rows must not be served; BundleError where the store cannot be read and a
+        bundle stores rows of customers."""
+        if not any(bundle.manifest.private_models for bundle in loaded.values()):
+            return NOBODY_ERASED
         try:
-            return self._store.erased_users() or NOBODY_FORGOTTEN
+            return self._store.erased_users() or NOBODY_ERASED
         except StoreError as error:
             self._metrics.store_failures.labels("forgotten").inc()
             raise BundleError(

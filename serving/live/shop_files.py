@@ -1,5 +1,7 @@
-"""placements.yaml and segments.yaml as the service follows them: a changed file is in force without
-a restart, a bad one is refused and what was in force stays."""
+"""`ShopFiles`: placements.yaml and segments.yaml as the running service follows them.
+
+A changed file is in force without a restart; an invalid file is refused and the settings stay.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +27,9 @@ ABSENT: Final[Stamp] = None
 
 
 class ShopFiles:
-    """The settings that two files say; None for a file that the shop does not use.
+    """The settings of two files; None for a file that the shop does not use.
 
-    `read` looks at the files again; `settings` are those of the last good ones.
+    `read` reads changed files; `settings` are those in force.
     """
 
     def __init__(
@@ -42,39 +44,39 @@ class ShopFiles:
         self._segments = segments
         self._metrics = metrics
         self._stamps: dict[Path, Stamp] = {}
-        self._told: set[tuple[str, str]] = set()
+        self._warned: set[tuple[str, str]] = set()
 
     def read(self) -> ShopSettings | None:
-        """The settings where a file has changed for the better, else None."""
+        """The new settings where a file has changed and is valid, else None."""
         settings = self.settings
         if self._placements is not None and self._has_changed(self._placements):
-            placements = self._taken(self._placements, PlacementsConfig)
+            placements = self._read_or_refuse(self._placements, PlacementsConfig)
             settings = replace(settings, placements=placements or settings.placements)
         if self._segments is not None and self._has_changed(self._segments):
-            segments = self._taken(self._segments, SegmentsConfig)
+            segments = self._read_or_refuse(self._segments, SegmentsConfig)
             settings = replace(settings, segments=segments or settings.segments)
         return None if settings == self.settings else settings
 
     def refuse(self, reason: str) -> None:
-        """Counts and says that what the files say cannot be served."""
+        """Counts and logs that the files cannot be served."""
         self._metrics.shop_files.labels("refused").inc()
         logger.error("What was in force stays: %s", reason)
 
-    def take(self, settings: ShopSettings) -> None:
-        """Makes settings those in force."""
+    def put_in_force(self, settings: ShopSettings) -> None:
+        """Puts settings in force."""
         self.settings = settings
         self._metrics.shop_files.labels("taken").inc()
 
     def over(self, bundle: Bundle, settings: ShopSettings | None = None) -> Bundle:
-        """The bundle under the settings; what cannot be served is said once for each version."""
+        """The bundle under the settings; what cannot be served is logged once for each version."""
         changed, left_out = (settings or self.settings).over(bundle)
-        self._say(bundle.model_version, left_out)
+        self._warn_once(bundle.model_version, left_out)
         return changed
 
-    def _say(self, version: str, lines: Sequence[str]) -> None:
+    def _warn_once(self, version: str, lines: Sequence[str]) -> None:
         for line in lines:
-            if (version, line) not in self._told:
-                self._told.add((version, line))
+            if (version, line) not in self._warned:
+                self._warned.add((version, line))
                 logger.warning("%s: %s", version, line)
 
     def _has_changed(self, path: Path) -> bool:
@@ -84,7 +86,7 @@ class ShopFiles:
         self._stamps[path] = stamp
         return True
 
-    def _taken(self, path: Path, kind: type[Config]) -> Config | None:
+    def _read_or_refuse(self, path: Path, kind: type[Config]) -> Config | None:
         try:
             return read_config(path, kind)
         except InvalidConfig as error:
@@ -113,7 +115,7 @@ def read_config(path: Path, kind: type[Config]) -> Config:
 
 def _stamp(path: Path) -> Stamp:
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return ABSENT
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+    return (status.st_mtime_ns, status.st_size, status.st_ino)

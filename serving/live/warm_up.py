@@ -1,4 +1,4 @@
-"""Loads a bundle and asks it once, so that the first customer does not wait."""
+"""Loads a bundle and answers some queries, so that the first customer does not wait."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import recommend, rerank
 
 
-def live_shelf(bundle: Bundle, items: Sequence[Item], revision: int) -> LiveCatalog:
-    """The bundle's shelf under the live changes, its columns ready for rules."""
+def live_catalog_of(bundle: Bundle, items: Sequence[Item], revision: int) -> LiveCatalog:
+    """The bundle's catalogue under the live changes, its columns ready for rules."""
     live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
     live_catalog.columns.prepare()
     return live_catalog.with_changes(items, revision=revision)
@@ -44,10 +44,9 @@ def load_and_warm_up(directory: Path, version: str) -> Bundle:
 
 
 def warm_up(bundle: Bundle) -> None:
-    """Asks every placement once for a customer, a visitor on a page and a stranger, one by one.
+    """Answers every placement for a customer, a visitor on a page and a stranger, one query each.
 
-    It touches the mapped files, fills caches and loads what is compiled for a single query, so that
-    no customer waits for any of it.
+    It touches the mapped files, fills caches and loads the compiled kernels of single queries.
     """
     now = bundle.manifest.as_of
     live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
@@ -57,8 +56,8 @@ def warm_up(bundle: Bundle) -> None:
     for query in (customer, page, Query(now=now)):
         for placement in bundle.placements.values():
             if placement.name == RERANK:
-                for engine in (np.nan, 1.0):
-                    scores = np.full(len(listed), engine, np.float32)
+                for engine_score in (np.nan, 1.0):
+                    scores = np.full(len(listed), engine_score, np.float32)
                     asked = replace(query, listed=Listed(listed, scores))
                     rerank(bundle, [asked], placement, live_catalog)
             else:
@@ -66,11 +65,11 @@ def warm_up(bundle: Bundle) -> None:
 
 
 def _customer(bundle: Bundle, now: datetime) -> Query:
-    """Somebody who did a little of everything with a few items, the newest of it in this visit."""
+    """A customer with events of each kind on a few items, the newest of them in this visit."""
     ids = bundle.items.ids(np.arange(min(len(bundle.items), 3), dtype=np.int32))
     events = [
-        StoredEvent(item_id=item, kind=kind, time=now.timestamp() - 60.0 * (10 - place))
-        for place, (item, kind) in enumerate(product(ids, ("view_item", "add_to_cart", "purchase")))
+        StoredEvent(item_id=item, kind=kind, time=now.timestamp() - 60.0 * (10 - index))
+        for index, (item, kind) in enumerate(product(ids, ("view_item", "add_to_cart", "purchase")))
     ]
     history = bundle.history(events, now=now)
     return Query(

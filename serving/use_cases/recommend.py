@@ -20,7 +20,7 @@ from recsys.catalog.rules import Rules
 from recsys.query.builder import build_query, personal_rules_of
 from recsys.query.facts import PersonFacts
 from recsys.query.query import Listed, Query
-from recsys.recommend.explanation.phrases import Language
+from recsys.recommend.explanation.language_files import Language
 from recsys.recommend.explanation.reasons import ReasonStyle
 from recsys.recommend.operations import recommend, rerank
 from recsys.store.protocol import LoggedAnswer, PeopleStore

@@ -13,7 +13,8 @@ from recsys.catalog.rules import Rules, named
 from recsys.ids import Mask
 from recsys.query.query import Query
 from recsys.recommend.answers import Answer, Diagnostics, Recommendation
-from recsys.recommend.explanation.phrases import Language, source_label
+from recsys.recommend.explanation.language_files import Language
+from recsys.recommend.explanation.phrases import source_label
 from recsys.recommend.explanation.reasons import ReasonStyle, reasons
 from recsys.recommend.operations import Ranking
 from serving.api.schemas import (

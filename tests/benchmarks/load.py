@@ -181,7 +181,6 @@ async def drive(
     """Sends requests over so many connections, one at a time over each, for `seconds` or until
     `stopping` is set.
 
-
     A connection that breaks is counted and opened again. `seen` is called with every answer.
     """
     loop = asyncio.get_running_loop()

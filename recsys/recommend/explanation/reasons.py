@@ -26,13 +26,8 @@ from recsys.query.history import History
 from recsys.query.preferences import INTEREST
 from recsys.query.query import Query
 from recsys.recommend.answers import Recommendation
-from recsys.recommend.explanation.phrases import (
-    DEFAULT_LANGUAGE,
-    PHRASES,
-    Language,
-    source_code,
-    trait_name,
-)
+from recsys.recommend.explanation.language_files import DEFAULT_LANGUAGE, PHRASES, Language
+from recsys.recommend.explanation.phrases import source_code, trait_name
 
 MAX_REASONS: Final = 3
 LEAST_SHARE: Final = 0.05

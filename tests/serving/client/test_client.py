@@ -126,8 +126,8 @@ def test_a_refusal_is_not_repeated(listen: Callable[..., Listener]) -> None:
 
 
 def test_nobody_there_is_not_ready() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
     with Client(f"http://127.0.0.1:{port}") as client:
         assert not client.ready()
 
@@ -141,8 +141,8 @@ PLACES = [{"placement": "for_you", "k": 2}, {"placement": "similar", "items": ["
 
 def away() -> str:
     """An address at which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def test_a_wait_beyond_its_patience_is_not_begun(listen: Callable[..., Listener]) -> None:
@@ -212,14 +212,14 @@ def test_every_route_has_a_method_in_both_clients() -> None:
 
 
 def test_a_client_that_was_told_what_to_do_on_failure_never_raises_on_a_page() -> None:
-    told: list[ServiceError] = []
-    with Client(away(), on_failure=told.append, sleep=lambda _seconds: None) as client:
+    failures: list[ServiceError] = []
+    with Client(away(), on_failure=failures.append, sleep=lambda _seconds: None) as client:
         page = client.recommend({}, PLACES, or_else=["a", "b", "c", "d"])
         ranked = client.rerank({}, [{"item_id": "x"}, {"item_id": "y"}])
         stored = client.send_events([{"event_id": "1"}])
         hits = client.rerank_hits({}, SEARCHED)
         assert client.rerank_hits({}, {"error": "shard failed"}) == {"error": "shard failed"}
-    assert [[item.item_id for item in place.items] for place in page.placements] == [
+    assert [[item.item_id for item in listed.items] for listed in page.placements] == [
         ["a", "b"],
         ["d"],
     ]
@@ -227,7 +227,7 @@ def test_a_client_that_was_told_what_to_do_on_failure_never_raises_on_a_page() -
     assert [item.item_id for item in ranked.items] == ["x", "y"]
     assert (stored.accepted, stored.rejected) == (0, 1)
     assert hits["hits"] == SEARCHED["hits"]
-    assert [error.status for error in told] == [503, 503, 503, 503, 422]
+    assert [error.status for error in failures] == [503, 503, 503, 503, 422]
 
 
 def test_what_no_page_needs_raises_all_the_same() -> None:
@@ -248,13 +248,13 @@ def test_the_async_client_does_as_the_other(listen: Callable[..., Listener]) -> 
             assert (await client.send_events([{"event_id": "1"}])).accepted == 1
             with pytest.raises(KeyRefused):
                 await client.put_stock([{"item_id": "a", "stock": 1}])
-        told: list[ServiceError] = []
-        async with AsyncClient(away(), on_failure=told.append, sleep=pause) as client:
+        failures: list[ServiceError] = []
+        async with AsyncClient(away(), on_failure=failures.append, sleep=pause) as client:
             page = await client.recommend({}, PLACES, or_else=["a"])
             assert [item.item_id for item in page.placements[0].items] == ["a"]
             assert not await client.ready()
             assert (await client.rerank_hits({}, SEARCHED))["hits"] == SEARCHED["hits"]
-        assert len(told) == 2
+        assert len(failures) == 2
 
     asyncio.run(talk())
     assert pauses[0] == 5.0

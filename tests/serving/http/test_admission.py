@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from serving.api.problems import ProblemError
-from serving.http.admission import AT_LEAST, CROWD, SENT_ON_SECONDS, Admission
+from serving.http.admission import ALWAYS_QUEUED, CROWDED, MOVE_INTERVAL_SECONDS, Admission
 
 
 class Clock:
@@ -25,7 +25,7 @@ async def crowd(
     served: list[int] = []
     refused: list[ProblemError] = []
 
-    async def one(number: int) -> None:
+    async def take_turn(number: int) -> None:
         try:
             await admission.turn()
         except ProblemError as problem:
@@ -34,7 +34,7 @@ async def crowd(
             clock.now += clock.length
             served.append(number)
 
-    await asyncio.gather(*(one(number) for number in range(count)))
+    await asyncio.gather(*(take_turn(number) for number in range(count)))
     return served, refused
 
 
@@ -60,11 +60,11 @@ def test_who_would_wait_too_long_is_sent_away_with_a_time_to_come_back() -> None
 
     async def twice() -> tuple[list[int], list[ProblemError]]:
         for _ in range(20):
-            await crowd(admission, clock, AT_LEAST)
+            await crowd(admission, clock, ALWAYS_QUEUED)
         return await crowd(admission, clock, 200)
 
     served, refused = asyncio.run(twice())
-    assert AT_LEAST <= len(served) <= 60
+    assert ALWAYS_QUEUED <= len(served) <= 60
     assert len(served) + len(refused) == 200
     assert {problem.status for problem in refused} == {503}
     assert refused[0].headers["Retry-After"] == "1"
@@ -76,7 +76,9 @@ def test_a_few_may_always_wait() -> None:
 
     async def often() -> list[ProblemError]:
         return [
-            problem for _ in range(5) for problem in (await crowd(admission, clock, AT_LEAST))[1]
+            problem
+            for _ in range(5)
+            for problem in (await crowd(admission, clock, ALWAYS_QUEUED))[1]
         ]
 
     assert asyncio.run(often()) == []
@@ -123,12 +125,12 @@ def test_a_crowded_worker_sends_a_connection_on_now_and_then() -> None:
         asking = [asyncio.ensure_future(admission.turn()) for _ in range(waiting)]
         # Each takes its place in the line, none is let in yet.
         await asyncio.sleep(0)
-        told = [admission.sends_on(), admission.sends_on()]
-        clock.now += SENT_ON_SECONDS
-        told.append(admission.sends_on())
+        moved = [admission.moves_connection(), admission.moves_connection()]
+        clock.now += MOVE_INTERVAL_SECONDS
+        moved.append(admission.moves_connection())
         await asyncio.gather(*asking)
-        return told
+        return moved
 
-    assert asyncio.run(sent_on(CROWD + 1)) == [True, False, True]
-    assert asyncio.run(sent_on(CROWD)) == [False, False, False]
-    assert asyncio.run(sent_on(CROWD + 1, alone=True)) == [False, False, False]
+    assert asyncio.run(sent_on(CROWDED + 1)) == [True, False, True]
+    assert asyncio.run(sent_on(CROWDED)) == [False, False, False]
+    assert asyncio.run(sent_on(CROWDED + 1, alone=True)) == [False, False, False]

@@ -123,8 +123,8 @@ def test_a_batch_is_answered_event_by_event_and_the_good_ones_are_stored(shop: S
     answer = shop.post("/v1/events", {"events": batch})
     assert answer.status_code == 200
     results = answer.json()["results"]
-    told = [(result["event_id"], result["status"], result.get("field")) for result in results]
-    assert told == [
+    outcomes = [(result["event_id"], result["status"], result.get("field")) for result in results]
+    assert outcomes == [
         ("good", "accepted", None),
         ("wrong-type", "rejected", "user_id"),
         ("nul", "rejected", "items[0].item_id"),
@@ -320,8 +320,8 @@ def test_without_a_key_only_the_names_of_this_machine_are_served(standing_shop: 
     def status(host: str) -> int:
         return standing_shop.get("/livez", headers={"Host": host}).status_code
 
-    for own in ("127.0.0.1", "127.0.0.1:3000", "localhost:3000", "LOCALHOST", "[::1]", "[::1]:80"):
-        assert status(own) == 200
+    for host in ("127.0.0.1", "127.0.0.1:3000", "localhost:3000", "LOCALHOST", "[::1]", "[::1]:80"):
+        assert status(host) == 200
     for other in ("evil.example", "evil.example:3000", "10.0.0.1:3000", "", "::", "127.0.0.1.evil"):
         assert status(other) == 421
 

@@ -48,8 +48,8 @@ class Shop:
             **fields,
         }
         event = {name: value for name, value in event.items() if value is not None}
-        told = self.call("POST", "/v1/events", {"events": [event]})
-        assert told["accepted"] == 1, told
+        answer = self.call("POST", "/v1/events", {"events": [event]})
+        assert answer["accepted"] == 1, answer
 
     def page(self, user: dict[str, str], **fields: Any) -> dict[str, Any]:
         body = {"user": user, "placements": [{"placement": "for_you", "k": 6}], **fields}
@@ -62,7 +62,7 @@ class Shop:
             [item["item_id"] for item in self.page(user, **fields)["placements"][0]["items"]]
             for _ in range(ROUNDS)
         ]
-        assert all(one == lists[0] for one in lists), lists
+        assert all(list_ == lists[0] for list_ in lists), lists
         return lists[0]
 
     def ranked(self, user: dict[str, str], *ids: str) -> list[str]:
@@ -70,7 +70,7 @@ class Shop:
         answer = self.call("POST", "/v1/rerank", body)
         return [item["item_id"] for item in answer["items"]]
 
-    def say(self, user: dict[str, str], action: str, **fields: Any) -> Any:
+    def give_feedback(self, user: dict[str, str], action: str, **fields: Any) -> Any:
         body = {"user": user, "action": action, **fields}
         return self.call("POST", "/v1/feedback", body)
 
@@ -86,22 +86,22 @@ def test_a_refused_item_is_gone_from_the_next_answer_until_it_is_taken_back(shop
     ann = {"user_id": "ann"}
     shop.happened("purchase", "coffee-03", **ann)
     first = shop.ids(ann)[0]
-    assert shop.say(ann, "not_interested", item_id=first)["in_force"]
+    assert shop.give_feedback(ann, "not_interested", item_id=first)["in_force"]
     assert first not in shop.ids(ann)
-    shop.say(ann, "undo", item_id=first)
+    shop.give_feedback(ann, "undo", item_id=first)
     assert first in shop.ids(ann)
 
 
 def test_a_refused_brand_or_category_hides_all_its_items(shop: Shop) -> None:
     bea = {"user_id": "bea"}
     shop.happened("purchase", "coffee-03", "tea-04", **bea)
-    shop.say(bea, "never_again", brand="coffee-brand")
+    shop.give_feedback(bea, "never_again", brand="coffee-brand")
     assert of("coffee", shop.ids(bea)) == 0
     assert shop.ranked(bea, "coffee-05", "tea-05", "coffee-06")[0] == "tea-05"
-    shop.say(bea, "undo", brand="coffee-brand")
-    shop.say(bea, "never_again", category=["Drinks", "Tea"])
+    shop.give_feedback(bea, "undo", brand="coffee-brand")
+    shop.give_feedback(bea, "never_again", category=["Drinks", "Tea"])
     assert of("tea", shop.ids(bea)) == 0
-    shop.say(bea, "undo", category=["Drinks", "Tea"])
+    shop.give_feedback(bea, "undo", category=["Drinks", "Tea"])
     assert shop.ids(bea)
 
 
@@ -109,16 +109,16 @@ def test_a_snoozed_item_rests(shop: Shop) -> None:
     cas = {"user_id": "cas"}
     shop.happened("purchase", "tea-03", **cas)
     first = shop.ids(cas)[0]
-    shop.say(cas, "snooze", item_id=first, days=3)
+    shop.give_feedback(cas, "snooze", item_id=first, days=3)
     assert first not in shop.ids(cas)
 
 
 def test_a_like_raises_what_is_like_it(shop: Shop) -> None:
     dan = {"user_id": "dan"}
-    shop.say(dan, "like", item_id="tea-05", consent=YES)
+    shop.give_feedback(dan, "like", item_id="tea-05", consent=YES)
     assert of("tea", shop.ids(dan)) > of("coffee", shop.ids(dan))
     eva = {"user_id": "eva"}
-    shop.say(eva, "like", item_id="coffee-05", consent=YES)
+    shop.give_feedback(eva, "like", item_id="coffee-05", consent=YES)
     assert of("coffee", shop.ids(eva)) > of("tea", shop.ids(eva))
 
 
@@ -127,7 +127,7 @@ def test_a_dislike_lowers_what_is_like_it(shop: Shop) -> None:
     shop.happened("purchase", "coffee-03", "coffee-04", "coffee-05", "tea-03", "tea-04", **quin)
     before = shop.ids(quin)
     disliked = next(id for id in before if id.startswith("coffee"))
-    shop.say(quin, "not_interested", item_id=disliked)
+    shop.give_feedback(quin, "not_interested", item_id=disliked)
     after = shop.ids(quin)
     assert of("coffee", after) < of("coffee", before) - 1
     assert of("tea", after) > of("tea", before)
@@ -135,8 +135,8 @@ def test_a_dislike_lowers_what_is_like_it(shop: Shop) -> None:
 
 def test_a_word_sent_twice_is_one_word(shop: Shop) -> None:
     body = {"item_id": "tea-05", "event_id": "once-only", "consent": YES}
-    assert shop.say({"user_id": "fay"}, "like", **body)["status"] == "accepted"
-    assert shop.say({"user_id": "fay"}, "like", **body)["status"] == "duplicate"
+    assert shop.give_feedback({"user_id": "fay"}, "like", **body)["status"] == "accepted"
+    assert shop.give_feedback({"user_id": "fay"}, "like", **body)["status"] == "duplicate"
 
 
 @pytest.mark.parametrize(
@@ -161,23 +161,23 @@ def test_a_word_that_cannot_be_meant_names_its_field(
 
 
 def test_feedback_without_consent_is_counted_as_nobodys(shop: Shop) -> None:
-    told = shop.say({"user_id": "gil-q8z"}, "never_again", item_id="star")
-    assert told["status"] == "accepted"
-    assert not told["in_force"]
-    assert "consent" in told["reason"]
+    answer = shop.give_feedback({"user_id": "gil-q8z"}, "never_again", item_id="star")
+    assert answer["status"] == "accepted"
+    assert not answer["in_force"]
+    assert "consent" in answer["reason"]
     assert "star" in shop.ids({"user_id": "gil-q8z"})
     assert holds(shop.service.workspace, b"gil-q8z") == []
 
 
 def test_exclusions_and_interests_hold_in_the_next_answer(shop: Shop) -> None:
     hal = {"user_id": "hal"}
-    told = shop.prefer(
+    answer = shop.prefer(
         hal,
         consent=YES,
         exclusions={"items": ["star"], "brands": ["coffee-brand"]},
         interests={"categories": [["Drinks", "Tea"]]},
     )
-    assert told["in_force"]
+    assert answer["in_force"]
     ids = shop.ids(hal)
     assert "star" not in ids
     assert of("tea", ids) == 6
@@ -202,18 +202,18 @@ def test_interests_lift_what_they_name(shop: Shop) -> None:
 
 
 def test_preferences_without_consent_are_not_kept_and_said_so(shop: Shop) -> None:
-    told = shop.prefer({"user_id": "jan-q8z"}, exclusions={"items": ["star"]})
-    assert not told["in_force"]
-    assert "consent" in told["reason"]
-    assert told["exclusions"] == {}
+    answer = shop.prefer({"user_id": "jan-q8z"}, exclusions={"items": ["star"]})
+    assert not answer["in_force"]
+    assert "consent" in answer["reason"]
+    assert answer["exclusions"] == {}
     assert holds(shop.service.workspace, b"jan-q8z") == []
 
 
 def test_the_order_that_is_wanted_is_given(shop: Shop) -> None:
     kim, stranger = {"user_id": "kim"}, {"anonymous_id": "never-seen"}
     shop.happened("purchase", "tea-03", **kim)
-    own = shop.ids(kim)
-    assert own != shop.ids(stranger)
+    own_list = shop.ids(kim)
+    assert own_list != shop.ids(stranger)
     listed = ("coffee-05", "tea-05", "coffee-06")
     assert shop.ranked(kim, *listed)[0] == "tea-05"
     shop.prefer(kim, order="shop")
@@ -223,14 +223,14 @@ def test_the_order_that_is_wanted_is_given(shop: Shop) -> None:
     shop.prefer(kim, order="segment")
     assert shop.ids(kim) == shop.ids(stranger, context={"country": "NL"})
     shop.prefer(kim, order="own")
-    assert shop.ids(kim) == own
+    assert shop.ids(kim) == own_list
 
 
 def test_an_objection_takes_one_call_and_outweighs_every_consent_of_a_page(shop: Shop) -> None:
     lea, stranger = {"user_id": "lea"}, {"anonymous_id": "never-seen"}
     shop.happened("purchase", "tea-03", **lea)
-    own = shop.ids(lea)
-    assert own != shop.ids(stranger)
+    own_list = shop.ids(lea)
+    assert own_list != shop.ids(stranger)
     assert shop.prefer(lea, personalization=False)["personalization"] is False
     assert shop.ids(lea) == shop.ids(stranger)
     assert shop.ids(lea, consent=YES) == shop.ids(stranger)
@@ -239,7 +239,7 @@ def test_an_objection_takes_one_call_and_outweighs_every_consent_of_a_page(shop:
     assert shop.ids(lea, consent=YES) == shop.ids(stranger)
     shop.prefer(lea, personalization=True)
     # What happened in between was stored as nobody's.
-    assert shop.ids(lea) == own
+    assert shop.ids(lea) == own_list
 
 
 def test_somebody_unknown_can_object_too(shop: Shop) -> None:
@@ -269,7 +269,7 @@ def test_channels_share_one_profile_and_logging_in_joins_it(shop: Shop) -> None:
     for channel in ("web", "app", "mail", "chatbot"):
         assert shop.ids(customer, context={"channel": channel}) == expected
     assert shop.ids(visitor) == expected
-    shop.say(customer, "never_again", brand="coffee-brand")
+    shop.give_feedback(customer, "never_again", brand="coffee-brand")
     assert of("coffee", shop.ids(visitor, context={"channel": "mail"})) == 0
 
 
@@ -329,9 +329,9 @@ def test_everything_about_a_person_is_shown_and_then_gone(shop: Shop) -> None:
     store.archive(EventLog(workspace / "event_log"))
     shop.happened("identify", **visitor, **sue, event_id="s-4")
     shop.happened("search", search_term="a private question", **sue, event_id="s-5")
-    shop.say(sue, "like", item_id="tea-05", event_id="s-6")
+    shop.give_feedback(sue, "like", item_id="tea-05", event_id="s-6")
     shop.prefer(sue, interests={"brands": ["tea-brand"]})
-    own = shop.page(sue)
+    own_list = shop.page(sue)
     shop.service.wait_until(lambda: exported_places(shop, sue) >= {"answers"})
     (workspace / "rejected").mkdir(exist_ok=True)
     (workspace / "rejected" / "x.jsonl").write_bytes(
@@ -348,7 +348,7 @@ def test_everything_about_a_person_is_shown_and_then_gone(shop: Shop) -> None:
     assert {r["item_id"] for r in by_place["event_log"]} == {"tea-03", "tea-04"}
     assert any(r.get("search_term") == "a private question" for r in by_place["waiting"])
     assert by_place["person"][0]["preferences"] == {"interests": {"brands": ["tea-brand"]}}
-    assert own["recommendation_id"] in {r["recommendation_id"] for r in by_place["answers"]}
+    assert own_list["recommendation_id"] in {r["recommendation_id"] for r in by_place["answers"]}
     assert "tim-x7k" not in str(records)
 
     receipt = shop.call("POST", "/v1/privacy/erase", {"user": sue})

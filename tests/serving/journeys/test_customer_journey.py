@@ -150,7 +150,11 @@ def service(tmp_path_factory: pytest.TempPathFactory, learnt: TrainingData) -> I
         "als": {"embedding_size": 8},
         "hybrid": {"embedding_size": 8, "epochs": 5},
     }
-    names = {name for one in DEFAULT_PLACEMENTS for name in (*one.models, *one.fallback)}
+    names = {
+        name
+        for placement in DEFAULT_PLACEMENTS
+        for name in (*placement.models, *placement.fallback)
+    }
     models = {
         name: MODELS[name].fit(
             learnt,
@@ -211,18 +215,18 @@ class Shopper:
         with self.service.client() as client:
             assert client.send_events([event]).accepted == 1
 
-    def list(self, placement: str, *, k: int = 6, page: Any = None, **place: Any) -> Any:
+    def list(self, placement: str, *, k: int = 6, page: Any = None, **fields: Any) -> Any:
         body = {
             "user": {"user_id": self.name},
-            "placements": [{"placement": placement, "k": k, **place}],
+            "placements": [{"placement": placement, "k": k, **fields}],
             **(page or {}),
         }
         answer = self.service.post("/v1/recommendations", json=body)
         assert answer.status_code == 200, answer.text
         return answer.json()["placements"][0]
 
-    def ids(self, placement: str, **place: Any) -> list[str]:
-        return [item["item_id"] for item in self.list(placement, **place)["items"]]
+    def ids(self, placement: str, **fields: Any) -> list[str]:
+        return [item["item_id"] for item in self.list(placement, **fields)["items"]]
 
 
 @pytest.fixture
@@ -230,16 +234,18 @@ def shopper(service: Service, request: pytest.FixtureRequest) -> Shopper:
     return Shopper(service, request.node.name[:60])
 
 
-@pytest.mark.parametrize("name", sorted({one.name for one in DEFAULT_PLACEMENTS} - {"rerank"}))
+@pytest.mark.parametrize(
+    "name", sorted({placement.name for placement in DEFAULT_PLACEMENTS} - {"rerank"})
+)
 def test_every_placement_answers_customers_and_strangers(
     shopper: Shopper, service: Service, name: str
 ) -> None:
     shopper.did("view_item", "drill-1")
     shopper.did("purchase", "kettle", days=10)
     page = {"items": ["kettle"]} if name in ("similar", "bought_together") else {}
-    found = shopper.list(name, k=3, **page)
-    assert found["items"], found
-    assert found["level"] in ("individual", "session", "page", "segment", "everybody")
+    answer = shopper.list(name, k=3, **page)
+    assert answer["items"], answer
+    assert answer["level"] in ("individual", "session", "page", "segment", "everybody")
     stranger = Shopper(service, "nobody").list(name, k=3, **page)
     assert bool(stranger["items"]) == (name != "recently_viewed")
 

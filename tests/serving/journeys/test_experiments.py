@@ -63,7 +63,7 @@ def event(kind: str, *items: str, **fields: Any) -> dict[str, Any]:
 
 def test_a_person_has_one_variant_in_every_worker(http: httpx.Client) -> None:
     of_persons = [variants_of(http, times=6, user_id=f"somebody-{n}") for n in range(12)]
-    assert all(len(found) == 1 for found in of_persons)
+    assert all(len(variants) == 1 for variants in of_persons)
     assert set.union(*of_persons) == {"champion", "v2"}
 
 
@@ -87,10 +87,10 @@ def test_who_logs_in_keeps_the_variant(service: Service, http: httpx.Client) -> 
 
 
 def test_what_is_served_side_by_side_can_be_asked_for(http: httpx.Client) -> None:
-    told = http.get("/v1/experiments").json()
-    assert told["experiment"] == "autumn"
-    assert datetime.fromisoformat(told["started_at"]) < datetime.now(UTC)
-    assert told["variants"] == [
+    served = http.get("/v1/experiments").json()
+    assert served["experiment"] == "autumn"
+    assert datetime.fromisoformat(served["started_at"]) < datetime.now(UTC)
+    assert served["variants"] == [
         {"name": "champion", "model_version": "v1", "share": 0.5},
         {"name": "v2", "model_version": "v2", "share": 0.5},
     ]
@@ -121,7 +121,7 @@ def test_outcomes_reach_the_report_and_the_daily_figures(
         service.wait_until(
             lambda: len(store.answers(since=since, until=datetime.now(UTC))) >= PERSONS
         )
-        told = report(
+        served = report(
             workspace,
             store,
             None,
@@ -131,11 +131,11 @@ def test_outcomes_reach_the_report_and_the_daily_figures(
         )
     finally:
         store.close()
-    found = told.report.of("v2", "conversion")
-    assert found.direction == 1
-    assert told.report.crossed == 0
-    assert told.report.split_p > 0.001
-    assert "v2 has a higher conversion than champion" in told.report.verdict[0]
+    conversion = served.report.of("v2", "conversion")
+    assert conversion.direction == 1
+    assert served.report.crossed == 0
+    assert served.report.split_p > 0.001
+    assert "v2 has a higher conversion than champion" in served.report.verdict[0]
     answer = http.get("/v1/kpi")
     assert answer.status_code == 200, answer.text
     figures = answer.json()
@@ -145,7 +145,7 @@ def test_outcomes_reach_the_report_and_the_daily_figures(
     assert sum(row["bought"] for row in today) == bought
     assert sum(row["revenue"] for row in today) == pytest.approx(10.0 * bought)
     assert figures["experiment"]["experiment"] == "autumn"
-    assert [one["name"] for one in figures["experiment"]["variants"]] == ["champion", "v2"]
+    assert [variant["name"] for variant in figures["experiment"]["variants"]] == ["champion", "v2"]
     assert "buyer-" not in str(figures)
 
 

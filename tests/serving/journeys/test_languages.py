@@ -33,8 +33,8 @@ def ask(service: Service) -> Callable[..., dict[str, Any]]:
         }
         answer = service.post("/v1/recommendations", json=body)
         assert answer.status_code == 200, answer.text
-        found: list[dict[str, Any]] = answer.json()["placements"][0]["items"]
-        return found
+        items_shown: list[dict[str, Any]] = answer.json()["placements"][0]["items"]
+        return items_shown
 
     return items
 
@@ -67,14 +67,14 @@ def test_a_reason_names_what_the_person_did_in_the_language_of_the_request(servi
 
 
 def test_a_pair_tells_how_many_customers_bought_it(ask) -> None:
-    told = [
+    reasons = [
         reason
         for item in ask("nobody", "bought_together", "coffee-01")
         for reason in item["reasons"]
         if reason["code"] == "bought_with"
     ]
-    assert told
-    for reason in told:
+    assert reasons
+    for reason in reasons:
         assert reason["text"] == "often bought with Coffee thing 1"
         assert reason["facts"]["customers"] >= 5
         assert reason["facts"]["lift"] > 1
@@ -96,11 +96,11 @@ def test_no_reason_names_another_customer(ask) -> None:
 
 def test_social_proof_comes_when_it_is_asked_for_and_never_of_too_few(ask) -> None:
     shown = ask("nobody", social_proof=True)
-    told = {item["item_id"]: item["social_proof"] for item in shown if "social_proof" in item}
-    assert told["star"]["customers"] == 60
-    assert told["star"]["days"] == 60
-    assert told["star"]["as_of"] == "2026-11-01T00:00:00Z"
-    assert all(proof["customers"] >= 5 for proof in told.values())
+    proofs = {item["item_id"]: item["social_proof"] for item in shown if "social_proof" in item}
+    assert proofs["star"]["customers"] == 60
+    assert proofs["star"]["days"] == 60
+    assert proofs["star"]["as_of"] == "2026-11-01T00:00:00Z"
+    assert all(proof["customers"] >= 5 for proof in proofs.values())
     assert not any("social_proof" in item for item in ask("nobody"))
 
 

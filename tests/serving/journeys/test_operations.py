@@ -72,7 +72,7 @@ def test_a_request_leaves_one_line_without_a_value_of_the_person(service: Servic
     assert line["route"] == "/v1/recommendations"
     assert (line["status"], line["method"], line["level"]) == (200, "POST", "INFO")
     assert line["ms"] > 0
-    assert [one["placement"] for one in line["lists"]] == ["for_you", "similar"]
+    assert [entry["placement"] for entry in line["lists"]] == ["for_you", "similar"]
     assert line["lists"][0]["level"] == "everybody"
     assert line["variant"] == "champion"
     assert line["model_version"] == "a-first"

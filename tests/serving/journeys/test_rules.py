@@ -73,22 +73,24 @@ def put(service: Service, *items: dict[str, Any]) -> None:
         assert client.put_items(items).rejected == 0
 
 
-def ask(service: Service, *, page: dict[str, Any] | None = None, **place: Any) -> Any:
+def ask(service: Service, *, page: dict[str, Any] | None = None, **placement: Any) -> Any:
     """The answer to one place of a page, over a connection of its own."""
-    body = {"placements": [{"placement": "for_you", "k": 5, **place}], **(page or {})}
+    body = {"placements": [{"placement": "for_you", "k": 5, **placement}], **(page or {})}
     answer = service.post("/v1/recommendations", json=body)
     assert answer.status_code == 200, answer.text
     return answer.json()
 
 
-def ids(service: Service, **place: Any) -> list[str]:
-    return [item["item_id"] for item in ask(service, **place)["placements"][0]["items"]]
+def ids(service: Service, **placement: Any) -> list[str]:
+    return [item["item_id"] for item in ask(service, **placement)["placements"][0]["items"]]
 
 
-def items(service: Service, **place: Any) -> list[dict[str, Any]]:
+def items(service: Service, **placement: Any) -> list[dict[str, Any]]:
     page = {"fields": ["price", "brand", "category", "kind", "attributes"]}
-    found: list[dict[str, Any]] = ask(service, page=page, **place)["placements"][0]["items"]
-    return found
+    items_shown: list[dict[str, Any]] = ask(service, page=page, **placement)["placements"][0][
+        "items"
+    ]
+    return items_shown
 
 
 def test_a_filter_holds_for_every_item(service: Service) -> None:
@@ -98,8 +100,8 @@ def test_a_filter_holds_for_every_item(service: Service) -> None:
         "price": {"min": 4, "max": 9},
         "attributes": {"organic": True, "grams": {"max": 800}},
     }
-    found = items(service, k=20, filter=wanted)
-    assert {item["item_id"] for item in found} == {"tea-04", "tea-06", "tea-08"}
+    items_shown = items(service, k=20, filter=wanted)
+    assert {item["item_id"] for item in items_shown} == {"tea-04", "tea-06", "tea-08"}
     either = {"any": [{"category": "Drinks > Tea > Strong"}, {"brand": "Harbour"}]}
     for item in items(service, k=20, filter=either):
         assert item["brand"] == "Harbour" or item["category"] == ["Drinks", "Tea", "Strong"]
@@ -173,9 +175,9 @@ def test_diversity_holds_until_the_list_would_get_short(service: Service) -> Non
 
 
 def test_a_placements_own_rules_hold_in_their_time(service: Service) -> None:
-    found = items(service, placement="ruled", k=20)
-    assert [item["category"][1] for item in found] == ["Tea"] * 10
-    assert found[0]["item_id"] == "tea-10"
+    items_shown = items(service, placement="ruled", k=20)
+    assert [item["category"][1] for item in items_shown] == ["Tea"] * 10
+    assert items_shown[0]["item_id"] == "tea-10"
     cheap = items(service, placement="ruled", k=20, filter={"price": {"max": 3}})
     assert sorted(item["item_id"] for item in cheap) == ["tea-01", "tea-02", "tea-03"]
 
@@ -200,15 +202,15 @@ def test_of_a_products_variants_one_is_shown_on_a_page(service: Service) -> None
     assert len(family & set(ids(service, k=100))) == 1
     page = {"placements": [{"placement": "for_you", "k": 8}, {"placement": "trending", "k": 100}]}
     shown = ask(service, page=page)["placements"]
-    together = [item["item_id"] for one in shown for item in one["items"]]
+    together = [item["item_id"] for entry in shown for item in entry["items"]]
     assert len(family & set(together)) == 1
     assert not family & set(ids(service, placement="similar", items=["tea-12"], k=100))
 
 
 def test_a_price_is_filtered_by_as_it_is_now(service: Service) -> None:
     def cheap() -> set[str]:
-        found = [ids(service, k=50, filter={"price": {"max": 1.5}}) for _ in range(6)]
-        return set.union(*map(set, found))
+        items_shown = [ids(service, k=50, filter={"price": {"max": 1.5}}) for _ in range(6)]
+        return set.union(*map(set, items_shown))
 
     assert "tea-09" not in cheap()
     (before,) = [item for item in CATALOG if item["item_id"] == "tea-09"]
@@ -254,9 +256,9 @@ def test_diagnostics_say_what_each_rule_did(service: Service) -> None:
         diversity=[{"per": "brand", "at_most": 2}],
         pin=[{"item_id": "tea-04", "position": 0}],
     )["placements"]
-    told = list_["diagnostics"]
-    assert told["candidates"]["trending"] == 25
-    effects = {effect["rule"]: effect for effect in told["rules"]}
+    diagnostics = list_["diagnostics"]
+    assert diagnostics["candidates"]["trending"] == 25
+    effects = {effect["rule"]: effect for effect in diagnostics["rules"]}
     assert effects["kind"]["removed"] == 2
     assert effects["request.filter"]["removed"] == 4
     assert effects["request.exclude"]["removed"] == 6
@@ -267,13 +269,13 @@ def test_diagnostics_say_what_each_rule_did(service: Service) -> None:
 
 def test_another_selection_repeats_nothing_in_any_worker(service: Service) -> None:
     seen: list[str] = []
-    told: list[str] = []
+    earlier: list[str] = []
     for _ in range(5):
-        page = {"continue_from": told}
+        page = {"continue_from": earlier}
         answer = ask(service, page=page, k=5)
-        assert answer.get("continues", []) == told
+        assert answer.get("continues", []) == earlier
         seen += [item["item_id"] for item in answer["placements"][0]["items"]]
-        told.append(answer["recommendation_id"])
+        earlier.append(answer["recommendation_id"])
     sold = {item["item_id"] for item in CATALOG if item.get("kind", "product") == "product"}
     assert len(seen) == len(set(seen))
     # One of the three variants of `star` was shown; the others are not another selection.
@@ -288,7 +290,7 @@ def test_an_answer_that_is_not_known_does_not_stop_another(service: Service) -> 
 
 
 @pytest.mark.parametrize(
-    ("place", "field"),
+    ("placement", "field"),
     [
         ({"filter": {"colour": "red"}}, "placements[0].filter.colour"),
         ({"filter": {"price": {"min": 3, "max": 2}}}, "placements[0].filter.price"),
@@ -300,9 +302,9 @@ def test_an_answer_that_is_not_known_does_not_stop_another(service: Service) -> 
     ],
 )
 def test_a_rule_that_cannot_be_meant_is_refused_by_name(
-    service: Service, place: dict[str, Any], field: str
+    service: Service, placement: dict[str, Any], field: str
 ) -> None:
-    body = {"placements": [{"placement": "for_you", **place}]}
+    body = {"placements": [{"placement": "for_you", **placement}]}
     answer = service.post("/v1/recommendations", json=body)
     assert answer.status_code == 422
     problem = msgspec.json.decode(answer.content)

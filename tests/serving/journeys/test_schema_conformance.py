@@ -37,7 +37,7 @@ TELLING = 8
 class Trial:
     """What schemathesis sent and what it thought of the answers."""
 
-    told: str
+    output: str
     exit_code: int
     statuses: Counter[int]
     sent: set[str]
@@ -82,7 +82,7 @@ def trial(service: Service, tmp_path_factory: pytest.TempPathFactory) -> Trial:
     entries = json.loads((folder / "sent.har").read_text())["log"]["entries"]
     bodies = [entry["request"].get("postData", {}).get("text", "") for entry in entries]
     return Trial(
-        told=done.stdout + done.stderr,
+        output=done.stdout + done.stderr,
         exit_code=done.returncode,
         statuses=Counter(entry["response"]["status"] for entry in entries),
         sent={text for body in bodies for text in texts(body)},
@@ -111,7 +111,7 @@ def strings(value: Any) -> Iterator[str]:
 
 
 def test_every_answer_is_as_described(trial: Trial) -> None:
-    assert trial.exit_code == 0, trial.told
+    assert trial.exit_code == 0, trial.output
     assert sum(trial.statuses.values()) >= CASES
     assert not [status for status in trial.statuses if status >= 500], trial.statuses
 
@@ -121,7 +121,9 @@ def test_nothing_that_was_sent_stands_in_the_log(trial: Trial, service: Service)
     described = service.get("/openapi.json").text
     # The answers' own ids are logged, and may be sent back (`continue_from`).
     given = {text for text in trial.sent if answered_at(text) is not None}
-    told = [text for text in trial.sent - given if len(text) >= TELLING and text not in described]
-    assert len(told) > CASES / 10
-    assert [text for text in told if text in log or repr(text)[1:-1] in log] == []
+    texts_sent = [
+        text for text in trial.sent - given if len(text) >= TELLING and text not in described
+    ]
+    assert len(texts_sent) > CASES / 10
+    assert [text for text in texts_sent if text in log or repr(text)[1:-1] in log] == []
     assert "Traceback" not in log

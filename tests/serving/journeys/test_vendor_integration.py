@@ -161,9 +161,9 @@ def test_live_stock_and_price_are_in_force_in_every_worker_within_a_second(
 
     def in_force() -> bool:
         return all(
-            "coffee-01" not in {item["item_id"] for item in found}
-            and {item["item_id"]: item["price"] for item in found}["tea-01"] == 1.25
-            for found in (shown() for _ in range(12))
+            "coffee-01" not in {item["item_id"] for item in matched}
+            and {item["item_id"]: item["price"] for item in matched}["tea-01"] == 1.25
+            for matched in (shown() for _ in range(12))
         )
 
     service.wait_until(in_force)
@@ -194,9 +194,9 @@ def test_a_search_engines_answer_comes_back_in_the_persons_order(
     asked = {"user": {"anonymous_id": "e.1"}, "query": "thing", "id_field": "sku"}
     path = "/v1/rerank/elasticsearch"
     answer = service.post(path, json={**asked, "response": response}).json()
-    own = answer.pop("_recsys")
+    ordered = answer.pop("_recsys")
     hits = answer["hits"].pop("hits")
-    assert [hit["_source"]["sku"] for hit in hits] == [item["item_id"] for item in own["items"]]
+    assert [hit["_source"]["sku"] for hit in hits] == [item["item_id"] for item in ordered["items"]]
     assert hits[0]["_source"]["sku"].startswith("coffee")
     assert sorted(hits, key=lambda hit: hit["_id"]) == response["hits"].pop("hits")
     assert answer == response
@@ -204,7 +204,7 @@ def test_a_search_engines_answer_comes_back_in_the_persons_order(
         asked["user"], searched("tea-07", "tea-08", "coffee-02", "coffee-03"), id_field="sku"
     )
     assert again["hits"]["hits"] == hits
-    assert again["_recsys"]["recommendation_id"] != own["recommendation_id"]
+    assert again["_recsys"]["recommendation_id"] != ordered["recommendation_id"]
     empty = service.post(path, json={"response": searched()}).json()
     assert (empty["hits"]["hits"], empty["_recsys"]) == ([], None)
     refused = service.post(path, json={"response": searched("a")["hits"]})
@@ -242,8 +242,8 @@ def test_the_clients_reach_what_a_person_says_and_may_ask_for(
     user = {"user_id": "say-1"}
     agreed = {"personalization": True}
     client.put_profiles([{**user, "country": "NL", "consent": agreed}])
-    said = client.send_feedback(user, "not_interested", item_id="tea-03", consent=agreed)
-    assert (said.status, said.in_force) == ("accepted", True)
+    errors = client.send_feedback(user, "not_interested", item_id="tea-03", consent=agreed)
+    assert (errors.status, errors.in_force) == ("accepted", True)
     wanted = client.put_preferences(user, interests={"brands": ["coffee-brand"]})
     assert wanted.interests.brands == ["coffee-brand"]
     assert client.read_preferences(user) == msgspec.structs.replace(wanted, in_force=msgspec.UNSET)
@@ -256,8 +256,8 @@ def test_the_clients_reach_what_a_person_says_and_may_ask_for(
             assert (await other.read_preferences(user)).interests.brands == []
             left = [record async for record in other.export_person(user)]
             assert "tea-03" not in str(left)
-            said = await other.send_feedback({"anonymous_id": "x"}, "like", item_id="tea-01")
-            assert not said.in_force
+            errors = await other.send_feedback({"anonymous_id": "x"}, "like", item_id="tea-01")
+            assert not errors.in_force
             assert (await other.put_preferences(user, consent=agreed)).personalization
             assert (await other.erase_person(user)).receipt
 
@@ -295,9 +295,9 @@ def browse(
 
 def section(page: str, heading: str) -> list[str]:
     """The ids that a page lists below a heading."""
-    found = re.search(rf"<h2>{re.escape(heading)}</h2><ul>(.*?)</ul>", page)
-    assert found is not None, page
-    return re.findall(r"/product\?q=([^\"]+)", found[1])
+    matched = re.search(rf"<h2>{re.escape(heading)}</h2><ul>(.*?)</ul>", page)
+    assert matched is not None, page
+    return re.findall(r"/product\?q=([^\"]+)", matched[1])
 
 
 def test_the_readmes_shop_is_sixty_lines() -> None:
@@ -324,17 +324,17 @@ def test_the_readmes_shop_shows_personal_pages(
     assert section(page("/cart"), "Cart") == ["coffee-01"]
     later = section(page("/"), "For you")
     assert coffees(later) > coffees(first)
-    found = section(page("/search?q=thing"), "Found: thing")
-    assert len(found) == 24
-    assert coffees(found[:12]) > 6
+    matched = section(page("/search?q=thing"), "Found: thing")
+    assert len(matched) == 24
+    assert coffees(matched[:12]) > 6
     assert "Nothing found" in page("/search?q=%3Cscript%3E")
 
 
 def test_the_readmes_shop_stands_while_the_service_is_away(
     browse: Callable[[str], httpx.Client], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        nobody = f"http://127.0.0.1:{taken.getsockname()[1]}"
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        nobody = f"http://127.0.0.1:{probe.getsockname()[1]}"
     browser = browse(nobody)
     assert len(section(browser.get("/").text, "For you")) == 6
     assert len(section(browser.get("/search?q=tea").text, "Found: tea")) == 12

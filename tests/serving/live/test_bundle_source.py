@@ -72,12 +72,12 @@ def test_a_new_publication_replaces_what_is_served_and_requests_keep_what_they_t
     assert not source.follow_pointer()
     publish(tmp_path / "published", "v1")
     assert source.follow_pointer()
-    taken = source.current
+    served = source.current
     publish(tmp_path / "published", "v2")
     assert source.follow_pointer()
     assert versions(source) == {"champion": "v2"}
-    assert taken is not None
-    assert dict(taken.model_versions) == {"champion": "v1"}
+    assert served is not None
+    assert dict(served.model_versions) == {"champion": "v1"}
     assert not source.follow_pointer()
 
 

@@ -96,7 +96,7 @@ def test_rows_of_the_erased_and_the_refusing_leave_what_is_served_within_a_poll(
     erased, refusing, objecting, left = customers[:4]
     source.follow_pointer()
     assert {code(key) for key in customers[:4]} <= stored(source)
-    assert not source.follow_forgotten()
+    assert not source.follow_erasures()
 
     store.put_profiles([Profile(user_id=refusing[2:], country="NL", consent=YES)], received_at=NOON)
     store.erase(Person(erased[2:]), receipt="x", at=NOON)
@@ -106,15 +106,15 @@ def test_rows_of_the_erased_and_the_refusing_leave_what_is_served_within_a_poll(
     store.put_preferences(
         [Preferences(user_id=objecting[2:], personalization=False)], received_at=NOON
     )
-    assert source.follow_forgotten()
+    assert source.follow_erasures()
     assert not {code(key) for key in (erased, refusing, objecting)} & stored(source)
     assert code(left) in stored(source)
-    assert not source.follow_forgotten()
+    assert not source.follow_erasures()
 
     store.put_preferences(
         [Preferences(user_id=objecting[2:], personalization=True)], received_at=NOON
     )
-    assert source.follow_forgotten()
+    assert source.follow_erasures()
     assert code(objecting) in stored(source)
 
 

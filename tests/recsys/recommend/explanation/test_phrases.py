@@ -10,18 +10,15 @@ import pytest
 
 from recsys.models.registry import MODELS
 from recsys.recommend.answers import CATALOG, EXPLORATION, PINNED
-from recsys.recommend.explanation.phrases import (
+from recsys.recommend.explanation.language_files import (
     DEFAULT_LANGUAGE,
     LANGUAGES,
     PHRASES,
-    SOURCE_CODES,
     TONES,
     Language,
     read_languages,
-    source_code,
-    source_label,
-    trait_name,
 )
+from recsys.recommend.explanation.phrases import SOURCE_CODES, source_code, source_label, trait_name
 from recsys.recommend.rerank_scores import ENGINE
 
 ENGLISH = PHRASES[DEFAULT_LANGUAGE]

@@ -22,7 +22,7 @@ from recsys.query.history import History
 from recsys.query.preferences import Interests, Preferences
 from recsys.query.profile import Profile
 from recsys.query.query import Context, Query
-from recsys.recommend.explanation.phrases import LANGUAGES, PHRASES
+from recsys.recommend.explanation.language_files import LANGUAGES, PHRASES
 from recsys.recommend.explanation.reasons import (
     LEAST_SHARE,
     MAX_REASONS,
