@@ -21,7 +21,7 @@ from recsys.models.registry import known_family
 from recsys.models.scoring.top_n import top_n_of
 from recsys.query.query import Query
 from recsys.ranking.ranker import Ranker
-from recsys.recommend.rule_engine import RuleEngine
+from recsys.recommend.rule_engine import ListLimits, RuleEngine
 from recsys.recommend.suppression import Suppression
 
 
@@ -163,9 +163,8 @@ def blend_candidates(
     bundle: Bundle,
     queries: Sequence[Query],
     placement: Placement,
-    eligible: Mask,
+    limits: ListLimits,
     suppressions: Sequence[Suppression],
-    rules: RuleEngine,
 ) -> Blend:
     """Retrieves each row's candidates, blends and ranks them, and applies suppression and boosts.
 
@@ -181,12 +180,12 @@ def blend_candidates(
     out = [np.concatenate([row.excluded, row.suppressed]) for row in suppressions]
     rows = [
         blended(candidates, weights, models)
-        for candidates in gather(scorers, placement.candidates, eligible, out)
+        for candidates in gather(scorers, placement.candidates, limits.eligible, out)
     ]
     if ranker is not None:
         rows = ranked(ranker, queries, rows, weights)
     boosted = [
-        _boosted(row, suppression, rules)
+        _boosted(row, suppression, limits.rules)
         for row, suppression in zip(rows, suppressions, strict=True)
     ]
     return Blend(boosted, models, weights, scorers)

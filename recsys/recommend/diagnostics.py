@@ -14,7 +14,7 @@ from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Scorer
 from recsys.recommend.answers import Diagnostics
 from recsys.recommend.diversity_and_quotas import Effect
-from recsys.recommend.rule_engine import RuleEngine
+from recsys.recommend.rule_engine import ListLimits
 from recsys.recommend.suppression import Suppression
 
 EXCLUDED_EFFECT: Final = "hidden"
@@ -24,30 +24,28 @@ SUPPRESSED_EFFECT: Final = "resting"
 def diagnose(
     scorers: Mapping[str, Scorer],
     n: int,
-    *,
-    barriers: Sequence[tuple[str, Mask]],
-    rules: RuleEngine,
+    limits: ListLimits,
     suppressions: Sequence[Suppression],
+    *,
     list_effects: Sequence[Sequence[Effect]],
 ) -> list[Diagnostics]:
     """The diagnostics of each row of a batch; n candidates per model.
 
-    `barriers` are all hard rules in the order of their application, `list_effects` the effects of
-    the soft ones. An item counts for the first rule that removes it; a boost counts as moved every
-    candidate that it matches.
+    `list_effects` are the effects of pins, quotas and diversity. An item counts for the first rule
+    that removes it; a boost counts as moved every candidate that it matches.
     """
-    no_rule = np.ones_like(barriers[0][1])
+    no_rule = np.ones_like(limits.eligible)
     retrieved = {name: scorer.retrieve(n, no_rule) for name, scorer in scorers.items()}
     reports = []
     for row, suppression in enumerate(suppressions):
         counts = {name: len(by_row[row]) for name, by_row in retrieved.items()}
         left = np.unique(np.concatenate([NONE, *(by[row].numbers for by in retrieved.values())]))
         effects: list[Effect] = []
-        for name, mask in barriers:
+        for name, mask in limits.barriers:
             left = _count(effects, name, left, mask[left])
         left = _count(effects, EXCLUDED_EFFECT, left, ~np.isin(left, suppression.excluded))
         left = _count(effects, SUPPRESSED_EFFECT, left, ~np.isin(left, suppression.suppressed))
-        for name, mask, _ in rules.boosts:
+        for name, mask, _ in limits.rules.boosts:
             effects.append(Effect(name, moved=int(mask[left].sum())))
         reports.append(Diagnostics(counts, (*effects, *list_effects[row])))
     return reports

@@ -7,7 +7,7 @@ weighted by its inverse, so that exploration does not bias what is learnt from t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from math import comb
 
 import numpy as np
@@ -15,23 +15,13 @@ from numpy.random import Generator
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Exploration
-from recsys.catalog.live import LiveCatalog
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import Mask, Numbers
 from recsys.models.protocol import Model
 from recsys.query.query import Query
 from recsys.recommend.answers import EXPLORATION, PINNED, Answer, Recommendation
-from recsys.recommend.rule_engine import RuleEngine
+from recsys.recommend.rule_engine import ListLimits
 from recsys.recommend.suppression import Suppression
-
-
-@dataclass(frozen=True, slots=True)
-class ListLimits:
-    """What a list may hold: the eligible items of the live catalogue, within the rules in force."""
-
-    live_catalog: LiveCatalog = field(repr=False)
-    eligible: Mask = field(repr=False)
-    rules: RuleEngine
 
 
 def explore(
@@ -57,6 +47,7 @@ def explore(
     pinned = {item.number for item in answer.items if item.source == PINNED}
 
     def keeps_rules(numbers: Numbers) -> bool:
+        """Whether the list with a new item in it is what the rules would select of it."""
         if not limits.rules.has_list_rules:
             return True
         selection = limits.rules.select(numbers, len(numbers))

@@ -20,7 +20,7 @@ from recsys.models.protocol import ScoredItems
 from recsys.query.query import Query
 from recsys.recommend.answers import CATALOG, PINNED
 from recsys.recommend.diversity_and_quotas import Selection
-from recsys.recommend.rule_engine import RuleEngine
+from recsys.recommend.rule_engine import ListLimits, RuleEngine
 from recsys.recommend.suppression import Suppression
 
 OVERFETCH: Final = 5
@@ -61,9 +61,13 @@ class Fallback:
     bundle: Bundle
     queries: Sequence[Query]
     placement: Placement
-    rules: RuleEngine
-    eligible: Mask
+    limits: ListLimits
     n: int
+
+    @property
+    def rules(self) -> RuleEngine:
+        """The rules in force."""
+        return self.limits.rules
 
     def fill(
         self, pools: Sequence[CandidatePool], suppressions: Sequence[Suppression]
@@ -116,10 +120,10 @@ class Fallback:
     ) -> list[ScoredItems]:
         """The items of a source for these rows, those that match an unmet quota among them."""
         n_fetch = self.n * (OVERFETCH if self.rules.has_list_rules else 1) + n_unavailable
-        best = self._best(source, rows, n_fetch, self.eligible)
+        best = self._best(source, rows, n_fetch, self.limits.eligible)
         if not unmet:
             return best
-        matching = self.eligible & np.logical_or.reduce(unmet)
+        matching = self.limits.eligible & np.logical_or.reduce(unmet)
         more = self._best(source, rows, self.n + n_unavailable, matching)
         return [_merged(*row) for row in zip(best, more, strict=True)]
 
@@ -159,7 +163,9 @@ class Fallback:
             return pool
         out = {*pool.numbers.tolist(), *suppression.excluded.tolist()}
         missing = [
-            number for _, number in self.rules.pins if number not in out and self.eligible[number]
+            number
+            for _, number in self.rules.pins
+            if number not in out and self.limits.eligible[number]
         ]
         return pool.extended(np.array(missing, np.int32), PINNED) if missing else pool
 

@@ -21,7 +21,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -44,11 +44,11 @@ from recsys.recommend.answers import (
 from recsys.recommend.candidates import Blend, blend_candidates
 from recsys.recommend.diagnostics import diagnose as diagnose_lists
 from recsys.recommend.diversity_and_quotas import Selection
-from recsys.recommend.exploration import ListLimits, explore
+from recsys.recommend.exploration import explore
 from recsys.recommend.fallback import CandidatePool, Fallback
 from recsys.recommend.rerank import Ranking, rerank
 from recsys.recommend.rerank_scores import ENGINE
-from recsys.recommend.rule_engine import RuleEngine, compile_rules
+from recsys.recommend.rule_engine import ListLimits, compile_rules
 from recsys.recommend.suppression import Suppression, query_for, shown_mask, suppress
 
 __all__ = [
@@ -93,25 +93,23 @@ def recommend(
         raise InvalidQuery(f"n is {n}; ask for at least 1 item.")
     if not queries:
         return []
-    restriction, exclude = _restrict(
+    limits, exclude = _limits(
         queries, placement, live_catalog, exclude=exclude, rules=rules, personal=personal
     )
-    in_force, eligible = restriction.rules, restriction.eligible
     asked = [query_for(query, placement) for query in queries]
     suppressions = [
-        _suppression(bundle, query, placement, live_catalog, in_force, out)
+        _suppression(bundle, query, placement, limits, out)
         for query, out in zip(asked, exclude or [NONE] * len(asked), strict=True)
     ]
-    blend = blend_candidates(bundle, asked, placement, eligible, suppressions, in_force)
-    n_best = None if in_force.has_list_rules else n
+    blend = blend_candidates(bundle, asked, placement, limits, suppressions)
+    n_best = None if limits.rules.has_list_rules else n
     pools = [CandidatePool.of(blend.best(row, n_best)) for row in range(len(asked))]
-    lists = Fallback(bundle, asked, placement, in_force, eligible, n).fill(pools, suppressions)
+    lists = Fallback(bundle, asked, placement, limits, n).fill(pools, suppressions)
     answers = [
         _answer(query, row, *lists[row], blend, explain=explain)
         for row, query in enumerate(queries)
     ]
     if placement.exploration is not None and rng is not None:
-        limits = ListLimits(live_catalog, eligible, in_force)
         answers = [
             explore(answer, query, bundle, placement.exploration, limits, suppression, rng=rng)
             for answer, query, suppression in zip(answers, asked, suppressions, strict=True)
@@ -121,9 +119,8 @@ def recommend(
     reports = diagnose_lists(
         blend.scorers,
         placement.candidates,
-        barriers=restriction.barriers,
-        rules=in_force,
-        suppressions=suppressions,
+        limits,
+        suppressions,
         list_effects=[selection.effects for _, selection in lists],
     )
     return [
@@ -131,19 +128,7 @@ def recommend(
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class _Restriction:
-    """The rules in force for a batch, and the items that its lists may hold by the hard ones.
-
-    `barriers` are the names and masks of the hard rules, stock first.
-    """
-
-    rules: RuleEngine
-    eligible: Mask
-    barriers: tuple[tuple[str, Mask], ...]
-
-
-def _restrict(
+def _limits(
     queries: Sequence[Query],
     placement: Placement,
     live_catalog: LiveCatalog,
@@ -151,8 +136,8 @@ def _restrict(
     exclude: Sequence[Numbers] | None,
     rules: Rules,
     personal: Sequence[Rule],
-) -> tuple[_Restriction, Sequence[Numbers] | None]:
-    """The restriction of a batch, and the exclusions that are left to be applied row by row."""
+) -> tuple[ListLimits, Sequence[Numbers] | None]:
+    """The limits of a batch, and the exclusions that are left to be applied row by row."""
     now = queries[0].now
     in_force = compile_rules(
         live_catalog,
@@ -173,7 +158,8 @@ def _restrict(
     if len(in_force.excluded) > MASKED_FROM:
         eligible = _masked(eligible, in_force.excluded)
         in_force = replace(in_force, excluded=NONE)
-    return _Restriction(in_force, eligible, (*barriers, *in_force.barriers)), exclude
+    barriers += in_force.barriers
+    return ListLimits(live_catalog, eligible, in_force, tuple(barriers)), exclude
 
 
 def _masked(eligible: Mask, numbers: Numbers) -> Mask:
@@ -187,18 +173,18 @@ def _suppression(
     bundle: Bundle,
     query: Query,
     placement: Placement,
-    live_catalog: LiveCatalog,
-    rules: RuleEngine,
+    limits: ListLimits,
     exclude: Numbers,
 ) -> Suppression:
     """The suppression of one query; variants of its seeds and exclusions are excluded too."""
+    live_catalog = limits.live_catalog
     variants = live_catalog.columns.with_variants(np.concatenate([query.seeds, exclude]))
     return suppress(
         query,
         placement,
         live_catalog,
         bundle.models,
-        exclude=np.concatenate([variants, rules.excluded]) if len(rules.excluded) else variants,
+        exclude=np.concatenate([variants, limits.rules.excluded]),
     )
 
 

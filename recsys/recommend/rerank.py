@@ -84,7 +84,7 @@ def rerank(
 
 
 def _rerank_weights(query: Query, placement: Placement) -> Mapping[str, float]:
-    """The weight of each source for whoever asks."""
+    """The weight of each source for this query."""
     if query.preferences.order == "shop":
         return {ENGINE: 1.0}
     weights = {ENGINE: placement.engine_weight, **placement.blend}

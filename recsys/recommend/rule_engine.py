@@ -90,6 +90,20 @@ class RuleEngine:
         return selection.result()
 
 
+@dataclass(frozen=True, slots=True)
+class ListLimits:
+    """What a list may hold: the eligible items of the live catalog, within the rules in force.
+
+    `barriers` are the names and masks of all hard rules in the order of their application, stock
+    first; `eligible` are the items that pass all of them.
+    """
+
+    live_catalog: LiveCatalog = field(repr=False)
+    eligible: Mask = field(repr=False)
+    rules: RuleEngine
+    barriers: tuple[tuple[str, Mask], ...] = field(repr=False)
+
+
 def compile_rules(
     live_catalog: LiveCatalog,
     now: datetime,

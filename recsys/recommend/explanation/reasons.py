@@ -107,7 +107,7 @@ def reasons(
 ) -> tuple[Reason, ...]:
     """The reasons for a recommended item, the largest share first, at most MAX_REASONS.
 
-    An item without contributions (of a fallback model, say) is explained by its source, an item in
+    An item without contributions, as of a fallback model, is explained by its source, an item in
     a sensitive category without evidence. `promoted`: a boost rule of the shop matches the item.
     """
     builder = _ReasonBuilder(recommended, query, bundle, live_catalog, style, promoted)

@@ -1,4 +1,4 @@
-"""A bundle is whole or refused, and says the same after it was saved."""
+"""A bundle is complete or refused, and answers the same after it was saved."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is said of items to everybody counts distinct customers, and never too few of them."""
+"""Social proof counts distinct customers, and never too few of them."""
 
 from __future__ import annotations
 

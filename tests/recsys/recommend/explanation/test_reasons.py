@@ -38,7 +38,7 @@ NOW = datetime(2026, 11, 2, tzinfo=UTC)
 DAY = 86_400.0
 CAMERA, LENS, BAG, TRIPOD, STRAP = range(5)
 TITLES = ["Camera", "Lens", "Bag", "Tripod", "Strap"]
-SHELF = LiveCatalog.of(
+PHOTO_SHOP = LiveCatalog.of(
     Catalog.of(
         [
             Item(item_id=str(number), title=title, category=["Photo", title])
@@ -105,7 +105,7 @@ def explained(bundle: Bundle):  # type: ignore[no-untyped-def]
         asked: Query | None = None,
         item: int = STRAP,
         style: ReasonStyle | None = None,
-        live_catalog: LiveCatalog = SHELF,
+        live_catalog: LiveCatalog = PHOTO_SHOP,
     ) -> tuple[Reason, ...]:
         level: Level = "individual"
         return reasons(
@@ -234,7 +234,7 @@ def test_a_country_is_named_and_another_trait_too(explained) -> None:
 
 def test_a_new_item_is_called_new_for_a_month(explained) -> None:
     opened = Item(item_id="4", title="Strap", available_from=NOW - timedelta(days=3))
-    live_catalog = SHELF.with_changes([opened], revision=1)
+    live_catalog = PHOTO_SHOP.with_changes([opened], revision=1)
     asked = query((CAMERA, "purchase"))
     why = Contribution("history", 1.0, item=CAMERA)
     assert [reason.code for reason in explained(why, asked=asked, live_catalog=live_catalog)] == [
@@ -249,7 +249,7 @@ def test_a_new_item_is_called_new_for_a_month(explained) -> None:
 
 def test_an_item_below_its_list_price_is_called_on_sale(explained) -> None:
     reduced = Item(item_id="4", title="Strap", price=8.0, list_price=10.0)
-    live_catalog = SHELF.with_changes([reduced], revision=1)
+    live_catalog = PHOTO_SHOP.with_changes([reduced], revision=1)
     asked = query((CAMERA, "purchase"))
     why = Contribution("history", 1.0, item=CAMERA)
     assert [reason.code for reason in explained(why, asked=asked, live_catalog=live_catalog)] == [
@@ -271,7 +271,7 @@ def test_what_the_shop_makes_weigh_more_is_said_to_be_its_choice(bundle: Bundle)
                 recommended,
                 query=asked,
                 bundle=bundle,
-                live_catalog=SHELF,
+                live_catalog=PHOTO_SHOP,
                 style=ReasonStyle(),
                 promoted=promoted,
             )
@@ -316,7 +316,7 @@ def test_nothing_in_a_sensitive_category_is_named(explained, path: str) -> None:
     asked = query((CAMERA, "purchase"))
     why = Contribution("history", 1.0, item=CAMERA)
     shown = Item(item_id="4", title="Strap", category=["Straps"])
-    live_catalog = SHELF.with_changes([shown], revision=1)
+    live_catalog = PHOTO_SHOP.with_changes([shown], revision=1)
     (reason,) = explained(why, asked=asked, style=style, live_catalog=live_catalog)
     assert (reason.text, reason.item, reason.facts) == ("matches your taste", None, {})
     (itself,) = explained(why, asked=asked, item=CAMERA, style=style, live_catalog=live_catalog)
@@ -395,6 +395,6 @@ def test_a_like_is_a_reason_and_an_interest_is_shared_without_its_name(bundle: B
 def texts_of(bundle: Bundle, asked: Query, why: Contribution) -> list[str]:
     recommended = Recommendation(0, 1.0, "als", "individual", (why,))
     given = reasons(
-        recommended, query=asked, bundle=bundle, live_catalog=SHELF, style=ReasonStyle()
+        recommended, query=asked, bundle=bundle, live_catalog=PHOTO_SHOP, style=ReasonStyle()
     )
     return [reason.text for reason in given]
