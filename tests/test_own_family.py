@@ -27,6 +27,7 @@ from recsys.models.testing import promises_of
 from recsys.synthetic import simulate
 from training.config import load_config
 from training.pipeline import nightly
+from training.search.space import start_of, validated
 
 OWN_FAMILY = '''
 """Items by how often they are touched."""
@@ -265,3 +266,10 @@ def test_a_name_stands_for_one_family_in_a_process(own_family: str) -> None:
     declare_families({"my_sales": own_family})
     with pytest.raises(InvalidConfig, match="give another name"):
         declare_families({"my_sales": "my_newer_sales:FAMILY"})
+
+
+def test_a_search_keeps_the_path_beside_the_settings_that_it_changes(own_family: str) -> None:
+    settings = {"family": own_family, "prior": 2.0}
+    assert validated("my_sales", settings) == settings
+    assert validated("my_sales", {"family": own_family, "prior": 0.0}) == {"family": own_family}
+    assert start_of("my_sales", settings) == {}

@@ -201,7 +201,7 @@ def _features_of(item: Item) -> Mapping[str, float]:
         features[f"brand {item.brand}"] = 1.0
     for step, nearness in price_steps(item):
         features[f"price {step}"] = nearness
-    terms = set(title_words(item))
+    terms = dict.fromkeys(title_words(item))  # a set's order differs from process to process
     for term in terms:
         features[f"{WORD} {term}"] = len(terms) ** -0.5
     return features

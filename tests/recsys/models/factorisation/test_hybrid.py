@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 
 import numpy as np
@@ -190,3 +193,26 @@ def test_the_country_of_the_moment_is_a_trait(read: Reader) -> None:
     for country, letter in (("NL", "n"), ("DE", "d")):
         query = Query(now=shop.as_of, context=Context(country=country))
         assert first_letters(shop, model, query, 1) == {letter}
+
+
+FEATURE_DIGEST = """
+from hashlib import sha256
+from recsys.models.factorisation.hybrid_features import item_features
+from recsys.models.testing.case import contract_shop
+arrays = [part for m in item_features(contract_shop().data) for part in (m.indices, m.data)]
+digest = sha256(b"".join(array.tobytes() for array in arrays)).hexdigest()
+"""
+
+
+def test_another_process_sees_the_same_features_in_the_same_order() -> None:
+    """The order of a set of strings differs from process to process; sums follow the order."""
+    here: dict[str, str] = {}
+    exec(FEATURE_DIGEST, here)
+    there = subprocess.run(
+        [sys.executable, "-c", f"{FEATURE_DIGEST}print(digest)"],
+        env={**os.environ, "PYTHONHASHSEED": "1"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert there.stdout.strip() == here["digest"]
