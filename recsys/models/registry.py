@@ -27,7 +27,13 @@ from recsys.models.content import attribute_affinity, cold_items, content
 from recsys.models.factorisation import als, bpr, graph_filter, hybrid, ials
 from recsys.models.family import ModelFamily
 from recsys.models.item_to_item import ease, item_item, random_walk
-from recsys.models.popularity import popularity, search_clicks, segment_popularity
+from recsys.models.popularity import (
+    category_popularity,
+    country_popularity,
+    popularity,
+    search_clicks,
+    segment_popularity,
+)
 from recsys.models.repurchase import rebuy, recently_viewed, refill, repeat
 from recsys.models.sessions import session, session_knn
 from recsys.models.user_neighbours import tifu_knn, up_cf
@@ -35,9 +41,9 @@ from recsys.plugins import declared, resolve
 
 MODELS: Final[Mapping[str, ModelFamily]] = {
     "popularity": popularity.POPULARITY,
-    "popularity_by_country": popularity.POPULARITY_BY_COUNTRY,
+    "popularity_by_country": country_popularity.FAMILY,
     "popularity_by_segment": segment_popularity.FAMILY,
-    "popularity_by_category": popularity.POPULARITY_BY_CATEGORY,
+    "popularity_by_category": category_popularity.FAMILY,
     "trending": popularity.TRENDING,
     "repeat": repeat.FAMILY,
     "rebuy": rebuy.FAMILY,

@@ -10,14 +10,18 @@ import pytest
 
 from recsys.catalog.items import Item
 from recsys.dataset.training_data import TrainingData
-from recsys.models.popularity.popularity import (
+from recsys.models.popularity.category_popularity import (
     CategoryPopularityConfig,
+    fit_popularity_by_category,
+)
+from recsys.models.popularity.country_popularity import (
     CountryPopularityConfig,
+    fit_popularity_by_country,
+)
+from recsys.models.popularity.popularity import (
     PopularityConfig,
     TrendingConfig,
     fit_popularity,
-    fit_popularity_by_category,
-    fit_popularity_by_country,
     fit_trending,
 )
 from recsys.models.protocol import Model
