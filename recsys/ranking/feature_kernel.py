@@ -1,4 +1,4 @@
-"""The compiled part of the features: one pass over a history, one over the candidates."""
+"""Compiled kernels of the ranker's features: one pass over a history, one over the candidates."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def _fill_personal(
     end: int,
     facts: ItemArrays,
 ) -> int:
-    """What this person did with each candidate; gives the number of invoices.
+    """The user's interactions with each candidate; returns the number of invoices.
 
     Purchases at one moment are one invoice, and an item counts once in it.
     """
@@ -159,7 +159,7 @@ def _add_affinities(
     factor: float,
 ) -> float:
     """Adds the history's weights to its categories and brands, or with factor 0 clears them;
-    gives the sum of the weights."""
+    returns the sum of the weights."""
     total = 0.0
     for event in range(begin, end):
         item = histories.items[event]
@@ -198,7 +198,7 @@ def _fill_query(
     end: int,
     invoices: int,
 ) -> None:
-    """What is the same for every candidate of a query."""
+    """The features that all candidates of a query share."""
     items, bought = histories.items[begin:end], histories.bought[begin:end]
     times = histories.times[begin:end][bought]
     n_lines = len(times)

@@ -1,7 +1,7 @@
 """Features of (query, item) for the ranker: the same code when training and when serving.
 
-`item_facts(data)` says what is known of the items before a moment; `feature_matrix` puts beside it
-what the query says of each candidate and what every model thinks of it.
+`item_facts(data)` holds the features of the items as of one moment; `feature_matrix` adds those
+of each (query, candidate).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from recsys.query.query import Query
 from recsys.ranking.feature_kernel import CandidateRows, HistoryRows, ItemArrays, fill
 
 COLUMNS: Final = (
-    # of this person and this item
+    # of the user and the item
     "purchases",
     "decayed weight",
     "share of invoices",
@@ -35,7 +35,7 @@ COLUMNS: Final = (
     "due by interval of the item",
     "other events",
     "days since last event",
-    # of this item
+    # of the item
     "demand of 7 days",
     "demand of 30 days",
     "demand",
@@ -45,12 +45,12 @@ COLUMNS: Final = (
     "rebuy rate",
     "interval of the item",
     "price",
-    # of this item beside what this person usually takes
+    # of this item against the user's usual choices
     "price beside habit",
     "demand beside habit",
     "category affinity",
     "brand affinity",
-    # of this person
+    # of the user
     "history size",
     "distinct items",
     "invoices",
@@ -67,7 +67,7 @@ PRIOR: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class ItemFacts:
-    """What is known of each item as of one moment: parallel arrays over the bundle's row numbers.
+    """Features of each item as of one moment: parallel arrays over the bundle's row numbers.
 
     `demand*` are weighted counts of events of everybody in the last 7 and 30 days and ever;
     `first_seen` is epoch seconds, NaN where the item has no event; `rebuy_rates` the share of its
@@ -124,7 +124,7 @@ class ItemFacts:
 
 
 def item_facts(data: TrainingData) -> ItemFacts:
-    """What the training data say of their items."""
+    """The features of the items as of the training data's moment."""
     days_ago = (data.as_of.timestamp() - data.popularity.days) / SECONDS_PER_DAY
     weights = np.maximum(data.weighting.by_number()[data.popularity.kinds], 0.0)
     counts = data.popularity.counts * weights

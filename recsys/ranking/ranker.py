@@ -22,7 +22,7 @@ from recsys.ranking.features import COLUMNS, ItemFacts, feature_matrix
 
 @dataclass(frozen=True, slots=True)
 class Ranker:
-    """Orders the best `candidates` of a blend anew. `models` are those whose scores it looks at.
+    """Orders the best `candidates` of a blend anew. `models` are those whose scores are features.
 
     `facts` are as of the moment that the bundle was trained at; `texts` are LightGBM's models, each
     divided by its entry of `scales` before they are summed.
@@ -45,7 +45,7 @@ class Ranker:
         candidates: int,
         facts: ItemFacts,
     ) -> Ranker:
-        """The ranker of these texts; BundleError where their columns are not those of here."""
+        """The ranker of these texts; BundleError where they have other columns (`column_names`)."""
         expected = tuple(name.replace(" ", "_") for name in column_names(models))
         parsed = [
             Trees.parse(text).divided_by(scale) for text, scale in zip(texts, scales, strict=True)
@@ -93,7 +93,8 @@ def ranking_matrix(
     """One row per candidate, one column per name in `column_names`; NaN where none applies.
 
     Scores are scaled as `candidates.gather` scales them, so that a row is the same whatever else is
-    a candidate. (Ranks among the candidates are not, and taught nothing more where we measured.)
+    a candidate. (Ranks would depend on the rest, and improved nothing when
+    measured.)
     """
     features = feature_matrix(facts, queries, numbers)
     n_fixed, n_models = features.shape[1], len(parts[0]) if len(parts) else 0
@@ -112,7 +113,7 @@ def ranking_matrix(
 class Trees:
     """The trees of a LightGBM model as flat arrays over all nodes.
 
-    A node sends a value ≤ `thresholds` to its left, else to its right; a missing one is taken for
+    A node sends a value ≤ `thresholds` to its left, else to its right; a missing one counts as
     `fills`: −∞ or ∞ by the side that training chose, 0 where the node saw none missing. Node k has
     `children[2k]` on its left and `children[2k + 1]` on its right; one below 0 is leaf ~child of
     `leaf_values`.
@@ -267,8 +268,7 @@ def _predict(
     scores = np.zeros(n, np.float64)
     for root in roots:
         row = 0
-        # Four rows walk side by side, so that the waits of one are filled by the others: twice as
-        # fast as one after the other.
+        # Four rows are walked interleaved, so that memory latencies overlap: twice as fast.
         while row + 4 <= n:
             a, b, c, d = root, root, root, root
             while a >= 0 or b >= 0 or c >= 0 or d >= 0:

@@ -23,7 +23,7 @@ class AssociationRules:
 
     `support` is the share of baskets with both, `confidence` P(j | i), `lift` P(j | i) / P(j),
     `customers` how many distinct ones bought both in one basket (an anonymous basket is one),
-    `weight` the summed weights of the baskets with both, each 1 unless told.
+    `weight` the summed weights of the baskets with both, each 1 unless `weights` are given.
     """
 
     antecedents: Numbers

@@ -1,8 +1,10 @@
-"""What goes into one basket together: the items that a whole cart calls for.
+"""Items bought together with those of a page or a whole cart: scored association rules.
 
-Ordered by conditional probability, weighed by lift; lift above a floor and a minimum number of
-distinct customers keep chance out. Raw lift as an order is far worse, and so are plain counts, in
-which a wholesale order of 300 items outvotes 300 people.
+A rule's strength is its conditional probability times a power of log(1 + lift). A minimum lift and
+a minimum number of distinct customers exclude chance pairs. Ranking by lift alone was far worse in
+measurements; so were plain counts, which one wholesale order of 300 items dominates.
+
+Rules: Agrawal, Imieliński, Swami, SIGMOD 1993 (`association_rules`).
 """
 
 from __future__ import annotations
@@ -41,7 +43,7 @@ from recsys.models.scoring.top_n import top_n_of
 from recsys.query.query import Query
 
 LEAST_WEIGHT: Final = 1e-9
-"""Of a basket, so that the oldest still is one."""
+"""Smallest weight of a basket, so that old baskets keep a positive weight."""
 
 
 class BoughtTogetherConfig(BaseModel):
@@ -49,7 +51,7 @@ class BoughtTogetherConfig(BaseModel):
 
     A basket of n items weighs n^−`size_discount`, halved with every `half_life_days` of age, in the
     strength of a pair; evidence counts every basket alike. Baskets of more than `max_basket_items`
-    are left out: they say little about what goes together and cost the square of their size.
+    are left out: they carry little information and cost the square of their size.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -61,10 +63,10 @@ class BoughtTogetherConfig(BaseModel):
     size_discount: float = Field(default=1.0, ge=0)
     half_life_days: float | None = Field(default=120.0, gt=0)
     shrinkage: float = Field(default=0.02, ge=0)
-    """In average items: added to an item's weight before it divides that of a pair."""
+    """Prior weight, in average items, added to the divisor w_i of a rule's strength."""
     lift_power: float = Field(default=0.5, ge=0)
     sharpness: float = Field(default=2.0, gt=0)
-    """1 adds what the items of a cart call for; above, the strongest call counts more."""
+    """The power p: 1 adds the strengths of a cart's items; above 1 the strongest counts more."""
     substitutes: bool = True
     """Whether pairs of one category weigh less where its items are rarely bought together."""
     borrowing: ColdItemRulesConfig = ColdItemRulesConfig()
@@ -85,12 +87,12 @@ class BoughtTogetherModel:
     """score(j) = (Σ_i s_ij^p)^(1/p) over the seeds i, p the sharpness: for one seed s_ij itself.
 
     s_ij = w_ij / (w_i + shrinkage) · log(1 + lift)^power · category factor, where w are weighted
-    counts of baskets and the lift is of those. An item without rules borrows those of the items
-    that are described like it (`cold_item_rules`).
+    counts of baskets and the lift is of those. An item without rules gets those of the items
+    with the most similar description (`cold_item_rules`).
 
     No opinion without seeds (the history does not count), on items that no rule reaches, and on
     the seeds themselves. `strength` is items × items, csr; `confidence`, `support`, `lift` and
-    `customers` run parallel to its entries, customers 0 where a rule is borrowed.
+    `customers` run parallel to its entries, customers 0 for the rules of a cold item.
     """
 
     stores_user_data: ClassVar[bool] = False

@@ -1,4 +1,4 @@
-"""Rules for items without baskets: what is bought with the items that are described like them."""
+"""Association rules for cold items: averaged over the items with the most similar description."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from recsys.models.scoring.neighbours import neighbours, product_spans
 
 
 class ColdItemRulesConfig(BaseModel):
-    """An item without rules takes those of its `lenders` nearest by description, times `share`.
+    """An item without rules gets those of its `lenders` nearest by description, times `share`.
 
-    `least_similarity` is a cosine; `lenders` 0 borrows nothing.
+    `least_similarity` is a cosine; `lenders` 0 adds no rules.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,7 +28,7 @@ class ColdItemRulesConfig(BaseModel):
 def cold_item_rules(
     rules: csr_array, data: TrainingData, config: ColdItemRulesConfig, *, n: int | None
 ) -> csr_array:
-    """Rows for the items for which `own` (strengths, items × items) has none, of at most n entries.
+    """Rows of at most n entries for the items without a row in `rules` (strengths, items × items).
 
     s_ij = share · Σ_k sim(i, k) · s_kj / lenders over the nearest k that have rules.
     """

@@ -1,4 +1,4 @@
-"""Whether the items of a category take each other's place: they are rarely in one basket."""
+"""How far the items of a category are substitutes: such items rarely share a basket."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from recsys.dataset.training_data import Baskets
 
 PRIOR: Final = 10.0
-"""Pairs as many as expected that every category starts with."""
+"""Pseudo-count of pairs at the expected rate in every category."""
 
 
 def category_factors(

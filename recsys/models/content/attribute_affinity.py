@@ -1,7 +1,7 @@
-"""Which brands, kinds of words and price steps a person favours, against what everybody chooses.
+"""Attribute affinity: the brands, title words and prices a user prefers over the shop's average.
 
-Naive Bayes over an item's description, with a normal model of relative prices: independent of who
-else bought the item, so it speaks of every item of a list.
+Naive Bayes over an item's description (multinomial brands and words, a normal model of relative
+prices). It needs no interactions of an item, so that every item of a list gets a score.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ LARGEST_LOG: Final = 8.0
 
 
 class AttributeAffinityConfig(BaseModel):
-    """`prior` is a weight of history at everybody's shares; words that fewer than `min_items` have
-    tell nothing of a kind of item."""
+    """`prior` is a weight of history at everybody's shares; words in fewer than
+    `min_items` titles are ignored."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,8 +1,7 @@
-"""New items for the right people: scored as the items that are described like them.
+"""Cold items: new items scored through the known items with the most similar description.
 
-The row of a history item in a random walk over people, carried on to new items by the similarity of
-their descriptions: who would be recommended the neighbours of a new item by others' behaviour is
-recommended the new item.
+The weights of a random walk item → user → item (`random_walk`), multiplied by the description
+similarity of known and new items. A user gets a new item where the walk recommends its neighbours.
 """
 
 from __future__ import annotations
@@ -23,10 +22,11 @@ from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product
 
 
 class ColdItemsConfig(BaseModel):
-    """An item with no more than `max_users` people is new; it stands beside its `nearest` items by
+    """An item with at most `max_users` users is new; it is scored through its `nearest` items by
     description, whose cosine counts to the power `sharpness`.
 
-    `itself` is what a history item's own similarity to the new item counts beside the walk.
+    `itself` is the weight of the direct similarity of a history item and the new item, added to the
+    walk.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

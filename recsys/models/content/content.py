@@ -1,4 +1,4 @@
-"""Similarity by what the catalogue says, for items that nobody has touched yet.
+"""Content-based similarity of catalogue descriptions; works for items without interactions.
 
 Title words by tf-idf, every node of the category path, brand and price; Salton, Buckley:
 Term-weighting approaches in automatic text retrieval, IPM 1988.
@@ -50,7 +50,7 @@ from recsys.query.query import Query
 class ContentConfig(BaseModel):
     """How much each part of an item's description weighs before the whole has length 1.
 
-    Words that more than `max_share` of the items have tell nothing apart and are left out.
+    Words in more than `max_share` of the items do not discriminate and are left out.
     `max_query_features` keeps the heaviest features of a long history, which bounds the work.
     """
 
@@ -96,7 +96,7 @@ class ContentModel:
         return cls(features, rarity, parts, vectors, postings, max_query_features)
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
-        """Describes what each query is after in words, categories, brands and prices."""
+        """Computes each query's mean vector over words, categories, brands and prices."""
         starting = [origins(query, binary=False) for query in queries]
         dropped = [items if kind == "seed" else NONE for items, _, kind in starting]
 

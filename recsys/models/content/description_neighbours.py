@@ -1,4 +1,4 @@
-"""Which items are described most alike: the cosine of their description vectors.
+"""Nearest neighbours of items by description: cosine of their description vectors.
 
 Widespread features (a department, a price class) make nearly every pair of items share something:
 all cosines of a shop cost the square of its items. Candidates are therefore gathered from an item's
@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from recsys.ids import Array, Mask
 
 MOST_POSTINGS: Final = 50_000
-"""How many entries of the features' lists one item looks at, if its rarest feature has fewer."""
+"""Budget of postings read per item; its rarest feature is always read."""
 
 
 def description_neighbours(
@@ -32,7 +32,7 @@ def description_neighbours(
 
     `vectors` are items × features of length 1, csr; an item's own cosine is left out, and so are
     those of 0 or below `least`. Ties go to the lower number. Exact where the features of an item
-    have at most `most_postings` entries; else who shares none of its rarest features is left out.
+    have at most `most_postings` entries; else items with none of its rarest features are missed.
     """
     postings = csr_array(vectors.T.tocsr())
     rows = np.flatnonzero(wanted)

@@ -1,4 +1,4 @@
-"""What a catalogue says about an item, as named features with values; shared by models."""
+"""Named features of an item's description: title words, category nodes, price steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def category_nodes(item: Item) -> list[str]:
 def price_steps(item: Item) -> Iterator[tuple[int, float]]:
     """The two nearest steps of √2 in price and how near each is; nothing without a price.
 
-    So prices that are close share weight even where a step divides them.
+    Close prices share weight even where the boundary of a step lies between them.
     """
     if item.price is None:
         return

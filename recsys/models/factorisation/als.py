@@ -62,7 +62,7 @@ class ALSModel:
     alpha: float
     reg: float
     index: DenseIndex | None = None
-    """Of a model that was saved; without one every item is scored."""
+    """Index of the item vectors of a saved model; None scores every item."""
 
     @classmethod
     def of(cls, item_factors: NDArray[np.float32], *, alpha: float, reg: float) -> ALSModel:

@@ -21,14 +21,14 @@ from recsys.errors import InvalidConfig
 Factors = NDArray[np.float32]
 
 ROWS_AT_ONCE: Final = 2048
-"""Rows that a thread takes at a time."""
+"""Rows per work item of a thread."""
 PANEL: Final = 8
-"""Rows of the triangular factor that are found before the rest of the matrix is updated."""
+"""Rows of the triangular factor computed before the trailing matrix is updated."""
 
 
 @dataclass(frozen=True, slots=True)
 class Penalty:
-    """What a row's squared error is weighed against.
+    """The regularisation of a row: ridge and unobserved weight.
 
     A row of observed weights c has ridge · (Σc + unobserved · columns)^exponent · ‖x‖², and each of
     its columns, observed or not, unobserved · (x · y)².

@@ -1,8 +1,8 @@
-"""BPR: chosen items above items that were not chosen; a person is the pool of the items chosen.
+"""BPR: ranks chosen items above items not chosen; a user is the pooled vector of their items.
 
 Rendle, Freudenthaler, Gantner, Schmidt-Thieme: BPR: Bayesian personalized ranking from implicit
 feedback, UAI 2009, with users as in Kabbur, Ning, Karypis: FISM: factored item similarity models,
-KDD 2013. What is trained is what is served: no user has a row.
+KDD 2013. Users have no vector of their own, so training and serving compute the same score.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ Progress = Callable[[int, float], None]
 class BPRConfig(BaseModel):
     """Of `candidates` random items that were not chosen, the one scored highest is the opponent.
 
-    At most 1 + items / 256 candidates are drawn: among the best of few items, what was not chosen
-    is mostly what would have been.
+    At most 1 + items / 256 candidates are drawn: in a small assortment the hardest negatives are
+    mostly items that the user would have chosen.
     `pooling` p divides the pooled vector by (Σ weights)^p: 1 is a mean, 0 a sum.
     """
 
@@ -71,7 +71,7 @@ class BPRModel:
     pooling: float
     binary: bool
     index: DenseIndex | None = None
-    """Of a model that was saved; without one every item is scored."""
+    """Index of the item vectors of a saved model; None scores every item."""
 
     @classmethod
     def of(
@@ -153,7 +153,7 @@ def fit_bpr(
 ) -> BPRModel:
     """Vectors after `epochs` passes over all interactions; the same for the same seed.
 
-    Each chosen item is taken out of the pool that has to find it.
+    Each chosen item is left out of the pooled vector that predicts it.
     """
     matrix = binary_of(data.interactions) if config.binary else data.interactions
     n_items = matrix.shape[1]
@@ -280,7 +280,7 @@ def pass_over(
             item = columns[entry]
             size = np.float32(0.0)
             for d in range(width):
-                # Its own pool was without it.
+                # The item was not part of the pool that predicted it.
                 x[d] = values[entry] * (pull[d] - pulls[entry - begin, d]) - reg * pasts[item, d]
                 size += x[d] * x[d]
             past_steps[item] += size / width

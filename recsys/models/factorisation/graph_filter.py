@@ -1,7 +1,7 @@
-"""An ideal low-pass filter on the graph of people and items: what smooth tastes leave of a history.
+"""An ideal low-pass filter on the user-item graph: a history projected on smooth signals.
 
 Shen, Wu, Zhang, Shan, Zhang, Letaief, Li: How powerful is graph convolution for recommendation?,
-CIKM 2021 (GF-CF, its low-pass part). Beside a random walk, which is the linear filter.
+CIKM 2021 (GF-CF, its low-pass part). A random walk is the linear filter.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from recsys.models.search_space import Choice
 from recsys.query.query import Query
 
 OVERSAMPLING: Final = 32
-"""Directions beyond those that are kept, which make the last of them exact enough."""
+"""Extra directions of the subspace iteration, for the accuracy of the last ones kept."""
 
 
 class GraphFilterConfig(BaseModel):
-    """`frequencies` lowest are let through whole, the others not at all.
+    """The `frequencies` lowest frequencies pass unchanged, the others not at all.
 
-    More are better on sparse shops and dearer to ask: 128 of them cost about 4 ms at 100k items.
+    More are better on sparse shops and slower to score: 128 of them cost about 4 ms at 100k items.
     `popularity` p multiplies the score of item j by d_j^p, d its degree: .5 undoes the
     normalisation, less plays popular items down. `rounds` of subspace iteration find the basis.
     """
@@ -65,7 +65,7 @@ class GraphFilterModel:
     touched: Mask
     binary: bool
     index: DenseIndex | None = None
-    """Of a model that was saved; without one every item is scored."""
+    """Index of the item vectors of a saved model; None scores every item."""
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Adds up the vectors of the histories."""

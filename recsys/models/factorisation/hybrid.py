@@ -1,8 +1,8 @@
 """Factors learnt over features of items and people: LightFM with the WARP loss.
 
 Kula: Metadata embeddings for user and item cold-start recommendations, CBRecSys 2015. There is no
-feature for a person's identity: who somebody is, is their history and their traits, so that
-strangers and new events need no retrain. The only file that imports lightfm.
+identity feature per user: a user is represented by history and traits, so that new users and new
+events need no retraining. The only file that imports lightfm.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class HybridModel:
     traits: Vocabulary
     max_history_items: int
     index: DenseIndex | None = None
-    """Of a model that was saved; without one every item is scored."""
+    """Index of the item vectors of a saved model; None scores every item."""
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
         """Pools the representations of the history and the traits."""

@@ -1,4 +1,4 @@
-"""What the hybrid model sees of items and people: the same features when fitting and serving."""
+"""Features of items and users of the hybrid model; the same code fits and serves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from recsys.query.profile import Profile
 
 WORD: Final = "word"
 LEAST_WORD_ITEMS: Final = 3
-"""A title word that fewer items have is a second identity."""
+"""A title word in fewer items is left out: it would act as an identity feature."""
 
 
 def item_features(data: TrainingData) -> tuple[csr_array, csr_array]:

@@ -1,4 +1,4 @@
-"""iALS: every pair weighs a little, and a row's regularisation grows with its interactions.
+"""iALS: unobserved pairs have a small weight; regularisation grows with a row's interactions.
 
 Rendle, Krichene, Zhang, Koren: Revisiting the performance of iALS on item recommendation
 benchmarks, RecSys 2022. Users are never stored: a query's history is folded in exactly.
@@ -72,7 +72,7 @@ class IALSModel:
     penalty: Penalty
     binary: bool
     index: DenseIndex | None = None
-    """Of a model that was saved; without one every item is scored."""
+    """Index of the item vectors of a saved model; None scores every item."""
 
     @classmethod
     def of(cls, item_factors: NDArray[np.float32], *, penalty: Penalty, binary: bool) -> IALSModel:

@@ -1,4 +1,4 @@
-"""EASE: every item's row predicted from all the others, in closed form; for up to some 40k items.
+"""EASE: linear item-to-item weights in closed form, for up to some 40,000 items.
 
 Steck: Embarrassingly shallow autoencoders for sparse data, WWW 2019.
 """

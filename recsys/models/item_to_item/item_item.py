@@ -1,7 +1,7 @@
-"""Items that the same people want: cosine between the columns of the interactions.
+"""Item-to-item cosine over the columns of the interactions.
 
 Sarwar, Karypis, Konstan, Riedl: Item-based collaborative filtering recommendation algorithms,
-WWW 2001. The shrinkage keeps pairs that few people share from the top.
+WWW 2001. Shrinkage lowers the similarity of pairs with few common users.
 """
 
 from __future__ import annotations

@@ -20,15 +20,15 @@ from recsys.models.scoring.neighbours import NeighbourModel, neighbours, product
 from recsys.models.search_space import Choice, Range
 
 LEAST_SUM: Final = 1e-30
-"""A sum of weights whose inverse float32 could hardly hold."""
+"""Rows with a smaller sum of weights have no outgoing step (its inverse would overflow float32)."""
 
 
 class RandomWalkConfig(BaseModel):
-    """P3 with `alpha` 1 and `beta` 0; RP3β with `beta` above 0 plays popular items down.
+    """P3 with `alpha` 1 and `beta` 0; RP3β with `beta` above 0 penalises popular items.
 
-    `neighbours` None keeps every end of a walk. With `half_life_days` the first step forgets at
-    that rate instead of the rate of the interactions; with `target_half_life_days` the last step
-    does, so that walks end at what is bought now.
+    `neighbours` None keeps every end of a walk. `half_life_days` replaces the decay of the
+    interactions in the first step, `target_half_life_days` in the last step, so that walks end at
+    recently bought items.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

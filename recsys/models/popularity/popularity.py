@@ -43,7 +43,7 @@ class PopularityConfig(BaseModel):
 class TrendingConfig(PopularityConfig):
     """`baseline_half_life_days` None compares with all that was ever counted.
 
-    An item needs about `prior` counts before its rise is believed.
+    `prior` counts at the shop's average rate shrink items with few counts.
     """
 
     half_life_days: float | None = Field(default=14.0, gt=0)
@@ -96,7 +96,7 @@ def fit_trending(
     """score(j) = (s_j + prior · Σs/Σb) / (b_j + prior): how much of what was counted is recent.
 
     s are counts under the short half-life, b under the baseline's; an item with few counts is
-    drawn to the shop's average.
+    shrunk to the shop's average.
     """
     del rng
     recent = weighted_counts(data, config, config.half_life_days)
@@ -123,7 +123,7 @@ def weighted_counts(
 def row_weights(
     data: TrainingData, config: PopularityConfig, half_life_days: float | None
 ) -> NDArray[np.float64]:
-    """What each row of `data.popularity` counts."""
+    """The weight of each row of `data.popularity`."""
     popularity: Popularity = data.popularity
     each = event_weights(data, config, half_life_days, popularity.kinds, popularity.days)
     return popularity.counts * each
@@ -136,7 +136,7 @@ def event_weights(
     kinds: NDArray[np.int8],
     times: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """What an event of each kind at each time (epoch seconds, or the midnight before) counts."""
+    """The weight of an event of each kind at each time (epoch seconds, or the midnight before)."""
     now = data.as_of.timestamp()
     weighting = data.weighting
     if config.kinds is not None:

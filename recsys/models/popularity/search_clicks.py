@@ -1,7 +1,7 @@
-"""What visitors took of the result of a search, had they looked at all of it alike.
+"""Click rates of items per search term, corrected for position bias.
 
 The rate of an item under a term is counted over the lists in which it was probably examined
-(`position_bias`), and drawn to the item's rate under all terms, which is drawn to that of the shop.
+(`position_bias`) and shrunk to the item's rate under all terms, which is shrunk to the shop's.
 """
 
 from __future__ import annotations
@@ -33,8 +33,7 @@ from recsys.query.query import Query
 class SearchClicksConfig(BaseModel):
     """`cart` and `purchase` are worth so many clicks; `prior` counts examined lists.
 
-    `min_visits` leaves out terms that fewer visits searched for: what one person typed is that
-    person's own.
+    `min_visits` leaves out terms with fewer visits, for privacy: a rare term may identify a person.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

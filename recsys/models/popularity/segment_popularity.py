@@ -1,6 +1,6 @@
-"""What people like this one want: counts by country, device, customer group and rule-made segment.
+"""Popularity within the query's groups: country, device, customer group, rule-made segment.
 
-A group with few counts borrows from everybody (shrinkage), so that a small group is not noise.
+The counts of a small group are shrunk to everybody's shares.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which of the things a person bought are of the kind that people buy again."""
+"""Repurchase rate: items that the user bought, by the share of their customers who buy again."""
 
 from __future__ import annotations
 
@@ -21,8 +21,7 @@ from recsys.query.query import Query
 
 
 class RebuyConfig(BaseModel):
-    """`prior` customers at the shop's average rate are mixed in, so that few customers prove
-    little."""
+    """`prior` customers at the shop's average rate are mixed in (shrinkage)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""What a person looked at last: a list of their own, newest first."""
+"""Recently viewed items of the user, newest first."""
 
 from __future__ import annotations
 

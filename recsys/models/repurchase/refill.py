@@ -1,8 +1,8 @@
-"""Which of the things a person bought are due again now: a time-to-refill model.
+"""Time to refill: which of the items that a user bought are due again now.
 
-A mixture cure model of the time between two purchases of one thing by one person: with some chance
+A mixture cure model of the time between two purchases of an item by a user: with some probability
 it is bought again at all, and then after a log-normal time (Boag, JRSS B 1949; for repeat purchases
-Bhagat et al., Buy it again, KDD 2018). People, items and categories with few purchases borrow from
+Bhagat et al., Buy it again, KDD 2018). Users, items and categories with few purchases are shrunk to
 the level above.
 """
 
@@ -34,11 +34,11 @@ from recsys.query.query import Query
 COUNTS: Final = 5
 """Own purchases 1, 2, … and `COUNTS or more` have chances of their own."""
 DUE: Final = 0.1
-"""A thing is due when this share of its intervals is over by its age."""
+"""An item is due when this share of its intervals is shorter than its age."""
 EARLY: Final = 0.8
-"""Where nothing is known of a thing but one person's intervals: due at this share of their mean."""
+"""Without a model an item is due at this share of the user's mean interval."""
 HABIT: Final = 0.1
-"""A thing that was bought once is a habit where so many of its buyers buy it again."""
+"""An item bought once is habitual where this share of its buyers buys it again."""
 LEAST_SPREAD: Final = 0.2
 """The least standard deviation of ln(days): nobody is punctual to the hour."""
 
@@ -139,7 +139,7 @@ class RefillModel:
 class PurchaseDays:
     """The days on which users bought items: parallel arrays by user, item, day, each once.
 
-    `days` are days since 1970; `firsts` the place of the first day of each (user, item).
+    `days` are days since 1970; `firsts` the index of the first day of each (user, item).
     """
 
     users: Numbers
@@ -163,7 +163,7 @@ class PurchaseDays:
         return np.diff(np.append(self.firsts, len(self.days)))
 
     def lasts(self) -> NDArray[np.int64]:
-        """The place of the last day of each (user, item)."""
+        """The index of the last day of each (user, item)."""
         return self.firsts + self.counts() - 1
 
     def log_gaps(self) -> NDArray[np.float64]:

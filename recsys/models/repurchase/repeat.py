@@ -1,4 +1,4 @@
-"""What a person buys again: the decayed number of own purchases per item."""
+"""Personal frequency: the decayed number of the user's purchases per item."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class RepeatModel:
 def fit_repeat(
     data: TrainingData, config: RepeatConfig, *, rng: np.random.Generator
 ) -> RepeatModel:
-    """Nothing is learnt but how many items there are: the counts come from the query."""
+    """Stores the number of items alone: the counts come from the query."""
     del rng
     return RepeatModel(len(data.items), config.half_life_days)
 

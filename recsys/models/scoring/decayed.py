@@ -1,4 +1,4 @@
-"""The interactions under another half-life than the one that they were read with."""
+"""Interactions with a half-life of a family's own instead of that of the training data."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""The best inner products without computing all of them: clusters of items and a bound in each.
+"""Maximum inner product search: clusters of items with an upper bound in each.
 
 An item y in the cluster of centroid c scores x · y = x · c + x · (y − c) ≤ x · c + ‖x‖ ‖y − c‖
-(Cauchy-Schwarz), so that within a cluster, farthest items first, the scan stops where the bound
-falls below the n-th best found so far. Clusters are visited by x · c, which raises that mark early.
-The result is exact; above EXACT_BELOW items a query computes at most MOST_PRODUCTS products, and
-what it may miss lies in clusters whose centre it likes less than any that it looked at.
+(Cauchy-Schwarz). Within a cluster, farthest items first, the scan stops where the bound falls below
+the n-th best score so far. Clusters are visited by descending x · c, which raises that score early.
+The result is exact; above EXACT_BELOW items a query computes at most MOST_PRODUCTS products and may
+miss items of the clusters with the lowest x · c.
 """
 
 from __future__ import annotations

@@ -164,7 +164,7 @@ def without(matrix: csr_array, dropped: Sequence[Numbers]) -> csr_array:
 def shares(items: Numbers, parts: NDArray[np.floating], *, kind: str) -> list[Contribution]:
     """Parts of a score as contributions of items: each over the sum of their sizes.
 
-    So shares of positive parts sum to 1, and a part that speaks against the item is negative. Parts
+    So shares of positive parts sum to 1, and a part that lowers the score is negative. Parts
     of zero are left out.
     """
     total = float(np.abs(parts).sum())

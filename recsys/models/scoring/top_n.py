@@ -1,4 +1,4 @@
-"""Exclude, allow, ties, length: the only place that sorts scores into a list."""
+"""Selection of the n best scores: the eligible mask, ties and length are decided here alone."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def top_n_of(
     if not len(numbers):
         return EMPTY
     if len(numbers) > n:
-        # Everything at or above the n-th score, so that ties at the edge are settled by number.
+        # Everything at or above the n-th score, so that ties at the edge are broken by number.
         edge = np.partition(scores, len(scores) - n)[len(scores) - n]
         kept = np.flatnonzero(scores >= edge)
         numbers, scores = numbers[kept], scores[kept]

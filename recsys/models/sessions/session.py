@@ -1,7 +1,7 @@
-"""What goes with the current visit: the neighbours of what was looked at in it, newest first.
+"""Item-to-item neighbours of the visit under way, its newest events weighted most.
 
-The item-to-item part of session-based recommendation (Ludewig & Jannach, Evaluation of
-session-based recommendation algorithms, UMUAI 2018): a visit says more about now than a history.
+The item-to-item baseline of session-based recommendation: Ludewig, Jannach: Evaluation of
+session-based recommendation algorithms, UMUAI 2018.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class SessionModel:
     decay: NDArray[np.float32]
 
     def condition(self, queries: Sequence[Query]) -> Scorer:
-        """Asks for the neighbours of the visit alone."""
+        """Sums the neighbours of the items of the visit; the older history is ignored."""
         return self.neighbours.condition(
             [replace(query, history=self._faded(query.session), seeds=NONE) for query in queries]
         )

@@ -1,4 +1,4 @@
-"""Visits of the past, stored so that those with an item in common are found at once.
+"""Inverted index of past visits by item.
 
 The recency-pruned inverted index of VMIS-kNN (Kersbergen, Sprangers, Schelter: Serenade, SIGMOD
 2022): item → its newest visits; and visit → its items in the order of the clicks.
@@ -124,11 +124,11 @@ def index_sessions(
     """The newest `max_visits` visits of two clicks or more, each its newest `max_length` clicks.
 
     A click is an event of a kind that weighs more than nothing; the same item twice running is one
-    click. InsufficientData where the timeline does not tell visits.
+    click. InsufficientData where the timeline has no visits.
     """
     timeline = data.timeline
     if len(timeline.sessions) != len(timeline.items):
-        raise InsufficientData("The timeline tells no visits; give `Timeline.sessions`.")
+        raise InsufficientData("The timeline has no visits; give `Timeline.sessions`.")
     chosen = data.weighting.by_number()[timeline.kinds] > 0
     visits, items = timeline.sessions[chosen], timeline.items[chosen]
     first = np.diff(visits, prepend=-1) != 0

@@ -1,4 +1,4 @@
-"""The compiled part of session k-NN: nearest visits, what they clicked, what made a score."""
+"""Compiled kernels of session k-NN: nearest visits, their scores, the parts of a score."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people clicked next in visits like the current one: nearest visits, newest first.
+"""Session k-NN: items clicked in the past visits most similar to the visit under way.
 
 VMIS-kNN (Kersbergen, Sprangers, Schelter: Serenade, SIGMOD 2022) with the decays of STAN and V-STAN
 (Garg et al., SIGIR 2019; Ludewig et al., UMUAI 2021).
@@ -74,8 +74,8 @@ class SessionKnnModel:
     Items of the current visit score `revisit` times as much, its newest click not at all. γ is
     `scoring_rarity`, δ `matching_rarity`. No opinion without a current visit.
 
-    Past visits are stored (`stores_user_data`): capped in number, without ids or users, with
-    codes by which `without` drops what an erased person did.
+    Past visits are stored (`stores_user_data`): capped in number, without user ids, with
+    pseudonyms by which `drop_users` removes those of an erased user.
     """
 
     stores_user_data: ClassVar[bool] = True
@@ -126,7 +126,7 @@ class SessionKnnModel:
 def fit_session_knn(
     data: TrainingData, config: SessionKnnConfig, *, rng: np.random.Generator
 ) -> SessionKnnModel:
-    """Nothing is learnt but the index; InsufficientData where the timeline tells no visits."""
+    """Stores the index of visits; InsufficientData where the timeline has no visits."""
     del rng
     index = index_sessions(
         data,

@@ -1,4 +1,4 @@
-"""Stored customers: what they bought, and who of them is nearest to somebody asking."""
+"""Stored rows of customers, and the search for the nearest of them to a query."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ class Purchases:
 
 @dataclass(frozen=True, slots=True)
 class CustomerRows:
-    """Customers × items: `values` is what a customer gives to those who are near.
+    """Customers × items: `values` are the scores that a customer adds to near queries.
 
-    similarity(q, v) = q · `similar`[v]. `similar` has the shape of `values`; `owners` tells whose a
-    row is; `by_item` is `similar` transposed.
+    similarity(q, v) = q · `similar`[v]. `similar` has the shape of `values`; `owners` holds the
+    pseudonym of each row; `by_item` is `similar` transposed.
     """
 
     values: csr_array
@@ -93,8 +93,8 @@ class CustomerRows:
         """Per row of `asking` (queries × items) the k most similar customers: rows, similarities.
 
         Only similarities above zero; ties go to the lower row. Where the items of a query have more
-        than `most_postings` buyers in all, its rarest items alone tell who is near: what everybody
-        buys tells little, and looking through its buyers takes long.
+        than `most_postings` buyers in all, only its rarest items are compared: items that
+        everybody buys carry little information and have long posting lists.
         """
         lengths = np.diff(self.by_item.indptr)
         results = []

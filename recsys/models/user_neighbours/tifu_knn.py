@@ -1,8 +1,8 @@
-"""A person's own rhythm of purchases, mixed with that of the nearest customers: TIFU-KNN.
+"""TIFU-KNN: temporal item frequencies of the user, mixed with those of the nearest customers.
 
 Hu, He, Gao, Zhang: Modeling personalized item frequency information for next-basket
-recommendation, SIGIR 2020. Neighbours are found and weighed by cosine instead of by distance, which
-was better on every validation period that we measured.
+recommendation, SIGIR 2020. Neighbours are weighted by cosine instead of distance, which was
+better on every validation period measured.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ class TifuKnnModel:
     baskets b (0 newest) of within_decay^b · [item in basket]. v are the `neighbours` customers of
     the largest cosine sim(t(u), t(v)). No opinion on a person without purchases.
 
-    Customers are stored (`stores_user_data`): those who bought last, without ids, with codes by
-    which `without` drops an erased one. A customer who asks may be among them.
+    Customers are stored (`stores_user_data`): those who bought last, without ids, with
+    pseudonyms by which `drop_users` removes an erased one. The querying customer may be among them.
     """
 
     stores_user_data: ClassVar[bool] = True

@@ -1,7 +1,8 @@
-"""What customers like this one bought lately: UP-CF, nearest stored customers.
+"""UP-CF: recent purchases of the customers most similar to the user.
 
 Faggioli, Polato, Aiolli: Recency aware collaborative filtering for next basket recommendation,
-UMAP 2020. Recency is told in days here, so that what is bought now counts, whoever bought it.
+UMAP 2020. Recency is measured in days instead of baskets, so that items bought by anybody
+lately count more.
 """
 
 from __future__ import annotations
@@ -58,8 +59,8 @@ class UpCfModel:
     is how often v bought j, in baskets, each halved with age: Σ 2^(−age / half-life), or among the
     last r baskets / min(r, baskets). No opinion on a person without purchases.
 
-    Customers are stored (`stores_user_data`): those who bought last, without ids, with codes by
-    which `without` drops an erased one. A customer who asks may be among them.
+    Customers are stored (`stores_user_data`): those who bought last, without ids, with
+    pseudonyms by which `drop_users` removes an erased one. The querying customer may be among them.
     """
 
     stores_user_data: ClassVar[bool] = True
