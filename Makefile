@@ -42,6 +42,7 @@ contracts: $(READY)
 
 docs: $(READY)  ## writes the generated documentation anew
 	$(BIN)/python -m recsys.models.catalogue > recsys/models/README.md
+	PYTHONPATH=. $(BIN)/python configs/reference.py > configs/README.md
 
 lock:  ## writes requirements.lock anew from pyproject.toml
 	$(BIN)/uv pip compile --universal --all-extras --group dev pyproject.toml --no-header --quiet -o requirements.lock

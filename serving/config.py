@@ -92,6 +92,7 @@ class ServingConfig(BaseModel):
     host: str = "127.0.0.1"
     """The address to listen on. Any other than loopback needs an API key."""
     port: int = Field(default=3000, ge=1, le=65_535)
+    """TCP port."""
     workers: int = Field(default=1, ge=1, le=64)
     """Processes; each holds its own connections, bundles are memory-mapped and shared."""
     api_key: SecretStr | None = Field(default=None, exclude=True)

@@ -27,8 +27,8 @@ import httpx
 import msgspec
 import pytest
 import yaml
-from pydantic import BaseModel
 from readme import ROOT, Block, anchors, blocks, relative_links
+from reference import CLASSES
 from served_in_process import serve_in_thread
 from starlette.applications import Starlette
 from typer.testing import CliRunner
@@ -37,7 +37,6 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import DEFAULT_PLACEMENTS, Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
 from recsys.bundle.save_load import save_bundle
-from recsys.bundle.shop_settings import PlacementsConfig, SegmentsConfig
 from recsys.events.schema import Consent, Event, EventItem, Person
 from recsys.store.sqlite import SQLiteStore
 from serving.api.routes import ROUTES
@@ -47,10 +46,8 @@ from serving.http.guard import Limits
 from serving.metrics import Metrics
 from serving.worker import Worker
 from training.cli.app import app as commands
-from training.cli.demo import DemoConfig
-from training.config import TrainingConfig
 
-READMES = ("README.md", "recsys/README.md", "serving/README.md")
+READMES = ("README.md", "configs/README.md", "recsys/README.md", "serving/README.md")
 """The files whose blocks are run; add a README here when it is written."""
 LANGUAGES = {
     "",
@@ -65,21 +62,6 @@ LANGUAGES = {
     "json",
     "yaml",
 }
-CONFIGS: dict[str, type[BaseModel]] = {
-    "training.yaml": TrainingConfig,
-    "online-retail.yaml": TrainingConfig,
-    "online-retail-ranked.yaml": TrainingConfig,
-    "search.yaml": TrainingConfig,
-    "preset-sparse.yaml": TrainingConfig,
-    "preset-grocery.yaml": TrainingConfig,
-    "preset-media.yaml": TrainingConfig,
-    "preset-sessions.yaml": TrainingConfig,
-    "serving.yaml": ServingConfig,
-    "placements.yaml": PlacementsConfig,
-    "segments.yaml": SegmentsConfig,
-    "demo.yaml": DemoConfig,
-}
-"""File of configs/ → the class that reads it."""
 SERVICE = "http://127.0.0.1:3000"
 """The address that the documentation uses."""
 NOW = datetime(2026, 11, 21, 20, 16, tzinfo=UTC)
@@ -231,8 +213,8 @@ def test_the_data_parses_and_fits_the_file_that_it_names(block: Block) -> None:
         return
     content: Any = yaml.safe_load(block.text)
     named = re.match(r"# (?:configs/)?([\w-]+\.yaml)", block.text)
-    if named is not None and named[1] in CONFIGS:
-        CONFIGS[named[1]].model_validate(content)
+    if named is not None and named[1] in CLASSES:
+        CLASSES[named[1]].model_validate(content)
 
 
 def written_readmes() -> list[str]:
@@ -357,19 +339,6 @@ def test_the_placements_file_explains_every_key() -> None:
 def test_the_documentation_names_every_file_of_configs() -> None:
     files = {file.name for file in (ROOT / "configs").glob("*.yaml")}
     assert files == set(re.findall(r"`configs/([\w-]+\.yaml)`", documentation()))
-
-
-@pytest.mark.parametrize(("file", "model"), CONFIGS.items())
-def test_the_shipped_configuration_is_valid(file: str, model: type[BaseModel]) -> None:
-    model.model_validate(yaml.safe_load((ROOT / "configs" / file).read_text()))
-
-
-def test_every_key_of_the_training_configuration_is_commented_or_explained() -> None:
-    text = (ROOT / "configs" / "training.yaml").read_text()
-    for key in TrainingConfig.model_fields:
-        if key in ("checks", "imports"):
-            continue
-        assert re.search(rf"^\s*{key}:", text, re.MULTILINE), key
 
 
 def test_the_openapi_description_is_valid_json_of_version_3_1(app: App) -> None:

@@ -39,9 +39,13 @@ class BlendSearch(_Section):
     """
 
     placements: tuple[str, ...] = ("for_you",)
+    """Placements whose blend is chosen; the others keep their weights."""
     sweeps: int = Field(default=6, ge=0)
+    """Passes over the models; 0 keeps the weights of the recipe."""
     sample: int = Field(default=3000, ge=10)
+    """At most so many customers per validation period."""
     new_items_share: float = Field(default=0.5, ge=0, le=1)
+    """Exponent of the measures of items that are new to the customer."""
     lists: bool = True
     """Whether the weights of reranking are learnt from the searches of the newest period."""
 
@@ -53,9 +57,13 @@ class Split(_Section):
     """
 
     test_from: datetime | None = None
+    """First moment that is held out; null holds out the last `test_days`."""
     test_days: float = Field(default=28.0, gt=0)
+    """Days that are held out to measure on."""
     validation_days: float = Field(default=28.0, gt=0)
+    """Days of a validation period."""
     validations: int = Field(default=1, ge=1, le=6)
+    """How many validation periods lie before the test."""
 
     @field_validator("test_from")
     @classmethod
@@ -77,11 +85,13 @@ class RankerConfig(_Section):
     """
 
     placements: tuple[str, ...] = ("for_you",)
+    """Placements that get a ranker where it beats their blend."""
     candidates: int = Field(default=150, ge=20, le=2000)
     """How many of the blend's best it puts in order."""
     lesson_candidates: int = Field(default=300, ge=20, le=5000)
     """How many of them it learns from: more than it orders teach it better."""
     periods: int = Field(default=4, ge=1, le=40)
+    """How many earlier periods it learns from."""
     period_days: float = Field(default=28.0, gt=0)
     """How long customers are watched after a cut."""
     stride_days: float = Field(default=28.0, gt=0)
@@ -99,30 +109,43 @@ class RankerConfig(_Section):
     )
     """A boosted model for each; their scores are summed at equal spread."""
     truncation: int = Field(default=30, ge=1)
+    """LightGBM's `lambdarank_truncation_level`: positions that count in its loss."""
     trees: int = Field(default=100, ge=1, le=2000)
+    """Trees of each booster."""
     leaves: int = Field(default=31, ge=2, le=255)
+    """Leaves of a tree."""
     learning_rate: float = Field(default=0.08, gt=0, le=1)
+    """Shrinkage of each tree."""
     least_rows: int = Field(default=200, ge=1)
     """Candidates in a leaf."""
     reg: float = Field(default=5.0, ge=0)
+    """L2 penalty of leaf values."""
     column_share: float = Field(default=0.6, gt=0, le=1)
+    """Share of the features that a tree sees."""
     row_share: float = Field(default=0.8, gt=0, le=1)
+    """Share of the rows that a tree sees."""
 
 
 class Recipe(_Section):
     """All that decides what a model is: the gate compares recipes, not files."""
 
     seed: int = Field(default=7, ge=0)
+    """The same seed, events and settings give the same arrays."""
     objective: Objective = "conversions"
     """What the shop wants more of; it weighs what validation and gate look at."""
     window_days: float = Field(default=730.0, gt=0)
+    """Events older than this are not learnt from."""
     weighting: Weighting = Weighting()
+    """How much an event says, by kind and age."""
     models: dict[str, dict[str, Any]] = Field(default_factory=_every_family)
     """Model → the settings of its family. A family of the shop's own is named by its dotted path
     beside them: `my_sales: {family: "my_shop.my_sales:FAMILY"}` (`recsys.models.registry`)."""
     placements: tuple[Placement, ...] = DEFAULT_PLACEMENTS
+    """What a place on a page shows; or the path of a file such as `configs/placements.yaml`."""
     blend_search: BlendSearch = BlendSearch()
+    """How the weights of blends are chosen on validation days."""
     ranker: RankerConfig | None = None
+    """A second stage over the blend's best candidates; null for none."""
     social_proof: SocialProofConfig = SocialProofConfig()
     """What a bundle counts of each item, to be said to everybody."""
     customer_rows: bool = False
@@ -178,7 +201,10 @@ class Retention(_Section):
     """How long the store keeps what is not erased before; the nightly run prunes it."""
 
     answers_days: float = Field(default=180.0, ge=1)
+    """Days in which the outcome of a list that was shown can be asked for."""
     event_ids_days: float = Field(default=45.0, ge=32)
+    """Days in which an event id that comes again is known; more than the service's
+    `tolerance_past_days`."""
 
 
 class GateRules(BaseModel):
@@ -194,11 +220,17 @@ class GateRules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     primary: str = "ndcg_at_20"
+    """The measure to win by; where it is not set, that of the recipe's objective."""
     margin: float = Field(default=0.02, ge=0, lt=1)
+    """How much worse the same recipe may be on fresher data, as a share of the champion's value."""
     baselines: tuple[str, ...] = ("popularity", "popularity_30_days", "personal_frequency")
+    """Baselines that must be beaten."""
     guards: tuple[str, ...] = ("recall_at_20", "new_items/recall_at_20")
+    """Measures that must not fall."""
     guard_margin: float = Field(default=0.05, ge=0, lt=1)
+    """How far a guard may fall, as a share of its value."""
     resamples: int = Field(default=2000, ge=100)
+    """Resamples of the bootstrap behind the paired intervals."""
 
 
 class SearchRules(BaseModel):
@@ -237,15 +269,25 @@ class TrainingConfig(_Section):
     """One shop's nightly training."""
 
     workspace: Path = Path(".recsys")
+    """Directory of store, event log, MLflow and bundles."""
     recipe: Recipe = Recipe()
+    """All that decides what a model is."""
     split: Split = Split()
+    """Which days are held out."""
     evaluation: EvaluationRules = EvaluationRules()
+    """How a recipe is measured."""
     gate: GateRules = GateRules()
+    """What a candidate must show to be published."""
     search: SearchRules = SearchRules()
+    """How `recsys search` spends its time."""
     checks: CheckRules = CheckRules()
+    """Thresholds of the data checks before training."""
     imports: ImportOptions = ImportOptions()
+    """How `recsys nightly --data` imports its files."""
     retention: Retention = Retention()
+    """How long logged answers and event ids are kept."""
     keep_bundles: int = Field(default=3, ge=1)
+    """Published versions that stay on disk for rollback."""
 
     def gate_rules(self) -> GateRules:
         """The gate's rules; where they name no primary measure, it is that of the objective."""

@@ -29,7 +29,9 @@ class Fatigue(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     times: int = Field(default=5, ge=1, le=100)
+    """Impressions without a click after which an item rests."""
     rest_days: float = Field(default=7.0, gt=0, le=365)
+    """Days without an impression that end the rest."""
 
 
 class Exploration(BaseModel):
@@ -39,10 +41,15 @@ class Exploration(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     share: float = Field(default=0.05, ge=0, le=0.5)
+    """Share of the places, on average."""
     every: int = Field(default=10, ge=2)
+    """At most one place in so many."""
     first: int = Field(default=3, ge=0)
+    """Never above this position; 0 is the top."""
     new_days: float = Field(default=30.0, gt=0)
+    """Age up to which an item counts as new."""
     pool: int = Field(default=20, ge=1, le=1000)
+    """Drawn from so many new items that suit the person best."""
     models: tuple[str, ...] = ("newcomers", "hybrid", "content")
     """The models that score new items; the first in the bundle with an opinion is used."""
 
@@ -68,9 +75,11 @@ class Placement(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
+    """Name of the placement, as requests use it."""
     blend: dict[str, float] = Field(min_length=1)
     """Model name → weight; a model with weight 0 neither retrieves nor scores."""
     fallback: tuple[str, ...] = ("popularity_by_country", "popularity")
+    """Models that fill what is missing, in their order; an empty list may leave answers short."""
     candidates: int = Field(default=200, ge=1, le=5000)
     """How many items each model retrieves."""
     repeats: Repeats = "allow"
@@ -79,6 +88,7 @@ class Placement(BaseModel):
     """Which items may be shown: `new` ones of the last `new_days`, or those `on_sale`. A list of
     these holds nothing else, and is short where there are few."""
     new_days: float = Field(default=30.0, gt=0)
+    """What counts as new where `shows` is `new`."""
     seeds: Seeds = "page"
     """Where the seeds come from when the request has none."""
     seed_days: float = Field(default=60.0, gt=0)
@@ -94,7 +104,9 @@ class Placement(BaseModel):
     sale_boost: float = Field(default=0.0, ge=0, le=10)
     """A score on sale is multiplied with 1 + boost · the person's price sensitivity, 0 to 1."""
     fatigue: Fatigue | None = None
+    """When an item that is shown again and again without a click rests; null for never."""
     exploration: Exploration | None = None
+    """A bounded share of places for new items; null for none."""
     rules: RuleList = ()
     """Filters, boosts, pins, quotas and diversity of this placement, each with the dates in which
     it is in force (`recsys.catalog.rules`); the rules of a request hold beside them."""

@@ -40,6 +40,7 @@ class PlacementsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     placements: tuple[PlacementChange, ...] = ()
+    """Changes by placement name, and new placements."""
 
     @field_validator("placements")
     @classmethod
@@ -53,6 +54,7 @@ class SegmentsConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     segments: tuple[Segment, ...] = ()
+    """The shop's segments, in place of those of the bundle."""
 
     @field_validator("segments")
     @classmethod

@@ -28,7 +28,9 @@ class SocialProofConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     days: int = Field(default=30, ge=1, le=730)
+    """Purchases of so many days are counted."""
     min_customers: int = Field(default=5, ge=2)
+    """Counts of fewer distinct customers are not kept."""
 
 
 @dataclass(frozen=True, slots=True)

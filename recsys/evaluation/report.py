@@ -24,10 +24,13 @@ class EvaluationRules(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     placement: str = "for_you"
+    """The placement that is measured."""
     cutoffs: tuple[int, ...] = (1, 5, 10, 20)
+    """Lengths of the list at which measures are taken."""
     sample: int = Field(default=20_000, ge=1)
     """At most so many customers, drawn with the seed."""
     resamples: int = Field(default=1000, ge=100)
+    """Resamples of the bootstrap behind the intervals."""
     singles: bool = False
     """Whether each model of the placement is also measured alone."""
     metrics: tuple[str, ...] = ()

@@ -37,7 +37,9 @@ class Weighting(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     kind_weights: dict[str, float] = Field(default_factory=lambda: dict(DEFAULT_KIND_WEIGHTS))
+    """Event kind to how much one event says; a kind that is not named says nothing."""
     half_life_days: float = Field(default=90.0, gt=0, allow_inf_nan=False)
+    """After so many days an event says half as much."""
 
     @field_validator("kind_weights")
     @classmethod

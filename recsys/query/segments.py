@@ -34,42 +34,60 @@ class EventCount(_Rule):
     """How often something was done in the last `days` (None: ever); `name` is of custom events."""
 
     event: EventKind
+    """Event kind."""
     name: str | None = Field(default=None, min_length=1, max_length=64)
+    """Name of a custom event."""
     days: float | None = Field(default=None, gt=0)
+    """Days back from the moment of asking; null for ever."""
     at_least: int = Field(default=1, ge=0)
+    """Fewer are not admitted."""
     at_most: int | None = Field(default=None, ge=0)
+    """More are not admitted; null for no limit."""
 
 
 class PointRule(_Rule):
     """What one event of a kind, or a custom one of a name, is worth."""
 
     event: EventKind
+    """Event kind."""
     name: str | None = Field(default=None, min_length=1, max_length=64)
+    """Name of a custom event."""
     points: float = Field(allow_inf_nan=False)
+    """Points of one event."""
 
 
 class Engagement(_Rule):
     """Points of the events in the last `days` (None: ever), from `at_least` on."""
 
     at_least: float = Field(allow_inf_nan=False)
+    """Sum of points from which the segment holds."""
     days: float | None = Field(default=None, gt=0)
+    """Days back from the moment of asking; null for ever."""
     events: tuple[PointRule, ...] = Field(min_length=1)
+    """Which events count, and how much."""
 
 
 class Segment(_Rule):
     """One segment. Lists name what is admitted; empty ones admit everything."""
 
     name: str = Field(min_length=1, max_length=64)
+    """Name of the segment, as rules and reports use it."""
     country: tuple[str, ...] = ()
+    """Countries that are admitted."""
     customer_group: tuple[str, ...] = ()
+    """Customer groups that are admitted."""
     traits: dict[str, tuple[Value, ...] | Value] = {}
     """Declared trait → the values that it may have."""
     known: bool | None = None
     """Whether it is for customers with a user_id (true) or for visitors (false)."""
     events: tuple[EventCount, ...] = ()
+    """How often something was done; every one of them must hold."""
     points: Engagement | None = None
+    """Engagement points that must be reached."""
     channel: tuple[str, ...] = ()
+    """Channels that are admitted."""
     device: tuple[str, ...] = ()
+    """Devices that are admitted."""
     hours: tuple[int, int] | None = None
     """From one hour up to another, such as [18, 23]; [22, 4] goes over midnight."""
     weekdays: tuple[int, ...] = ()

@@ -56,6 +56,7 @@ class ShopConfig(BaseModel):
     refund_share: float = Field(default=0.03, ge=0, le=1, description="lines sent back")
     page_size: int = Field(default=12, ge=1, le=100, description="items on a list page")
     currency: str = Field(default="EUR", pattern=r"^[A-Z]{3}$")
+    """Currency of prices, three capital letters."""
 
     @property
     def opening(self) -> datetime:

@@ -41,9 +41,13 @@ class DemoConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     seed: int = 7
+    """The same seed makes the same shop."""
     shop: ShopConfig = ShopConfig()
+    """The synthetic shop."""
     training: TrainingConfig = TrainingConfig()
+    """How it is trained, with the keys of `TrainingConfig`."""
     workers: int = 1
+    """Worker processes of the service."""
 
 
 class DemoFailed(RecsysError):

@@ -50,10 +50,15 @@ class ImportOptions(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     format: Format = "auto"
+    """What the files are; `auto` recognises them by their columns."""
     protocol: Protocol = "shop"
+    """Online Retail: as a shop wants it, or as published figures took it."""
     consent: ConsentStatement | None = None
+    """Where the files do not say: everybody agreed (`assumed`), or nobody was asked (`absent`)."""
     mapping: Path | None = None
+    """Path of a column mapping, or of the options of a GA4 export."""
     max_rejected: float = Field(default=0.01, ge=0, le=1)
+    """Largest share of rejected rows that is a success."""
 
 
 @dataclass(frozen=True, slots=True)

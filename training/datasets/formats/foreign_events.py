@@ -37,7 +37,9 @@ class GA4Consent(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     key: str
+    """Event parameter or user property."""
     granted: frozenset[str]
+    """Values that mean yes; any other is a refusal."""
 
 
 class GA4Options(BaseModel):
@@ -46,8 +48,11 @@ class GA4Options(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ignore: frozenset[str] = Field(default_factory=frozenset)
+    """Event names to leave out, besides what GA4 says about visits."""
     consent: GA4Consent | None = None
+    """Where the site recorded consent to personalisation; null follows `--consent`."""
     describe_items: bool = True
+    """Whether names, brands, categories and prices of the rows' items fill the catalogue."""
 
 
 def read_ga4_options(path: Path) -> GA4Options:

@@ -34,8 +34,11 @@ class KindColumn(_Section):
     """The event kind: a column with a map of its values, or the same for every row."""
 
     column: str | None = None
+    """Column whose values are translated."""
     values: dict[str, EventKind | Literal["ignore"]] = Field(default_factory=dict)
+    """Value in the file to event kind, or `ignore`; a row with another value is rejected."""
     always: EventKind | None = None
+    """The same kind for every row, in place of a column."""
 
     @model_validator(mode="after")
     def _one_of_two(self) -> KindColumn:
@@ -50,8 +53,11 @@ class TimeColumn(_Section):
     """When it happened; `zone` is where a time without an offset was written down."""
 
     column: str
+    """Column of the time."""
     format: str = "iso"
+    """`iso`, `epoch_seconds`, `epoch_milliseconds`, or a pattern such as `%d-%m-%Y %H:%M`."""
     zone: Annotated[str, AfterValidator(_known_zone)] = "UTC"
+    """IANA name of the zone of times without an offset."""
 
     def parse(self, cell: object) -> datetime:
         """The moment in UTC; InvalidInput names the column."""
@@ -79,48 +85,76 @@ class ConsentColumn(_Section):
     """Which column holds the consent to personalisation, and which of its values mean yes."""
 
     column: str
+    """Column of the consent."""
     granted: frozenset[str] = frozenset({"true", "True", "1", "yes"})
+    """Values that mean yes; any other is a refusal, an empty cell makes the event nobody's."""
 
 
 class EventColumns(_Section):
     """Columns that make up an event; one row is one event with at most one item."""
 
     kind: KindColumn
+    """What happened."""
     timestamp: TimeColumn
+    """When it happened."""
     event_id: str | None = None
+    """Id of the event; without it, it is made from the row's content and line."""
     user_id: str | None = None
+    """Customer."""
     anonymous_id: str | None = None
+    """Visitor where nobody is logged in."""
     session_id: str | None = None
+    """Visit."""
     account_id: str | None = None
+    """Company account of the customer."""
     item_id: str | None = None
+    """Item."""
     price: str | None = None
+    """Price of one unit."""
     quantity: str | None = None
+    """How many; 1 where empty."""
     order_id: str | None = None
+    """Rows with the same order id are one basket."""
     search_term: str | None = None
+    """What was searched for."""
     rating: str | None = None
+    """Rating from 0 to 100."""
     country: str | None = None
+    """Country."""
     device: str | None = None
+    """Device."""
     channel: str | None = None
+    """Channel."""
     consent: ConsentColumn | None = None
+    """Consent to personalisation as the file has it; without it say `--consent`."""
 
 
 class CatalogColumns(_Section):
     """Columns that describe the item of a row; the newest row of an item wins, cell by cell."""
 
     title: str | None = None
+    """Title of the item."""
     category: str | None = None
+    """Path from the widest category to the narrowest."""
     category_separator: Annotated[str, Field(min_length=1)] = " > "
+    """Sign between the steps of the path."""
     brand: str | None = None
+    """Brand."""
     price: str | None = None
+    """Price of one unit."""
 
 
 class ColumnMapping(_Section):
     """A mapping file: which column is what, how times and kinds are written."""
 
     events: EventColumns
+    """Columns that make up an event."""
     catalog: CatalogColumns | None = None
+    """Columns that describe the item of a row; null leaves the catalogue as it is."""
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] | None = None
+    """Currency of the prices, three capital letters."""
     delimiter: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    """Sign between the columns of a CSV file."""
 
     @model_validator(mode="after")
     def _catalog_has_an_item(self) -> ColumnMapping:
