@@ -47,7 +47,13 @@ from serving.metrics import Metrics
 from serving.worker import Worker
 from training.cli.app import app as commands
 
-READMES = ("README.md", "configs/README.md", "recsys/README.md", "serving/README.md")
+READMES = (
+    "README.md",
+    "configs/README.md",
+    "recsys/README.md",
+    "serving/README.md",
+    "training/benchmark/README.md",
+)
 """The files whose blocks are run; add a README here when it is written."""
 LANGUAGES = {
     "",
