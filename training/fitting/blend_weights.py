@@ -18,6 +18,7 @@ from recsys.evaluation.held_out_queries import live_catalog_as_of
 from recsys.evaluation.objectives import Objective
 from training.config import BlendSearch
 from training.fitting.candidate_table import (
+    LEAST_SCORED,
     CandidateTable,
     Period,
     ScoreMatrix,
@@ -49,9 +50,10 @@ def choose_blend(
     """The placement with the blend that was best over the periods; it starts from its own blend.
 
     Maximises `BlendObjective.value` with the starting blend as 1. Weights sum to 1; a model below
-    1 % gets 0 and is not fitted again. A model without an opinion in any period (a session model:
-    nobody is in a visit at a cut) cannot be evaluated and keeps its share of the starting blend.
-    Raises LeakFromFuture where a period's data overlap.
+    1 % gets 0 and is not fitted again. A model that scores for fewer than LEAST_SCORED of the
+    customers in every period (a session model: hardly anybody is in a visit at a cut) cannot be
+    evaluated and keeps its share of the starting blend. Raises LeakFromFuture where a period's data
+    overlap.
     """
     names = tuple(placement.blend)
     tabulated = [
@@ -77,7 +79,8 @@ def choose_blend(
     parts = [list(by_model) for _, by_model in tabulated]
     weights = np.array([placement.blend[name] for name in names], np.float64)
     weights /= max(weights.sum(), 1e-12)
-    adjustable = np.any([by_model.any(axis=(1, 2)) for _, by_model in tabulated], axis=0)
+    scored = [by_model.any(axis=2).mean(axis=1) for _, by_model in tabulated]
+    adjustable = np.any([share >= LEAST_SCORED for share in scored], axis=0)
     kept = np.where(adjustable, 0.0, weights)
     blend_objective = BlendObjective.against(
         tables, totals(parts, weights), new_items_share=search.new_items_share

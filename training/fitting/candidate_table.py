@@ -30,6 +30,10 @@ from recsys.recommend.suppression import query_for
 WIDTH = 400
 """Candidates kept per customer: those with the best rank in any model."""
 
+LEAST_SCORED = 0.02
+"""A model that scores anything for fewer than this share of the customers cannot be evaluated: at a
+cut hardly anybody is in a visit, so that a session model speaks for a handful."""
+
 ScoreMatrix = NDArray[np.float32]
 """One model's scaled scores: customers × candidates, 0 where it has no opinion."""
 

@@ -19,6 +19,7 @@ from recsys.ranking.features import ItemFacts, item_facts
 from recsys.ranking.ranker import Ranker, Trees, column_names
 from training.config import RankerConfig
 from training.fitting.blend_weights import Period
+from training.fitting.candidate_table import LEAST_SCORED
 from training.fitting.ranker_labels import LabelledTable
 
 LEAST_CUSTOMERS = 20
@@ -47,17 +48,23 @@ def fit_ranker(
 ) -> Ranker | None:
     """LambdaMART on the tables; None where they hold too few customers to learn from.
 
-    A model that had no opinion in any table is not among the ranker's. The item facts are empty
+    A model that scored for fewer than LEAST_SCORED of the customers is not among the ranker's: so
+    few say nothing of how much it should count in a visit. The item facts are empty
     until `build` gives those of its moment. The same tables and seed give the same trees.
     """
     # Imported here, so that what only answers does not load it.
     with optional_packages("fit_ranker"):
         import lightgbm
 
-    if sum(len(table.sizes) for table in tables) < LEAST_CUSTOMERS:
+    customers = sum(len(table.sizes) for table in tables)
+    if customers < LEAST_CUSTOMERS:
         return None
-    feedback_state: set[str] = set().union(*(table.opinions() for table in tables))
-    models = tuple(name for name in tables[0].models if name in feedback_state)
+    scored = [table.scored_customers() for table in tables]
+    models = tuple(
+        name
+        for name in tables[0].models
+        if sum(by_model[name] for by_model in scored) >= LEAST_SCORED * customers
+    )
     chosen = [table.of_models(models) for table in tables]
     matrix = np.concatenate([table.matrix for table in chosen])
     sizes = np.concatenate([table.sizes for table in chosen])

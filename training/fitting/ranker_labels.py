@@ -51,11 +51,18 @@ class LabelledTable:
         columns = [names.index(name) for name in column_names(kept)]
         return replace(self, models=tuple(kept), matrix=self.matrix[:, columns])
 
-    def opinions(self) -> set[str]:
-        """The models that had an opinion on any candidate."""
-        names = column_names(self.models)
+    def scored_customers(self) -> dict[str, int]:
+        """Model → the number of customers for whom it scored any candidate."""
+        if not len(self.sizes):
+            return dict.fromkeys(self.models, 0)
+        names, starts = column_names(self.models), np.cumsum(self.sizes) - self.sizes
         return {
-            name for name in self.models if self.matrix[:, names.index(f"score of {name}")].any()
+            name: int(
+                np.logical_or.reduceat(
+                    self.matrix[:, names.index(f"score of {name}")] != 0, starts
+                ).sum()
+            )
+            for name in self.models
         }
 
 

@@ -26,6 +26,7 @@ from training.config import Recipe
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, shares, totals
 from training.fitting.build import build, fit
 from training.fitting.candidate_table import (
+    LEAST_SCORED,
     CandidateTable,
     ScoreMatrix,
     part_of,
@@ -331,7 +332,8 @@ def open_family_evaluator(
                 del seconds[name]
                 continue
             took = clock() - began
-            if not read and not any(map(len, model.condition(asking).retrieve(1, eligible))):
+            scored = sum(map(bool, map(len, model.condition(asking).retrieve(1, eligible))))
+            if not read and scored < max(1.0, LEAST_SCORED * len(asking)):
                 if incumbent.weights.get(name, 0.0) > 0:
                     unscored.add(name)
                 del seconds[name]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 
 import numpy as np
@@ -46,6 +47,21 @@ def test_the_weights_sum_to_one_and_move_from_a_bad_start(period: Period) -> Non
 
 def test_a_model_that_validation_cannot_measure_keeps_its_share(period: Period) -> None:
     assert chosen(period)["session"] == pytest.approx(0.2)
+
+
+def in_a_visit(period: Period, persons: int) -> Period:
+    """The period with the last event of some customers a minute before the cut."""
+    data, cut = period.data, period.held_out.cut
+    users = [data.users.number(person) for person in period.held_out.persons]
+    known = [user for user in users if user is not None][:persons]
+    times = data.timeline.times.copy()
+    times[data.timeline.starts[np.array(known) + 1] - 1] = cut.timestamp() - 60.0
+    return replace(period, data=replace(data, timeline=replace(data.timeline, times=times)))
+
+
+def test_a_model_that_scores_for_hardly_anybody_keeps_its_share(period: Period) -> None:
+    assert chosen(in_a_visit(period, 1))["session"] == pytest.approx(0.2)
+    assert chosen(in_a_visit(period, 100))["session"] != pytest.approx(0.2)
 
 
 def test_the_search_gives_the_same_weights_again(period: Period) -> None:

@@ -166,6 +166,20 @@ def test_a_model_without_an_opinion_at_any_cut_is_not_the_rankers(taught) -> Non
     assert set(taught.models) == {"repeat", "random_walk", "popularity"}
 
 
+def test_a_model_that_scores_for_hardly_anybody_is_not_the_rankers(period: Period) -> None:
+    table = labelled_table(period, PLACEMENT, CONFIG, rng=np.random.default_rng(1))
+    column = column_names(table.models).index("score of session")
+    assert table.scored_customers()["session"] == 0
+    for customers, expected in ((1, False), (len(table.sizes), True)):
+        matrix = table.matrix.copy()
+        matrix[: table.sizes[:customers].sum(), column] = 0.5
+        scored = replace(table, matrix=matrix)
+        assert scored.scored_customers()["session"] == customers
+        ranker = fit_ranker([scored], CONFIG, seed=1)
+        assert ranker is not None
+        assert ("session" in ranker.models) is expected
+
+
 def test_the_same_tables_and_seed_give_the_same_trees(period: Period) -> None:
     table = labelled_table(period, PLACEMENT, CONFIG, rng=np.random.default_rng(1))
     one, again, other = (fit_ranker([table], CONFIG, seed=seed) for seed in (1, 1, 2))
