@@ -1,4 +1,4 @@
-"""What a person has asked for in so many words: interests, exclusions, the order, or none of it."""
+"""`Preferences`: interests, exclusions, whose order a person wants, and personalisation on or off."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from recsys.events.schema import (
 from recsys.query.profile import Profile
 
 Order = Literal["shop", "segment", "own"]
-"""Whose order a person wants: the shop's (nothing of the person), that of people in the same
-country and group (nothing of what the person did), or the person's own."""
+"""Whose order a person wants: the shop's (nothing of the person is used), that of their segment
+(declared traits are used, the history is not), or their own."""
 
 
 class Interests(
     msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True, kw_only=True
 ):
-    """What is liked to be seen; a category stands for everything below it."""
+    """What the person wants to see more of; a category stands for everything below it."""
 
     categories: Annotated[list[CategoryPath], msgspec.Meta(max_length=50)] = []
     brands: Annotated[list[Word], msgspec.Meta(max_length=100)] = []
@@ -69,16 +69,16 @@ class Preferences(
 
     @property
     def wishes(self) -> Preferences:
-        """What is wished alone: without the ids, the consent and the switch."""
+        """Order, interests and exclusions alone, without ids, consent and switch."""
         return Preferences(order=self.order, interests=self.interests, exclusions=self.exclusions)
 
 
 NO_PREFERENCES: Final = Preferences()
-"""Those of somebody who has said nothing."""
+"""Those of a person who has stated none."""
 
 
 def preferred_over(below: Preferences, above: Preferences) -> Preferences:
-    """The wishes of `below`, replaced by those that `above` names."""
+    """The preferences of `below`, replaced by those that `above` names."""
     return Preferences(
         order=above.order or below.order,
         interests=below.interests if above.interests is None else above.interests,
@@ -87,12 +87,12 @@ def preferred_over(below: Preferences, above: Preferences) -> Preferences:
 
 
 INTEREST: Final = "interest in "
-"""What the trait of an interest begins with, in a profile as models see it."""
+"""Prefix of the trait that stands for an interest in a profile."""
 
 
 def with_interests(profile: Profile, preferences: Preferences) -> Profile:
-    """The profile with each declared interest as a trait, in training and in serving: what people
-    with one interest like is learnt as for any other trait."""
+    """The profile with each declared interest as a trait, in training and in serving: models learn
+    from interests as from any other trait."""
     interests = preferences.interests
     if interests is None:
         return profile

@@ -1,4 +1,4 @@
-"""What a shop declares about a person: traits, account and consent. Never a name or an address."""
+"""`Profile`: what a shop declares about a person. Never a name or an address."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Profile(
 
 
 UNKNOWN: Final = Profile()
-"""The profile of somebody about whom nothing was declared."""
+"""The profile of a person about whom nothing was declared."""
 
 
 def parse_profile(raw: bytes | msgspec.Raw | Mapping[str, Any]) -> Profile:

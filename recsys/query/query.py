@@ -28,7 +28,7 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """The circumstances of a request; None where the shop sent none. `weekday` 0 is Monday."""
+    """The context of a request; None where the shop sent none. `weekday` 0 is Monday."""
 
     channel: str | None = None
     device: str | None = None

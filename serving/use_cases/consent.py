@@ -2,7 +2,7 @@
 
 Personalisation is permitted where the request consents, or is silent and the record consents, and
 never while the latest statement on record refuses: a page that was rendered before a withdrawal
-cannot undo it; only a later statement by event, profile or preferences can. Without permission an
+cannot undo it; only a later statement by event, profile or preferences can. Without consent an
 answer depends on the page and the context of the request alone: no history, profile, session or
 sticky variant is used, and no person is logged.
 """
@@ -23,9 +23,9 @@ NOBODY: Final = KnownPerson()
 
 @dataclass(frozen=True, slots=True)
 class PermittedPerson:
-    """What may be used about a person: `known` is empty and `key` None without permission.
+    """What may be used about a person: `known` is empty and `key` None without consent.
 
-    `account_id` is the account that the request names, None without permission. `came_as` is the
+    `account_id` is the account that the request names, None without consent. `came_as` is the
     key that a stranger's variant hangs on: the visitor's where both ids were sent. `degraded`: the
     store could not be read.
     """
@@ -39,7 +39,7 @@ class PermittedPerson:
     @property
     def assigned(self) -> str | None:
         """The key of the A/B assignment, which stays when a visitor logs in; None without
-        permission."""
+        consent."""
         return None if self.key is None else self.known.assigned or self.came_as
 
 
@@ -68,7 +68,8 @@ def permitted_person(
 
 
 def is_permitted(store: Persons, person: Person, consent: RequestConsent | None) -> bool:
-    """Whether something may be stored about the person; StoreUnavailable where nobody can tell."""
+    """Whether something may be stored about the person; StoreUnavailable where the
+    record cannot be read."""
     if _refuses(consent):
         return False
     return may_personalise(consent, store.person(person, limit=1).consent)

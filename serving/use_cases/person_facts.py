@@ -22,7 +22,7 @@ from serving.use_cases.consent import PermittedPerson
 def facts_of(
     permitted: PermittedPerson, items: Vocabulary, *, now: datetime, session_id: str | None
 ) -> PersonFacts:
-    """The person's facts at `now` over the items of a bundle; NO_FACTS without permission.
+    """The person's facts at `now` over the items of a bundle; NO_FACTS without consent.
 
     `session_id` names the visit under way; the account of the request goes before the declared
     one.

@@ -101,6 +101,20 @@ def test_a_customer_who_logs_in_keeps_what_the_visitor_wished(store: Store, even
     assert store.person(Person(anonymous_id="v")).preferences == wished
 
 
+def test_preferences_of_everybody_are_those_of_who_has_any_and_does_not_refuse(
+    store: Store,
+) -> None:
+    prefer(store, user_id="u", consent=YES, interests=TEA)
+    prefer(store, anonymous_id="v", consent=YES, order="shop")
+    prefer(store, user_id="silent", consent=YES)
+    prefer(store, user_id="refusing", consent=YES, order="shop")
+    prefer(store, user_id="refusing", personalization=False)
+    assert store.all_preferences() == {
+        "u:u": Preferences(interests=TEA),
+        "a:v": Preferences(order="shop"),
+    }
+
+
 def test_the_shops_own_events_are_kept_by_name_in_a_lane_of_their_own(
     store: Store, event: Make
 ) -> None:
