@@ -1,4 +1,4 @@
-"""`Preferences`: interests, exclusions, whose order a person wants, and personalisation on or off."""
+"""`Preferences`: interests, exclusions, whose order a person wants, personalisation on or off."""
 
 from __future__ import annotations
 
