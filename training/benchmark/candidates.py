@@ -7,10 +7,9 @@ settings are worth its time, and half-lives in its own unit.
 
 from __future__ import annotations
 
-import bisect
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from recsys.models.registry import MODELS
@@ -24,10 +23,17 @@ INTERACTION_HALF_LIFE: Final = "half_life_of_interactions"
 RANGE_STEPS: Final = 6
 """Into so many steps the search divides a range."""
 
-PER_STEP: Final = Choice((1.0, 2.0, 4.0, 8.0, 20.0, None))
-"""Half-lives where a file has no times and a day stands for one basket or one interaction."""
-LONG_PER_STEP: Final = Choice((3.0, 5.0, 10.0, 15.0, 30.0, 100.0, None))
-"""The same for families that look back further."""
+BASKETS: Final = Choice((3.0, 5.0, 10.0, 15.0, 30.0, 100.0, None))
+TASK_SPACES: Final[Mapping[str, Space]] = {
+    "next-basket": {
+        INTERACTION_HALF_LIFE: BASKETS,
+        "half_life_days": BASKETS,
+        "horizon_days": Choice((1.0, 3.0)),
+    },
+    "leave-one-out": {INTERACTION_HALF_LIFE: Choice((1.0, 2.0, 4.0, 8.0, 20.0, None))},
+}
+"""What replaces the family's space: these files have no times, and a day stands for one basket
+or one interaction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,17 +73,16 @@ class FamilySearch:
     """One row of a task's table: a family, the settings that its search starts from, and the
     settings that it may change, in this order.
 
-    `task_space` replaces the family's own space for settings whose unit or scale is the task's. A
-    family may have several rows with different starts. `suits` leaves it out of sets that it does
-    not scale to.
+    A family may have several rows with different starts. `suits` leaves it out of sets that it does
+    not scale to; `task_space` is that of TASK_SPACES.
     """
 
     name: str
     family: str
     start: Settings = field(default_factory=dict)
     searched: Sequence[str] = ()
-    task_space: Space = field(default_factory=dict)
     suits: Callable[[SetSize], bool] = lambda _size: True
+    task_space: Space = field(default_factory=dict)
 
     def first(self) -> Candidate:
         """The starting point."""
@@ -91,21 +96,17 @@ class FamilySearch:
 
 def searches_of(task: str, size: SetSize) -> list[FamilySearch]:
     """The task's rows whose family suits the size of the set."""
-    return [search for search in SEARCHES[task] if search.suits(size)]
+    space = TASK_SPACES.get(task, {})
+    return [replace(search, task_space=space) for search in SEARCHES[task] if search.suits(size)]
 
 
 def _adjacent(space: Choice | Range, value: Any, direction: int) -> Any:
     if isinstance(space, Choice):
-        values = sorted(space.values, key=_position)
-        positions = [_position(other) for other in values]
-        left, right = (
-            bisect.bisect_left(positions, _position(value)),
-            bisect.bisect_right(positions, _position(value)),
-        )
-        index = right if direction > 0 else left - 1
-        if not 0 <= index < len(values):
-            raise ValueError(f"{value} has no neighbour among {values}")
-        return values[index]
+        here = direction * _position(value)
+        beyond = [v for v in space.values if direction * _position(v) > here]
+        if not beyond:
+            raise ValueError(f"{value} has no neighbour among {space.values}")
+        return min(beyond, key=lambda v: direction * _position(v))
     low, high = (math.log(end) if space.log else end for end in (space.low, space.high))
     step = (high - low) / RANGE_STEPS
     here = ((math.log(value) if space.log and value else value) - low) / step
@@ -147,8 +148,8 @@ RECENT_POPULARITY: Final = FamilySearch(
 )
 SESSION: Final = FamilySearch("session", "session", {"neighbours": 200}, ("decay", "shrinkage"))
 
-# Cosine neighbours and plain ALS are left to RP3beta and iALS, which are better by as much on every
-# sparse set. The order within a line has no meaning, so no half-life is searched.
+# RP3beta and iALS stand for cosine neighbours and plain ALS as well, whose stronger relatives they
+# are. The order within a line has no meaning, so no half-life is searched.
 TOP_N: Final = (
     POPULARITY,
     FamilySearch(
@@ -215,23 +216,14 @@ NEXT_ITEM: Final = (
     ),
     SESSION,
     FamilySearch(
-        "RP3beta",
-        "random_walk",
-        {"neighbours": 100, "beta": 0.1, "binary": False},
-        ("beta",),
+        "RP3beta", "random_walk", {"neighbours": 100, "beta": 0.1, "binary": False}, ("beta",)
     ),
 )
 
 NEXT_BASKET: Final = (
     POPULARITY,
     RECENT_POPULARITY,
-    FamilySearch(
-        "repeat",
-        "repeat",
-        {"half_life_days": 10.0},
-        ("half_life_days",),
-        {"half_life_days": LONG_PER_STEP},
-    ),
+    FamilySearch("repeat", "repeat", {"half_life_days": 10.0}, ("half_life_days",)),
     FamilySearch(
         "tifu_knn",
         "tifu_knn",
@@ -241,40 +233,28 @@ NEXT_BASKET: Final = (
         ),
     ),
     FamilySearch(
-        "up_cf",
-        "up_cf",
-        searched=("half_life_days", "asymmetry", "locality", "neighbours"),
-        task_space={"half_life_days": LONG_PER_STEP},
+        "up_cf", "up_cf", searched=("half_life_days", "asymmetry", "locality", "neighbours")
     ),
-    FamilySearch(
-        "refill",
-        "refill",
-        {"horizon_days": 1.0},
-        ("horizon_days",),
-        {"horizon_days": Choice((1.0, 3.0))},
-    ),
+    FamilySearch("refill", "refill", {"horizon_days": 1.0}, ("horizon_days",)),
     FamilySearch("rebuy", "rebuy"),
     FamilySearch(
         "RP3beta",
         "random_walk",
         {"neighbours": 100, "beta": 0.3, INTERACTION_HALF_LIFE: 20.0},
         (INTERACTION_HALF_LIFE, "beta", "alpha"),
-        {INTERACTION_HALF_LIFE: LONG_PER_STEP},
     ),
     FamilySearch(
         "item_item",
         "item_item",
         {"binary": False, INTERACTION_HALF_LIFE: 10.0},
         (INTERACTION_HALF_LIFE,),
-        {INTERACTION_HALF_LIFE: LONG_PER_STEP},
     ),
     FamilySearch(
         "als",
         "als",
         {"embedding_size": 64, "alpha": 5.0, "threads": 2, INTERACTION_HALF_LIFE: 20.0},
         ("alpha", INTERACTION_HALF_LIFE, "reg"),
-        {INTERACTION_HALF_LIFE: LONG_PER_STEP},
-        _few_interactions,
+        suits=_few_interactions,
     ),
 )
 
@@ -303,14 +283,12 @@ LEAVE_ONE_OUT: Final = (
         "random_walk",
         {"neighbours": 200, "beta": 0.2, "binary": False, INTERACTION_HALF_LIFE: 4.0},
         (INTERACTION_HALF_LIFE, "beta", "alpha"),
-        {INTERACTION_HALF_LIFE: PER_STEP},
     ),
     FamilySearch(
         "item_item",
         "item_item",
         {"neighbours": 200, "binary": False, INTERACTION_HALF_LIFE: 4.0},
         (INTERACTION_HALF_LIFE, "shrinkage"),
-        {INTERACTION_HALF_LIFE: PER_STEP},
     ),
     SESSION,
     FamilySearch(
@@ -318,40 +296,31 @@ LEAVE_ONE_OUT: Final = (
         "content",
         {INTERACTION_HALF_LIFE: 4.0},
         (INTERACTION_HALF_LIFE,),
-        {INTERACTION_HALF_LIFE: PER_STEP},
-        _described,
+        suits=_described,
     ),
     FamilySearch(
         "iALS",
         "ials",
         {"threads": 2, INTERACTION_HALF_LIFE: 20.0},
         (INTERACTION_HALF_LIFE,),
-        {INTERACTION_HALF_LIFE: PER_STEP},
-        _few_interactions,
+        suits=_few_interactions,
     ),
     FamilySearch(
         "als",
         "als",
         {"embedding_size": 64, "alpha": 10.0, "threads": 2, INTERACTION_HALF_LIFE: 20.0},
         (INTERACTION_HALF_LIFE, "alpha", "reg", "embedding_size"),
-        {INTERACTION_HALF_LIFE: PER_STEP},
-        _few_interactions,
+        suits=_few_interactions,
     ),
     FamilySearch(
         "ease",
         "ease",
         {"binary": False, INTERACTION_HALF_LIFE: 20.0, "threads": 2},
         (INTERACTION_HALF_LIFE, "reg"),
-        {INTERACTION_HALF_LIFE: PER_STEP},
-        _few_items,
+        suits=_few_items,
     ),
     FamilySearch(
-        "graph_filter",
-        "graph_filter",
-        {},
-        (INTERACTION_HALF_LIFE,),
-        {INTERACTION_HALF_LIFE: PER_STEP},
-        _few_interactions,
+        "graph_filter", "graph_filter", {}, (INTERACTION_HALF_LIFE,), suits=_few_interactions
     ),
     FamilySearch("hybrid", "hybrid", suits=_described),
 )

@@ -15,7 +15,8 @@ from training.benchmark.candidates import (
 )
 from training.benchmark.task_data import SetSize
 
-EVERY_SEARCH = [(task, search) for task, searches in SEARCHES.items() for search in searches]
+SMALL = SetSize(100, 100, 1000, attributes=True, pairs=10_000)
+EVERY_SEARCH = [(task, search) for task in SEARCHES for search in searches_of(task, SMALL)]
 
 
 @pytest.mark.parametrize(("task", "search"), EVERY_SEARCH, ids=lambda value: str(value)[:40])

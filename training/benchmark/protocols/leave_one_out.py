@@ -43,21 +43,21 @@ def prepare(sequences: Path, attributes: Path | None) -> PreparedSet:
     known = read_item_lists(sequences, numbering)
     items = numbering.vocabulary()
     described = [] if attributes is None else _described(items, read_attributes(attributes))
-    asked = np.flatnonzero(np.diff(known.starts) >= 3)
-    if not len(asked):
+    queried = np.flatnonzero(np.diff(known.starts) >= 3)
+    if not len(queried):
         raise InsufficientData(f"No sequence in {sequences} has three items or more.")
-    last = known.starts[asked + 1] - 1
+    last = known.starts[queried + 1] - 1
     repeated = np.mean(
         [
             known.items[end] in known.items[begin:end]
-            for begin, end in zip(known.starts[asked].tolist(), (last - 1).tolist(), strict=True)
+            for begin, end in zip(known.starts[queried].tolist(), (last - 1).tolist(), strict=True)
         ]
     )
     exclude = bool(repeated < REPEATS)
     return PreparedSet(
         task="leave-one-out",
-        validation=_task(known, asked, last - 1, items, described, exclude=exclude),
-        test=_task(known, asked, last, items, described, exclude=exclude),
+        validation=_task(known, queried, last - 1, items, described, exclude=exclude),
+        test=_task(known, queried, last, items, described, exclude=exclude),
         metrics=LEAVE_ONE_OUT,
         size=SetSize(len(known.users), len(items), len(known.items), bool(described)),
         about=f"{len(known.items):,} interactions of {len(known.users):,} users on "
@@ -67,16 +67,16 @@ def prepare(sequences: Path, attributes: Path | None) -> PreparedSet:
 
 def _task(
     known: ItemLists,
-    asked: NDArray[np.intp],
+    queried: NDArray[np.intp],
     ends: NDArray[np.int64],
     items: Vocabulary,
     described: list[Item],
     *,
     exclude: bool,
 ) -> BenchmarkTask:
-    """Everything before `ends` is training data, at `ends` stands the truth of each asked user."""
+    """All before `ends` is training data; at `ends` stands the truth of each queried user."""
     cut = known.starts[1:].copy()
-    cut[asked] = ends
+    cut[queried] = ends
     users = np.repeat(np.arange(len(known.users), dtype=np.int32), np.diff(known.starts))
     positions = np.arange(len(known.items))
     kept = positions < cut[users]
@@ -91,12 +91,12 @@ def _task(
         kind="purchase",
         described=described,
     )
-    queries = EvalQueries.of_users(data, asked, visits=data.timeline.starts[asked])
+    queries = EvalQueries.of_users(data, queried, visits=data.timeline.starts[queried])
     return BenchmarkTask(
         data,
         queries,
         [known.items[end : end + 1] for end in ends.tolist()],
-        queries.distinct_items() if exclude else [NONE] * len(asked),
+        queries.distinct_items() if exclude else [NONE] * len(queried),
     )
 
 

@@ -55,14 +55,14 @@ def prepare(history: Path, future: Path, *, rng: Generator) -> PreparedSet:
     ]
     items = numbering.vocabulary()
     data = training_data(table, n_users=len(past), items=items, kind="purchase")
-    asked = np.array([number_of[user] for user in customers], np.int64)
-    events, ends = data.timeline.events, data.timeline.starts[asked + 1]
+    queried = np.array([number_of[user] for user in customers], np.int64)
+    events, ends = data.timeline.events, data.timeline.starts[queried + 1]
     newest_baskets = np.searchsorted(events, events[ends - 1])
-    queries = EvalQueries.of_users(data, asked, visits=newest_baskets)
-    whole = BenchmarkTask(data, queries, truth, [NONE] * len(asked))
-    tuned = np.zeros(len(asked), np.bool_)
-    n_tuned = max(1, round(TUNED_SHARE * len(asked)))
-    tuned[rng.permutation(len(asked))[:n_tuned]] = True
+    queries = EvalQueries.of_users(data, queried, visits=newest_baskets)
+    whole = BenchmarkTask(data, queries, truth, [NONE] * len(queried))
+    tuned = np.zeros(len(queried), np.bool_)
+    n_tuned = max(1, round(TUNED_SHARE * len(queried)))
+    tuned[rng.permutation(len(queried))[:n_tuned]] = True
     return PreparedSet(
         task="next-basket",
         validation=whole.subset(np.flatnonzero(tuned)),
@@ -70,7 +70,7 @@ def prepare(history: Path, future: Path, *, rng: Generator) -> PreparedSet:
         metrics=NEXT_BASKET,
         size=SetSize(len(past), len(items), len(table)),
         about=f"{int(events[-1]) + 1:,} baskets of {len(past):,} customers, {len(items):,} "
-        f"items; tuned on {n_tuned:,} customers, reported on {len(asked) - n_tuned:,} others",
+        f"items; tuned on {n_tuned:,} customers, reported on {len(queried) - n_tuned:,} others",
     )
 
 

@@ -36,17 +36,17 @@ def prepare(train: Path, valid: Path | None, test: Path) -> PreparedSet:
     numbering = Numbering()
     clicks = read_clicks(train, numbering)
     n_trained = len(numbering)
-    asked = read_clicks(test, numbering)
+    test_clicks = read_clicks(test, numbering)
     validating = None if valid is None else read_clicks(valid, numbering)
     items = numbering.vocabulary()
     data = _training_data(clicks, items)
     if validating is None:
-        newest = _newest(clicks, len(np.unique(asked.sessions)))
+        newest = _newest(clicks, len(np.unique(test_clicks.sessions)))
         validating = clicks.where(newest)
         validation = _task(_training_data(clicks.where(~newest), items), validating, n_trained)
     else:
         validation = _task(data, validating, n_trained)
-    test_task = _task(data, asked, n_trained)
+    test_task = _task(data, test_clicks, n_trained)
     n_visits = len(np.unique(clicks.sessions))
     return PreparedSet(
         task="session",
@@ -59,31 +59,31 @@ def prepare(train: Path, valid: Path | None, test: Path) -> PreparedSet:
     )
 
 
-def _task(data: TrainingData, asked: Clicks, n_trained: int) -> BenchmarkTask:
-    """One query per click of `asked` but the first of each visit."""
-    starts = np.flatnonzero(np.diff(asked.sessions, prepend=-1) != 0)
-    lengths = np.diff(np.append(starts, len(asked.items)))
-    positions = np.arange(len(asked.items))
+def _task(data: TrainingData, clicks: Clicks, n_trained: int) -> BenchmarkTask:
+    """One query per click of `clicks` but the first of each visit."""
+    starts = np.flatnonzero(np.diff(clicks.sessions, prepend=-1) != 0)
+    lengths = np.diff(np.append(starts, len(clicks.items)))
+    positions = np.arange(len(clicks.items))
     begins = np.repeat(starts, lengths)
     predicted = np.flatnonzero(positions > begins)
     # Items that the training data lack are not part of a history.
-    known = asked.items < n_trained
+    known = clicks.items < n_trained
     n_before = np.concatenate([[0], np.cumsum(known)])
     first, end = n_before[begins[predicted]], n_before[predicted]
     return BenchmarkTask(
         data,
         EvalQueries(
-            asked.items[known],
-            asked.times[known],
+            clicks.items[known],
+            clicks.times[known],
             KIND_NUMBER["view_item"],
             first,
             end,
             visits=first,
-            nows=asked.times[predicted - 1],
+            nows=clicks.times[predicted - 1],
             known=False,
         ),
-        truth=list(asked.items[predicted][:, np.newaxis]),
-        excluded=list(asked.items[predicted - 1][:, np.newaxis]),
+        truth=list(clicks.items[predicted][:, np.newaxis]),
+        excluded=list(clicks.items[predicted - 1][:, np.newaxis]),
     )
 
 

@@ -40,7 +40,7 @@ No share of the train items shows that.
 def prepare(train: Path, test: Path, *, rng: Generator) -> PreparedSet:
     """Test users that train lacks have no history and are answered by popularity alone."""
     numbering = Numbering()
-    known, asked = read_item_lists(train, numbering), read_item_lists(test, numbering)
+    known, tested = read_item_lists(train, numbering), read_item_lists(test, numbering)
     items = numbering.vocabulary()
     n_users = len(known.users)
     users = np.repeat(np.arange(n_users), np.diff(known.starts)).astype(np.int32)
@@ -60,14 +60,14 @@ def prepare(train: Path, test: Path, *, rng: Generator) -> PreparedSet:
             InteractionTable(users, known.items, _times(np.ones(len(users), np.bool_))),
             known,
             items,
-            users=[number_of.get(user, -1) for user in asked.users],
-            truth=[np.unique(asked.of(number)) for number in range(len(asked.users))],
+            users=[number_of.get(user, -1) for user in tested.users],
+            truth=[np.unique(tested.of(number)) for number in range(len(tested.users))],
         ),
         metrics=TOP_N,
         size=SetSize(
             n_users, len(items), len(users), pairs=int(np.sum(np.diff(known.starts) ** 2))
         ),
-        about=f"{len(users):,} train and {len(asked.items):,} test interactions of "
+        about=f"{len(users):,} train and {len(tested.items):,} test interactions of "
         f"{n_users:,} users on {len(items):,} items",
     )
 
@@ -100,6 +100,6 @@ def _task(
 ) -> BenchmarkTask:
     """A query for every user (or −1) with a truth."""
     data = training_data(table, n_users=len(known.users), items=items, kind="purchase")
-    asked = [row for row in range(len(users)) if len(truth[row])]
-    queries = EvalQueries.of_users(data, np.array([users[row] for row in asked], np.int64))
-    return BenchmarkTask(data, queries, [truth[row] for row in asked], queries.distinct_items())
+    rows = [row for row in range(len(users)) if len(truth[row])]
+    queries = EvalQueries.of_users(data, np.array([users[row] for row in rows], np.int64))
+    return BenchmarkTask(data, queries, [truth[row] for row in rows], queries.distinct_items())
