@@ -13,10 +13,10 @@ import numpy as np
 
 from recsys.errors import InvalidInput
 from training.benchmark import purchases
-from training.benchmark.candidates import searches_of
 from training.benchmark.protocols import leave_one_out, next_basket, session, top_n
 from training.benchmark.published import PUBLISHED
 from training.benchmark.results import SetResult
+from training.benchmark.starting_points import searches_of
 from training.benchmark.task_data import PreparedSet
 from training.benchmark.tuning.search import Budget, tune
 from training.config import Recipe

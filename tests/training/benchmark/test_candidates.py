@@ -6,13 +6,8 @@ import pytest
 
 from recsys.models.registry import MODELS
 from recsys.models.search_space import Choice, Range
-from training.benchmark.candidates import (
-    INTERACTION_HALF_LIFE,
-    SEARCHES,
-    Candidate,
-    FamilySearch,
-    searches_of,
-)
+from training.benchmark.candidates import INTERACTION_HALF_LIFE, Candidate, FamilySearch
+from training.benchmark.starting_points import SEARCHES, searches_of
 from training.benchmark.task_data import SetSize
 
 SMALL = SetSize(100, 100, 1000, attributes=True, pairs=10_000)
