@@ -261,6 +261,23 @@ def test_a_mistake_in_a_recipe_is_answered_with_the_family_and_the_nearest_name(
         load_config(path)
 
 
+def test_a_broken_entry_point_is_refused_when_a_process_starts(
+    own_family: str, tmp_path: Path
+) -> None:
+    information = tmp_path / "outside" / "broken-1.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text("Metadata-Version: 2.1\nName: broken\nVersion: 1\n")
+    (information / "entry_points.txt").write_text(
+        "[recsys.models]\nbroken = my_shop_sales:NOTHING\n"
+    )
+    registry._installed.cache_clear()
+    try:
+        with pytest.raises(InvalidConfig, match=r"models\.broken\.family"):
+            declare_families({})
+    finally:
+        registry._installed.cache_clear()
+
+
 def test_a_name_stands_for_one_family_in_a_process(own_family: str) -> None:
     declare_families({"my_sales": own_family})
     declare_families({"my_sales": own_family})

@@ -166,8 +166,8 @@ def _load_model(folder: Path, manifest: Manifest) -> Model:
     if family is None or family.path != trained_as:
         known_as = "is not known here" if family is None else f"is {family.path or 'our own'} here"
         remedy = (
-            f"it was trained as {trained_as}: name that under `families` of the configuration, or "
-            "install the package that has it"
+            f"it was trained as {trained_as}: name that under `families` of the configuration (in "
+            "Python: recsys.models.registry.declare_families), or install the package that has it"
             if trained_as
             else "train again with this code"
         )

@@ -104,8 +104,9 @@ def declare_families(paths: Mapping[str, str]) -> None:
 
     To be called with what the shop's own configuration says, never with what a bundle says: the
     modules are imported. InvalidConfig where a path leads to no `ModelFamily`, or a name is that of
-    another family already.
+    another family already. Reads the entry points as well, so that a broken one is refused now.
     """
+    _installed()
     for name, path in paths.items():
         before = known_family(name)
         if before is not None and before.path != path:
