@@ -19,7 +19,7 @@ test: $(READY)  ## all tests
 check: lint types contracts test  ## what continuous integration runs
 
 fuzz: $(READY)  ## 5,000 made-up requests against a running service, held against /openapi.json
-	RECSYS_FUZZ_CASES=5000 $(BIN)/pytest tests/serving/test_http_described.py
+	RECSYS_FUZZ_CASES=5000 $(BIN)/pytest tests/serving/journeys/test_schema_conformance.py
 
 bench: $(READY)  ## timings and sizes against named peers; writes build/bench.json
 	$(BIN)/python -m tests.benchmarks

@@ -27,7 +27,7 @@ from serving.client import Client
 
 HANG_SECONDS = 900.0
 """When a wait is taken for a hang. No promise is measured by it."""
-WATCHER = 'cat >/dev/null; kill -KILL -- "-$0"'
+WATCHER = 'cat >/dev/null; kill -s KILL -- "-$0"'
 """Kills a process group when the other end of its standard input is closed."""
 PATIENT: dict[str, Any] = {
     "body_seconds": 60,
@@ -72,13 +72,7 @@ class Service:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        watcher = subprocess.Popen(
-            ["sh", "-c", WATCHER, str(process.pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        service = cls(workspace, port, process, watcher)
+        service = cls(workspace, port, process, killed_with_this_process(process.pid))
         try:
             with service.client() as client:
                 service.wait_until(client.ready if ready else service.lives)
@@ -163,6 +157,16 @@ class Service:
         self.watcher.kill()
         self.watcher.wait()
         self.watcher.stdin.close()
+
+
+def killed_with_this_process(group: int) -> subprocess.Popen[bytes]:
+    """A watcher that kills a process group as soon as this process is gone, however it ended."""
+    return subprocess.Popen(
+        ["sh", "-c", WATCHER, str(group)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 def wait_until(true: Callable[[], bool]) -> None:
