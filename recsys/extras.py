@@ -28,7 +28,7 @@ EXTRA_OF: Final = {
     "optuna": "train",
     "rich": "train",
     "typer": "train",
-    "yaml": "train",
+    "yaml": "serve",
 }
 """Import name of an optional package → the extra that brings it."""
 

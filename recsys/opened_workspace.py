@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from recsys.bundle.bundle import Bundle
 from recsys.catalog.items import Item
 from recsys.dataset.event_frame import Frame, after_newest
 from recsys.dataset.splitting import HeldOut, hold_out
@@ -88,14 +89,19 @@ class OpenedWorkspace:
 
         BundleError where nothing was published.
         """
-        published = load(self.root / PUBLISHED)
+        return self.recommender(load(self.root / PUBLISHED).bundle, as_of=as_of)
+
+    def recommender(self, bundle: Bundle, *, as_of: datetime | None = None) -> Recommender:
+        """Any version with the histories of this workspace as of a moment.
+
+        Events of items that came after the version was made are left out: it does not know them.
+        """
         table = self._table()
-        known = pc.is_in(table["item_id"], pa.array(published.bundle.items.ids()))
-        # Items that came after the version was made are unknown to it.
+        known = pc.is_in(table["item_id"], pa.array(bundle.items.ids()))
         table = table.filter(pc.or_(pc.is_null(table["item_id"]), known))
         moment = after_newest(table) if as_of is None else as_of
-        data = self._read(table, moment, published.bundle.weighting, published.bundle.catalog.items)
-        return Recommender(published.bundle, data)
+        data = self._read(table, moment, bundle.weighting, bundle.catalog.items)
+        return Recommender(bundle, data)
 
     def recommend(
         self,

@@ -14,14 +14,17 @@ from typing import Any, Final, NoReturn
 from recsys.errors import InvalidConfig, MissingExtra
 from recsys.extras import optional_packages, require
 
-with optional_packages("The service"):
-    from serving.config import (
-        API_KEY_VARIABLE,
-        CONFIG_PATH_VARIABLE,
-        OVERRIDES_VARIABLE,
-        ServingConfig,
-        load_config,
-    )
+try:
+    with optional_packages("The service"):
+        from serving.config import (
+            API_KEY_VARIABLE,
+            CONFIG_PATH_VARIABLE,
+            OVERRIDES_VARIABLE,
+            ServingConfig,
+            load_config,
+        )
+except MissingExtra as error:
+    sys.exit(f"recsys serve: {error}")
 
 EXIT_CONFIG: Final = 2
 """The configuration is wrong or the address is taken; nothing was started."""

@@ -20,13 +20,14 @@ import mlflow.artifacts
 import mlflow.models
 import msgspec
 from mlflow import pyfunc
-from mlflow.types.schema import AnyType, Array, ColSpec, DataType, Schema
+from mlflow.types.schema import Array, ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
 from recsys.bundle.manifest import Manifest, public_files, read_manifest
 from recsys.errors import BundleError
 
 if TYPE_CHECKING:  # commands that only list versions need neither models nor pandas
     from recsys.bundle.bundle import Bundle
+    from recsys.recommender import Recommender
     from training.tracking.predictor import BundlePredictor
 
 FLAVOR: Final = "recsys"
@@ -95,15 +96,17 @@ def log_model(
     return info
 
 
-def load_model(model_uri: str) -> Bundle:
-    """The bundle behind `models:/recsys@champion`, `runs:/…` or a path; every file verified.
+def load_model(model_uri: str) -> Recommender:
+    """The version behind `models:/recsys@champion`, `runs:/…` or a path, as `recsys.load` gives it:
+    frames in, frames out, `.bundle` with the models. Every file is verified.
 
     Warns where models are left out because their rows of customers are not in MLflow.
     """
     local = Path(mlflow.artifacts.download_artifacts(artifact_uri=model_uri))
     from recsys.bundle.save_load import load_public_bundle
+    from recsys.recommender import Recommender
 
-    return _warned(load_public_bundle(local / BUNDLE))
+    return Recommender(_warned(load_public_bundle(local / BUNDLE)))
 
 
 def _load_pyfunc(path: str) -> BundlePredictor:
@@ -141,21 +144,14 @@ def _refuse_undeclared_rows(directory: Path, manifest: Manifest) -> None:
 
 
 def _signature() -> mlflow.models.ModelSignature:
-    """The columns of `BundlePredictor.predict`, each of which a row may leave out.
+    """What `BundlePredictor.predict` gives, and its parameters.
 
-    MLflow's array and integer columns refuse a missing value, hence the open type.
+    The columns of the questions are not in it: MLflow would take out a column that a signature does
+    not name and only warn, where the predictor refuses it by name.
     """
-    anything = AnyType()  # type: ignore[no-untyped-call]
+    from training.tracking.predictor import PARAMETERS
+
     return mlflow.models.ModelSignature(
-        inputs=Schema(
-            [
-                ColSpec(anything, "history", required=False),
-                ColSpec(anything, "seeds", required=False),
-                ColSpec(anything, "k", required=False),
-                ColSpec(DataType.string, "placement", required=False),
-                ColSpec(DataType.string, "country", required=False),
-            ]
-        ),
         outputs=Schema(
             [
                 ColSpec(Array(DataType.string), "item_ids"),
@@ -163,11 +159,13 @@ def _signature() -> mlflow.models.ModelSignature:
                 ColSpec(Array(DataType.string), "sources"),
             ]
         ),
+        params=ParamSchema([ParamSpec(name, DataType.string, "") for name in PARAMETERS]),
     )
 
 
 def _requirements() -> list[str]:
-    """The installed versions of this package's direct dependencies.
+    """The installed versions of what loads and runs a saved model: the plain dependencies and
+    MLflow.
 
     This package itself is not listed: it is on no registry, and a stranger's package of that name
     must not be installed in its place.
@@ -177,7 +175,7 @@ def _requirements() -> list[str]:
         for wanted in importlib.metadata.requires("recsys") or []
         if "extra ==" not in wanted
     ]
-    return [f"{name}=={importlib.metadata.version(name)}" for name in sorted(names)]
+    return [f"{name}=={importlib.metadata.version(name)}" for name in sorted({*names, "mlflow"})]
 
 
 def _link_or_copy(source: Path, target: Path) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar
 
@@ -21,8 +22,10 @@ from recsys.bundle.save_load import load_bundle
 from recsys.errors import BundleError, InvalidInput
 from recsys.evaluation.intervals import Estimate
 from recsys.events.pseudonyms import pseudonyms_of
+from recsys.events.schema import Consent, Event, EventItem
 from recsys.models.popularity.popularity import POPULARITY, PopularityModel
 from recsys.models.registry import MODELS
+from recsys.store.sqlite import SQLiteStore
 from training.pipeline import plots
 from training.tracking import Tracking, TrackingError, load_model, log_model, save_model
 from training.tracking.predictor import BundlePredictor
@@ -314,7 +317,7 @@ def test_a_version_without_its_rows_of_customers_answers_from_the_rest_and_says_
 ) -> None:
     register("night-1", customers=True)
     with pytest.warns(UserWarning, match="night-1 is without up_cf"):
-        bundle = load_model("models:/recsys/1")
+        bundle = load_model("models:/recsys/1").bundle
     assert set(bundle.models) == {"random_walk", "popularity"}
     assert bundle.placements["for_you"].blend == {"random_walk": 1.0, "popularity": 0.1}
     with pytest.warns(UserWarning, match="published/bundles/night-1"):
@@ -410,9 +413,9 @@ def test_a_data_scientist_predicts_with_the_champion_through_mlflow_alone(
     ("question", "field"),
     [
         ({"histroy": ["camera"]}, "histroy"),
-        ({"history": "camera"}, "history"),
-        ({"k": 0}, "k of row 0"),
-        ({"k": 2.5}, "k of row 0"),
+        ({"history": "camera"}, "column 'history' of row 0"),
+        ({"k": 0}, "column 'k' of row 0"),
+        ({"user_id": "c-1"}, "open the workspace"),
         ({"placement": "homepage"}, "placement"),
     ],
 )
@@ -424,13 +427,69 @@ def test_a_question_that_cannot_be_asked_is_refused_by_its_column(
         predictor.predict(pd.DataFrame([question]))
 
 
+AS_OF = datetime(2026, 11, 1, tzinfo=UTC)
+"""The moment of the bundles that `make_bundle` writes."""
+
+
+def test_mlflow_refuses_a_column_that_does_not_exist_by_name(
+    tracking: Tracking, register: Register, as_data_scientist: object
+) -> None:
+    tracking.promote(register("night-1"))
+    model = mlflow.pyfunc.load_model("models:/recsys@champion")
+    with pytest.raises(InvalidInput, match="'histroy'; do you mean history"):
+        model.predict(pd.DataFrame({"histroy": [["camera"]]}))
+
+
+def test_a_history_has_kinds_and_times(
+    tracking: Tracking, register: Register, as_data_scientist: object
+) -> None:
+    tracking.promote(register("night-1"))
+    model = mlflow.pyfunc.load_model("models:/recsys@champion")
+    row = {
+        "history": ["camera"],
+        "kinds": ["view_item"],
+        "times": ["2026-10-30T10:00:00Z"],
+        "k": 1,
+    }
+    assert model.predict(pd.DataFrame([row]))["item_ids"].tolist() == [["lens"]]
+    with pytest.raises(InvalidInput, match="'looked'"):
+        model.predict(pd.DataFrame([{**row, "kinds": ["looked"]}]))
+    asked_before = model.predict(pd.DataFrame([row]), params={"as_of": "2026-10-01T00:00:00Z"})
+    assert asked_before["item_ids"].tolist() == [["mug"]]
+    with pytest.raises(InvalidInput, match="with a zone"):
+        model.predict(pd.DataFrame([row]), params={"as_of": "2026-10-01"})
+
+
+def test_a_user_id_is_looked_up_in_the_workspace_that_is_named(
+    tracking: Tracking, register: Register, workspace: Workspace, as_data_scientist: object
+) -> None:
+    tracking.promote(register("night-1"))
+    store = SQLiteStore(workspace.store)
+    camera = Event(
+        event_id="e",
+        event="purchase",
+        timestamp=AS_OF,
+        user_id="c-1",
+        items=[EventItem(item_id="camera")],
+        consent=Consent(personalization=True),
+    )
+    store.append([camera], received_at=AS_OF)
+    store.close()
+    model = mlflow.pyfunc.load_model("models:/recsys@champion")
+    asked = pd.DataFrame({"user_id": ["c-1", "c-2"], "k": [1, 1]})
+    with pytest.raises(InvalidInput, match="open the workspace"):
+        model.predict(asked)
+    answers = model.predict(asked, params={"workspace": str(workspace.root)})
+    assert answers["item_ids"].tolist() == [["lens"], ["mug"]]
+
+
 def test_a_bundle_logged_from_a_notebook_can_be_registered_and_loaded_as_a_bundle(
     tracking: Tracking, make_bundle: MakeBundle, as_data_scientist: object
 ) -> None:
     with mlflow.start_run(experiment_id=tracking.experiment_id):
         info = log_model(make_bundle("by-hand"), registered_model_name="trial")
     assert info.registered_model_version == 1
-    assert load_model("models:/trial/1").model_version == "by-hand"
+    assert load_model("models:/trial/1").bundle.model_version == "by-hand"
 
 
 def test_a_damaged_model_is_refused_when_it_is_loaded(
