@@ -51,6 +51,9 @@ class ItemColumns:
         self._families: ItemGroups | None = None
         self._all_products: bool | None = None
 
+    def __repr__(self) -> str:
+        return f"<ItemColumns of {len(self._items):,} items>"
+
     def prepare(self) -> None:
         """Makes the columns that rules are most likely to ask for, so that no request waits."""
         for name in COLUMNS:

@@ -141,6 +141,9 @@ class Catalog:
     def __len__(self) -> int:
         return len(self.items)
 
+    def __repr__(self) -> str:
+        return f"<Catalog of {len(self):,} items>"
+
 
 def category_path(item: Item) -> str:
     """The category path as one text, `Home > Kitchen > Mugs`; empty where unknown."""

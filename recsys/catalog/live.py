@@ -42,6 +42,9 @@ class LiveCatalog:
     )
     """The newest mask of `eligible`, and from when until when it holds."""
 
+    def __repr__(self) -> str:
+        return f"<LiveCatalog of {len(self.items):,} items, {int(self.offered.sum()):,} offered>"
+
     @classmethod
     def of(
         cls,

@@ -50,6 +50,9 @@ class HeldOut:
     def __len__(self) -> int:
         return len(self.persons)
 
+    def __repr__(self) -> str:
+        return f"<HeldOut {self.cut:%Y-%m-%d} to {self.until:%Y-%m-%d}: {len(self):,} persons>"
+
     @classmethod
     def from_events(
         cls,

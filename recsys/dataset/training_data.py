@@ -154,6 +154,12 @@ class TrainingData:
         weights = self.weighting.weights(kinds, times, now=now.timestamp())
         return History(timeline.items[span], kinds, times, weights)
 
+    def __repr__(self) -> str:
+        return (
+            f"<TrainingData as of {self.as_of:%Y-%m-%d %H:%M}: {len(self.users):,} users, "
+            f"{len(self.items):,} items, {len(self.timeline.items):,} events with an item>"
+        )
+
     def query_settings(
         self, *, segments: Sequence[Segment] = (), counts_impressions: bool = False
     ) -> QuerySettings:

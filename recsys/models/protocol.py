@@ -75,3 +75,14 @@ class Model(Protocol):
     def from_arrays(cls, arrays: Mapping[str, Array]) -> Model:
         """The model that was saved; raises BundleError where an array is missing or misshapen."""
         ...
+
+
+def short_repr(model: Model) -> str:
+    """`__repr__` of model classes: the class and the shapes of its saved arrays."""
+    shapes = [
+        f"{name} {' × '.join(map(str, array.shape))}"
+        for name, array in model.arrays().items()
+        if array.ndim
+    ]
+    beyond = ", …" if len(shapes) > 4 else ""
+    return f"<{type(model).__name__}: {', '.join(shapes[:4])}{beyond}>"

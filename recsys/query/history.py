@@ -60,6 +60,9 @@ class EventRows:
     def __len__(self) -> int:
         return len(self.items)
 
+    def __repr__(self) -> str:
+        return f"<EventRows of {len(self):,} events>"
+
 
 NO_ROWS: Final = EventRows(NONE, np.empty(0, np.int8), np.empty(0, np.float64))
 
@@ -102,6 +105,9 @@ class History:
 
     def __len__(self) -> int:
         return len(self.items)
+
+    def __repr__(self) -> str:
+        return f"<History of {len(self):,} events>"
 
     def totals(self) -> tuple[Numbers, NDArray[np.float32]]:
         """Distinct items (ascending) and their summed weights, only those above zero.

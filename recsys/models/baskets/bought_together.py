@@ -27,7 +27,7 @@ from recsys.models.baskets.association_rules import AssociationRules, associatio
 from recsys.models.baskets.cold_item_rules import ColdItemRulesConfig, cold_item_rules
 from recsys.models.baskets.substitutes import category_factors
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, Scorer
+from recsys.models.protocol import Contributions, Scorer, short_repr
 from recsys.models.scoring.neighbour_kernel import weighted_rows
 from recsys.models.scoring.neighbours import column, work
 from recsys.models.scoring.saved_arrays import array_of, setting_of, sparse_arrays, square_of
@@ -96,6 +96,7 @@ class BoughtTogetherModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     strength: csr_array
     confidence: NDArray[np.float32]

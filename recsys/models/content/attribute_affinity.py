@@ -20,7 +20,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.ids import Array, Mask, Numbers, Scores, Vocabulary
 from recsys.models.content.item_words import title_words
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, ScoredItems, Scorer
+from recsys.models.protocol import Contributions, ScoredItems, Scorer, short_repr
 from recsys.models.scoring.neighbour_kernel import present_weights, row_products
 from recsys.models.scoring.saved_arrays import (
     array_of,
@@ -62,6 +62,7 @@ class AttributeAffinityModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     described: csr_array
     shares: NDArray[np.float64]

@@ -22,7 +22,7 @@ from recsys.errors import BundleError
 from recsys.ids import NONE, Array, Mask, Numbers, Scores, Vocabulary
 from recsys.models.content.item_words import category_nodes, price_steps, title_words
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, ScoredItems, Scorer
+from recsys.models.protocol import Contributions, ScoredItems, Scorer, short_repr
 from recsys.models.scoring.neighbour_kernel import row_products, weighted_rows
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import (
@@ -73,6 +73,7 @@ class ContentModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     features: Vocabulary
     rarity: NDArray[np.float32]  # inverse document frequency per feature

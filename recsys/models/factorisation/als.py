@@ -22,7 +22,7 @@ from recsys.errors import BundleError
 from recsys.extras import optional_packages
 from recsys.ids import Array, Mask, Numbers
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, Scorer
+from recsys.models.protocol import Contributions, Scorer, short_repr
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import array_of, setting_of
@@ -55,6 +55,7 @@ class ALSModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     item_factors: NDArray[np.float32]
     gram: NDArray[np.float64]

@@ -20,7 +20,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.ids import Array, Mask, Numbers
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, Scorer
+from recsys.models.protocol import Contributions, Scorer, short_repr
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
@@ -64,6 +64,7 @@ class BPRModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     item_vectors: NDArray[np.float32]
     history_vectors: NDArray[np.float32]

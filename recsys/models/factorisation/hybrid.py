@@ -30,7 +30,7 @@ from recsys.models.factorisation.hybrid_features import (
     traits_of,
 )
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
 from recsys.models.scoring.saved_arrays import (
@@ -76,6 +76,7 @@ class HybridModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     item_vectors: NDArray[np.float32]
     item_biases: NDArray[np.float32]

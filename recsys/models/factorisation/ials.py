@@ -21,7 +21,7 @@ from recsys.errors import BundleError
 from recsys.ids import Array, Mask, Numbers
 from recsys.models.factorisation.block_solver import Penalty, improve
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, Scorer
+from recsys.models.protocol import Contributions, Scorer, short_repr
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.dense_index import DenseIndex, index_arrays
 from recsys.models.scoring.dense_scores import DenseScorer
@@ -64,6 +64,7 @@ class IALSModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     item_factors: NDArray[np.float32]
     gram: NDArray[np.float64]

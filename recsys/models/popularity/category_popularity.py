@@ -17,7 +17,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.ids import Array, Scores
 from recsys.models.family import ModelFamily
 from recsys.models.popularity.popularity import PopularityConfig, opinions, weighted_counts
-from recsys.models.protocol import Contributions, Scorer
+from recsys.models.protocol import Contributions, Scorer, short_repr
 from recsys.models.scoring.group_scores import GroupScorer
 from recsys.models.scoring.saved_arrays import array_of, same_length
 from recsys.models.scoring.sparse_scores import largest_first, origins, shares
@@ -39,6 +39,7 @@ class CategoryPopularityModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     scores: Scores
     categories: NDArray[np.int32]

@@ -19,7 +19,7 @@ from recsys.errors import BundleError
 from recsys.ids import Array, Scores, Vocabulary
 from recsys.models.family import ModelFamily
 from recsys.models.popularity.popularity import PopularityConfig, row_weights, weighted_counts
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.group_scores import GroupScorer
 from recsys.models.scoring.saved_arrays import (
     array_of,
@@ -49,6 +49,7 @@ class CountryPopularityModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     countries: Vocabulary
     counts: csr_array

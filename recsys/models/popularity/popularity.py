@@ -17,7 +17,7 @@ from recsys.dataset.training_data import Popularity, TrainingData
 from recsys.events.weighting import SECONDS_PER_DAY, half_life_decay
 from recsys.ids import Array, Numbers, Scores
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.group_scores import RankedScorer
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.scoring.top_n import top_n
@@ -59,6 +59,7 @@ class PopularityModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     scores: Scores
     ranking: Numbers

@@ -24,7 +24,7 @@ from recsys.ids import NONE, Array
 from recsys.models.family import ModelFamily
 from recsys.models.popularity.popularity import EVERYBODY
 from recsys.models.popularity.position_bias import LAST_POSITION, position_bias
-from recsys.models.protocol import Scorer
+from recsys.models.protocol import Scorer, short_repr
 from recsys.models.scoring.saved_arrays import array_of, sparse_arrays, sparse_of
 from recsys.models.scoring.sparse_scores import Row, RowScorer
 from recsys.query.query import Query
@@ -59,6 +59,7 @@ class SearchClicksModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     codes: NDArray[np.uint64]
     rates: csr_array

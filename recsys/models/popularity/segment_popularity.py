@@ -28,7 +28,7 @@ from recsys.models.popularity.popularity import (
     row_weights,
     weighted_counts,
 )
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.group_scores import GroupScorer
 from recsys.models.scoring.saved_arrays import (
     array_of,
@@ -77,6 +77,7 @@ class SegmentPopularityModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     groups: Vocabulary
     counts: csr_array

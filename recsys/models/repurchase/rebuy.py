@@ -13,7 +13,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import PURCHASE
 from recsys.ids import Array, Scores
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.scoring.sparse_scores import RowScorer
 from recsys.models.search_space import Range
@@ -34,6 +34,7 @@ class RebuyModel:
     person's purchases; no opinion on anything else."""
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     rates: Scores
 

@@ -14,7 +14,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import KIND_NUMBER
 from recsys.ids import Array, Numbers
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.scoring.sparse_scores import RowScorer
 from recsys.query.history import History
@@ -37,6 +37,7 @@ class RecentModel:
     else. Nothing is learnt but how many items there are."""
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     n_items: int
     kinds: NDArray[np.int8]

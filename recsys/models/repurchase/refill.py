@@ -24,7 +24,7 @@ from recsys.events.schema import PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Array, Numbers
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.saved_arrays import array_of, setting_of
 from recsys.models.scoring.sparse_scores import SparseScorer, stacked
 from recsys.models.search_space import Range
@@ -68,6 +68,7 @@ class RefillModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     chances: NDArray[np.float32]
     """Items × COUNTS: ρ."""

@@ -15,7 +15,7 @@ from recsys.events.schema import PURCHASE
 from recsys.events.weighting import half_life_decay
 from recsys.ids import NONE, Array, Numbers
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contribution, Contributions, Scorer
+from recsys.models.protocol import Contribution, Contributions, Scorer, short_repr
 from recsys.models.scoring.saved_arrays import setting_of
 from recsys.models.scoring.sparse_scores import RowScorer
 from recsys.models.search_space import Choice
@@ -41,6 +41,7 @@ class RepeatModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     n_items: int
     half_life_days: float | None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, vstack
 
 from recsys.ids import NONE, Array, Numbers
-from recsys.models.protocol import Contributions, Scorer
+from recsys.models.protocol import Contributions, Scorer, short_repr
 from recsys.models.scoring.neighbour_kernel import weighted_rows
 from recsys.models.scoring.saved_arrays import setting_of, sparse_arrays, square_of
 from recsys.models.scoring.sparse_scores import (
@@ -41,6 +41,7 @@ class NeighbourModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     weights: csr_array
     binary: bool

@@ -18,7 +18,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.ids import NONE, Array
 from recsys.models.family import ModelFamily
 from recsys.models.item_to_item.item_item import ItemItemConfig, fit_item_item
-from recsys.models.protocol import Scorer
+from recsys.models.protocol import Scorer, short_repr
 from recsys.models.scoring.neighbours import NeighbourModel
 from recsys.models.scoring.saved_arrays import array_of
 from recsys.models.search_space import Choice
@@ -42,6 +42,7 @@ class SessionModel:
     """
 
     stores_user_data: ClassVar[bool] = False
+    __repr__ = short_repr
 
     neighbours: NeighbourModel
     decay: NDArray[np.float32]

@@ -17,7 +17,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Pseudonyms
 from recsys.ids import Array, Numbers
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, Scorer
+from recsys.models.protocol import Contributions, Scorer, short_repr
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares, stacked
 from recsys.models.search_space import Choice
@@ -79,6 +79,7 @@ class SessionKnnModel:
     """
 
     stores_user_data: ClassVar[bool] = True
+    __repr__ = short_repr
 
     index: SessionIndex
     config: SessionKnnConfig

@@ -20,7 +20,7 @@ from recsys.dataset.training_data import TrainingData
 from recsys.events.pseudonyms import Pseudonyms
 from recsys.ids import Array
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, ScoredItems, Scorer
+from recsys.models.protocol import Contributions, ScoredItems, Scorer, short_repr
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import text_array, text_of
 from recsys.models.scoring.sparse_scores import SparseScorer, largest_first, shares
@@ -63,6 +63,7 @@ class TifuKnnModel:
     """
 
     stores_user_data: ClassVar[bool] = True
+    __repr__ = short_repr
 
     rows: CustomerRows
     config: TifuKnnConfig

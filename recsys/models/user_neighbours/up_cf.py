@@ -20,7 +20,7 @@ from recsys.events.pseudonyms import Pseudonyms
 from recsys.events.weighting import half_life_decay
 from recsys.ids import Array
 from recsys.models.family import ModelFamily
-from recsys.models.protocol import Contributions, ScoredItems, Scorer
+from recsys.models.protocol import Contributions, ScoredItems, Scorer, short_repr
 from recsys.models.scoring.decayed import binary_of
 from recsys.models.scoring.neighbours import work
 from recsys.models.scoring.saved_arrays import text_array, text_of
@@ -64,6 +64,7 @@ class UpCfModel:
     """
 
     stores_user_data: ClassVar[bool] = True
+    __repr__ = short_repr
 
     rows: CustomerRows
     config: UpCfConfig
