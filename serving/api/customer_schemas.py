@@ -1,4 +1,4 @@
-"""Bodies of the customer's own say: feedback, preferences, access and erasure."""
+"""Schemas of feedback, preferences, access and erasure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies of what the answers brought: which variants run, and the figures of the last days."""
+"""Schemas of the running variants and of the figures of the last days."""
 
 from __future__ import annotations
 

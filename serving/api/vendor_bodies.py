@@ -1,4 +1,4 @@
-"""Bodies that other systems define: what of them is read, and as what they are documented."""
+"""Schemas of the bodies of GA4, Segment, Elasticsearch and OpenSearch, and their conversion."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One call of a client over its attempts: what an outcome means, and how long to wait for the next.
+"""Retries of a call: the meaning of each outcome, and how long to wait for the next attempt.
 
 ServiceError             the service refused the request
 ├── InvalidRequest       a field is wrong: see `errors` (400, 413, 415, 422)

@@ -1,4 +1,4 @@
-"""The customer's own say, consent and privacy, as a shop meets them: two workers, over HTTP."""
+"""Feedback, preferences, consent and privacy as a shop uses them: two workers, over HTTP."""
 
 from __future__ import annotations
 
