@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from rich.box import SIMPLE
 from rich.table import Table
@@ -20,31 +20,29 @@ def terminal_table(
     rows: Rows,
     *,
     title: str | None = None,
-    text_columns: int = 1,
-    folded: Collection[str] = (),
+    text_columns: Collection[int] = (0,),
     styles: Sequence[str | None] = (),
 ) -> Table:
-    """The first `text_columns` are left-aligned, the others, figures, right-aligned.
+    """Text is left-aligned and may break over several lines, figures are right-aligned and whole.
 
-    Columns whose heading is in `folded` may break over several lines. `styles` holds a rich style
-    per row; rows beyond its end have none.
+    `text_columns` are the numbers of the columns that hold text. `styles` holds a rich style per
+    row; rows beyond its end have none.
     """
     table = Table(box=SIMPLE, padding=(0, 1, 0, 0), title=title)
     for column, heading in enumerate(headings):
-        table.add_column(
-            heading,
-            justify="left" if column < text_columns else "right",
-            no_wrap=heading not in folded,
-            overflow="fold",
-        )
+        is_text = column in text_columns
+        justify: Literal["left", "right"] = "left" if is_text else "right"
+        table.add_column(heading, justify=justify, no_wrap=not is_text, overflow="fold")
     for number, row in enumerate(rows):
         table.add_row(*row, style=styles[number] if number < len(styles) else None)
     return table
 
 
-def markdown_table(headings: Sequence[str], rows: Rows, *, text_columns: int = 1) -> str:
+def markdown_table(
+    headings: Sequence[str], rows: Rows, *, text_columns: Collection[int] = (0,)
+) -> str:
     """The table in Markdown, without a line break at its end."""
-    alignments = ["---"] * text_columns + ["---:"] * (len(headings) - text_columns)
+    alignments = ["---" if column in text_columns else "---:" for column in range(len(headings))]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (headings, alignments, *rows))
 
 

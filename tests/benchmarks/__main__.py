@@ -11,6 +11,7 @@ import argparse
 import importlib
 import json
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +48,8 @@ def main() -> None:
     results: dict[str, Any] = json.loads(RESULT.read_text()) if RESULT.exists() else {}
     # SIGTERM ends like Ctrl-C: through the `finally` of everything that is running.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    console = Console()
+    # A log file has no width: tables get room there.
+    console = Console(width=None if sys.stdout.isatty() else 140)
     for number, name in enumerate(names, start=1):
         console.print(f"▸ {name} ({number} of {len(names)}): {PARTS[name]}", highlight=False)
         started = time.monotonic()
@@ -73,7 +75,7 @@ def table_of(measured: dict[str, Any]) -> Table:
         ]
         for name, row in measured.items()
     ]
-    return terminal_table(["name", "value", "ratio", "unit", "peer"], rows)
+    return terminal_table(["name", "value", "ratio", "unit", "peer"], rows, text_columns=(0, 3, 4))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -31,6 +31,14 @@ def test_every_row_of_the_terminal_table_is_printed() -> None:
     assert "0.1000" in out.getvalue()
 
 
+def test_a_narrow_terminal_folds_text_and_keeps_figures_whole() -> None:
+    out = io.StringIO()
+    Console(file=out, width=20).print(terminal_table(HEADINGS, ROWS))
+    assert "0.1000" in out.getvalue()
+    assert "…" not in out.getvalue()
+    assert "".join(out.getvalue().split()).endswith("anamethatislong")
+
+
 def test_what_is_no_number_is_blank() -> None:
     assert figure(None) == figure(float("nan")) == ""
     assert figure(0.25, ".1%") == "25.0%"

@@ -156,7 +156,7 @@ def table_of(result: SetResult) -> Table:
     rows = result.rows()
     styles = ["dim"] * len(result.published) + [None] * len(result.tuning.models) + ["bold"]
     title = f"{result.name}: {result.about}"
-    return terminal_table(result.headings(), rows, title=title, folded=("model",), styles=styles)
+    return terminal_table(result.headings(), rows, title=title, styles=styles)
 
 
 def markdown_of(results: Sequence[SetResult]) -> str:

@@ -35,7 +35,9 @@ def versions_table(versions: Sequence[ModelVersion], *, served: str | None) -> T
         ]
         for version in versions
     ]
-    return terminal_table(["no.", "model version", "is", *MEASURES.values()], rows, text_columns=3)
+    return terminal_table(
+        ["no.", "model version", "is", *MEASURES.values()], rows, text_columns=range(3)
+    )
 
 
 def comparison_table(found: Comparison, *, names: Collection[str] | None = None) -> Table:
@@ -62,7 +64,6 @@ def comparison_table(found: Comparison, *, names: Collection[str] | None = None)
         ["measure", *versions, "difference", "95% interval", "n"],
         rows,
         title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}",
-        folded=("measure",),
     )
 
 
@@ -96,7 +97,7 @@ def experiment_table(report: ExperimentReport, record: Record) -> Table:
         ["measure", "variant", *figures],
         rows,
         title=f"{record.id}: {report.since:%Y-%m-%d %H:%M} to {report.until:%Y-%m-%d %H:%M} UTC",
-        text_columns=2,
+        text_columns=range(2),
     )
 
 
@@ -127,7 +128,7 @@ def kpi_table(found: ShopFigures) -> tuple[Table, Table]:
             ["date", "placement", *counted, "click rate", "revenue"],
             placements,
             title="By placement",
-            text_columns=2,
+            text_columns=range(2),
         ),
         terminal_table(
             ["date", "persons", "returning", "orders", "revenue", "order value"],

@@ -133,7 +133,7 @@ def explain(found: SearchResult, *, console: Console) -> None:
         ["model", "weight", "lost without it", settings],
         rows,
         title="What was chosen, and what each model adds",
-        folded=(settings,),
+        text_columns=(0, 3),
     )
     console.print(table)
     for line in reasons(found):
