@@ -13,13 +13,13 @@ A shop's own family comes in without an edit of this package, in one of two ways
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache
 from typing import Any, Final
 
-from pydantic import BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, ValidationError
 
 from recsys.errors import InvalidConfig, InvalidInput
 from recsys.models.baskets import bought_together
@@ -127,12 +127,13 @@ def config_of(name: str, settings: Mapping[str, Any]) -> BaseModel:
         declare_families({name: str(settings[FAMILY])})
     config = family_of(name).config
     plain = {setting: value for setting, value in settings.items() if setting != FAMILY}
+    known = list(_setting_names(config))
     for setting, value in plain.items():
-        if setting not in config.model_fields:
+        if setting not in known:
             raise InvalidConfig(
                 f"models.{name}.{setting}",
                 value,
-                f"{name} has no such setting; {_nearest(setting, config.model_fields, 'it has')}",
+                f"{name} has no such setting; {_nearest(setting, known, 'it has')}",
             )
     try:
         return config.model_validate(plain)
@@ -162,6 +163,15 @@ def _loaded(name: str, path: str) -> ModelFamily:
             f"models.{name}.{FAMILY}", path, f"its config has a setting {FAMILY!r}; rename that"
         )
     return replace(family, path=path)
+
+
+def _setting_names(config: type[BaseModel]) -> Iterator[str]:
+    """The names under which a config takes its settings: those of its fields and their aliases."""
+    for name, field in config.model_fields.items():
+        yield name
+        aliases = field.validation_alias
+        choices = aliases.choices if isinstance(aliases, AliasChoices) else [aliases]
+        yield from (alias for alias in choices if isinstance(alias, str))
 
 
 def _nearest(name: str, known: Iterable[str], otherwise: str) -> str:

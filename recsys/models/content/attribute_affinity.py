@@ -12,7 +12,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog
@@ -45,7 +45,9 @@ class AttributeAffinityConfig(BaseModel):
 
     prior: float = Field(default=30.0, gt=0)
     brand: float = Field(default=0.5, ge=0)
-    words: float = Field(default=0.2, ge=0)
+    title_words: float = Field(
+        default=0.2, ge=0, validation_alias=AliasChoices("words", "title_words")
+    )
     price: float = Field(default=1.5, ge=0)
     min_items: int = Field(default=3, ge=1)
 
@@ -199,7 +201,7 @@ def fit_attribute_affinity(
 
 
 def _described(catalog: Catalog, config: AttributeAffinityConfig) -> csr_array:
-    """Items × features: `brand` for the brand, `words` over the number of words for each."""
+    """Items × features: `brand` for the brand, `title_words` over the number of words for each."""
     title_terms = [sorted(set(title_words(item))) for item in catalog.items]
     counts: dict[str, int] = {}
     for terms in title_terms:
@@ -215,7 +217,7 @@ def _described(catalog: Catalog, config: AttributeAffinityConfig) -> csr_array:
     rows = []
     for item, terms in zip(catalog.items, title_terms, strict=True):
         known = [word for word in terms if word in common]
-        features = {f"word {word}": config.words / len(known) for word in known}
+        features = {f"word {word}": config.title_words / len(known) for word in known}
         if item.brand:
             features[f"brand {item.brand}"] = config.brand
         numbers = names.numbers(list(features))

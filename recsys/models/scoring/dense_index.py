@@ -213,10 +213,10 @@ def _search(  # type: ignore[no-untyped-def]
         if products >= most and count >= n:
             break
         centre = of_centroids[cluster]
-        for place in range(starts[cluster], starts[cluster + 1]):
-            if centre + norm * distances[place] < edge:
+        for position in range(starts[cluster], starts[cluster + 1]):
+            if centre + norm * distances[position] < edge:
                 break
-            number = order[place]
+            number = order[position]
             if not eligible[number] or not scored[number]:
                 continue
             products += 1
