@@ -1,7 +1,7 @@
-"""Compiled steps between a model's scores and a list: the best n, the union, the look-up.
+"""Compiled array functions on the path from scores to a list: top n, union, look-up, sums.
 
-One query meets small arrays, for which a NumPy call costs more than its arithmetic; each function
-here is one call in place of five to fifteen. Their slow references are in the tests.
+On the small arrays of one query a NumPy call costs more than its arithmetic; each function here
+replaces five to fifteen such calls. The slow reference implementations are in the tests.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ NO_SCORES.setflags(write=False)
 
 
 def read_only(scalar: types.Type) -> types.Array:
-    """The type of an array of one dimension that is not written to; any array of it will do."""
+    """The numba type of a one-dimensional array that the function does not write to."""
     return types.Array(scalar, 1, "C", readonly=True)
 
 
-# Signatures are spelled out, so that nothing is compiled while somebody waits: an array that may
-# not be written (a mapped file) would otherwise be another type than one that may.
+# Explicit signatures compile at import, not during a request. `readonly` accepts both kinds of
+# array: numba treats a mapped file, which is read-only, as a type of its own.
 _NUMBERS = read_only(types.int32)
 _FLOATS = read_only(types.float32)
 _MASK = read_only(types.bool_)
 PAIRS: Final = types.Tuple((types.int32[::1], types.float32[::1]))  # type: ignore[no-untyped-call]
-"""The type of numbers and their scores that a compiled function gives back."""
+"""The numba type of returned numbers and their scores."""
 _SUMS: Final = types.Tuple((*PAIRS, types.float32[::1]))  # type: ignore[no-untyped-call]
 
 
@@ -45,22 +45,22 @@ def best_of_pairs(
 
     `allow` is a mask over numbers, or NO_MASK. Scores that are not finite are left out.
     """
-    found: tuple[Numbers, NDArray[np.float32]] = _best_of_pairs(numbers, scores, allow, n)
-    return found
+    result: tuple[Numbers, NDArray[np.float32]] = _best_of_pairs(numbers, scores, allow, n)
+    return result
 
 
 def best_of_all(
     scores: NDArray[np.float32], allow: NDArray[np.bool_], also: NDArray[np.bool_], n: int
 ) -> tuple[Numbers, NDArray[np.float32]]:
     """The n best of a dense array whose index is the number; both masks (or NO_MASK) must allow."""
-    found: tuple[Numbers, NDArray[np.float32]] = _best_of_all(scores, allow, also, n)
-    return found
+    result: tuple[Numbers, NDArray[np.float32]] = _best_of_all(scores, allow, also, n)
+    return result
 
 
 def union(numbers: Numbers, hidden: Numbers, n_items: int) -> Numbers:
     """The distinct numbers that are not hidden, ascending; all lie in 0 … n_items − 1."""
-    found: Numbers = _union(numbers, np.ascontiguousarray(hidden, np.int32), n_items)
-    return found
+    result: Numbers = _union(numbers, np.ascontiguousarray(hidden, np.int32), n_items)
+    return result
 
 
 def looked_up(numbers: Numbers, scores: NDArray[np.float32], asked: Numbers) -> NDArray[np.float32]:
@@ -68,12 +68,12 @@ def looked_up(numbers: Numbers, scores: NDArray[np.float32], asked: Numbers) -> 
 
     `numbers` ascend without repeats; fastest where `asked` ascends as well.
     """
-    found: NDArray[np.float32] = _looked_up(
+    result: NDArray[np.float32] = _looked_up(
         np.ascontiguousarray(numbers, np.int32),
         np.ascontiguousarray(scores, np.float32),
         np.ascontiguousarray(asked, np.int32),
     )
-    return found
+    return result
 
 
 def scaled_into(
@@ -91,8 +91,8 @@ def summed(
     numbers: Numbers, weights: NDArray[np.float32]
 ) -> tuple[Numbers, NDArray[np.float32], NDArray[np.float32]]:
     """Distinct numbers ascending, the sums of their weights and of their weights' sizes."""
-    found: tuple[Numbers, NDArray[np.float32], NDArray[np.float32]] = _summed(numbers, weights)
-    return found
+    result: tuple[Numbers, NDArray[np.float32], NDArray[np.float32]] = _summed(numbers, weights)
+    return result
 
 
 @njit(cache=True, nogil=True)
@@ -103,17 +103,17 @@ def tighten(numbers, scores, count, n):  # type: ignore[no-untyped-def]
     """
     edge = np.partition(scores[:count], count - n)[count - n]
     above = 0
-    for place in range(count):
-        if scores[place] > edge:
+    for index in range(count):
+        if scores[index] > edge:
             above += 1
     ties = n - above
     kept = 0
-    for place in range(count):
-        score = scores[place]
+    for index in range(count):
+        score = scores[index]
         if score > edge or (score == edge and ties > 0):
             if score == edge:
                 ties -= 1
-            numbers[kept] = numbers[place]
+            numbers[kept] = numbers[index]
             scores[kept] = score
             kept += 1
     return edge
@@ -128,8 +128,8 @@ def _in_order(numbers, scores, count):  # type: ignore[no-untyped-def]
 @njit(PAIRS(_NUMBERS, _FLOATS, _MASK, types.int64), cache=True, nogil=True)
 def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
     ascending = True
-    for place in range(1, len(numbers)):
-        if numbers[place] < numbers[place - 1]:
+    for index in range(1, len(numbers)):
+        if numbers[index] < numbers[index - 1]:
             ascending = False
             break
     order = np.argsort(numbers) if not ascending else np.empty(0, np.int64)
@@ -139,12 +139,12 @@ def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
     count = 0
     edge = np.float32(-np.inf)
     for step in range(len(numbers)):
-        place = step if ascending else order[step]
-        score = scores[place]
+        index = step if ascending else order[step]
+        score = scores[index]
         # NaN fails every comparison.
         if not (score > edge) or score == np.inf:
             continue
-        number = numbers[place]
+        number = numbers[index]
         if len(allow) and not allow[number]:
             continue
         if count == size:
@@ -190,42 +190,42 @@ def _best_of_all(scores, allow, also, n):  # type: ignore[no-untyped-def]
 
 @njit(types.int32[::1](_NUMBERS, _NUMBERS, types.int64), cache=True, nogil=True)
 def _union(numbers, hidden, n_items):  # type: ignore[no-untyped-def]
-    words = np.zeros((n_items >> 6) + 1, np.uint64)
+    blocks = np.zeros((n_items >> 6) + 1, np.uint64)
     for number in numbers:
-        words[number >> 6] |= np.uint64(1) << np.uint64(number & 63)
+        blocks[number >> 6] |= np.uint64(1) << np.uint64(number & 63)
     for number in hidden:
         if 0 <= number < n_items:
-            words[number >> 6] &= ~(np.uint64(1) << np.uint64(number & 63))
-    found = np.empty(len(numbers), np.int32)
+            blocks[number >> 6] &= ~(np.uint64(1) << np.uint64(number & 63))
+    result = np.empty(len(numbers), np.int32)
     count = 0
-    for place in range(len(words)):
-        word = words[place]
+    for index in range(len(blocks)):
+        block = blocks[index]
         bit = 0
-        while word:
-            if word & np.uint64(1):
-                found[count] = (place << 6) + bit
+        while block:
+            if block & np.uint64(1):
+                result[count] = (index << 6) + bit
                 count += 1
-            word >>= np.uint64(1)
+            block >>= np.uint64(1)
             bit += 1
-    return found[:count].copy()
+    return result[:count].copy()
 
 
 @njit(types.float32[::1](_NUMBERS, _FLOATS, _NUMBERS), cache=True, nogil=True)
 def _looked_up(numbers, scores, asked):  # type: ignore[no-untyped-def]
-    found = np.full(len(asked), np.nan, np.float32)
-    place, before = 0, np.int32(-1)
+    result = np.full(len(asked), np.nan, np.float32)
+    cursor, before = 0, np.int32(-1)
     for index in range(len(asked)):
         number = asked[index]
         if number < before:
-            place = np.searchsorted(numbers[:place], number)
-        elif place + 8 < len(numbers) and numbers[place + 8] < number:
-            place += np.searchsorted(numbers[place:], number)
+            cursor = np.searchsorted(numbers[:cursor], number)
+        elif cursor + 8 < len(numbers) and numbers[cursor + 8] < number:
+            cursor += np.searchsorted(numbers[cursor:], number)
         before = number
-        while place < len(numbers) and numbers[place] < number:
-            place += 1
-        if place < len(numbers) and numbers[place] == number:
-            found[index] = scores[place]
-    return found
+        while cursor < len(numbers) and numbers[cursor] < number:
+            cursor += 1
+        if cursor < len(numbers) and numbers[cursor] == number:
+            result[index] = scores[cursor]
+    return result
 
 
 @njit(types.void(types.float32[::1], _FLOATS, _FLOATS), cache=True, nogil=True)
@@ -235,9 +235,9 @@ def _scaled_into(part, scores, retrieved):  # type: ignore[no-untyped-def]
         if score > 0:
             squares += np.float64(score) * score
     norm = np.float32(np.sqrt(squares))
-    for place in range(len(part)):
-        score = scores[place]
-        part[place] = score / norm if norm > 0 and score > 0 else np.float32(0)
+    for index in range(len(part)):
+        score = scores[index]
+        part[index] = score / norm if norm > 0 and score > 0 else np.float32(0)
 
 
 @njit(
@@ -247,15 +247,15 @@ def _scaled_into(part, scores, retrieved):  # type: ignore[no-untyped-def]
 )
 def _summed(numbers, weights):  # type: ignore[no-untyped-def]
     order = np.argsort(numbers, kind="mergesort")
-    found = np.empty(len(numbers), np.int32)
+    distinct = np.empty(len(numbers), np.int32)
     sums = np.zeros(len(numbers))
     sizes = np.zeros(len(numbers))
     last = -1
-    for place in order:
-        if last < 0 or numbers[place] != found[last]:
+    for index in order:
+        if last < 0 or numbers[index] != distinct[last]:
             last += 1
-            found[last] = numbers[place]
-        sums[last] += weights[place]
-        sizes[last] += abs(weights[place])
+            distinct[last] = numbers[index]
+        sums[last] += weights[index]
+        sizes[last] += abs(weights[index])
     end = last + 1
-    return found[:end].copy(), sums[:end].astype(np.float32), sizes[:end].astype(np.float32)
+    return distinct[:end].copy(), sums[:end].astype(np.float32), sizes[:end].astype(np.float32)

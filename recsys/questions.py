@@ -13,7 +13,7 @@ from recsys.dataset.event_frame import Frame, check_columns
 from recsys.dataset.item_frame import rows_of
 from recsys.errors import InvalidInput
 from recsys.events.schema import EVENT_KINDS
-from recsys.ids import Vocabulary
+from recsys.ids import USER_PREFIX, VISITOR_PREFIX, Vocabulary
 from recsys.query.facts import PersonFacts
 from recsys.query.feedback import feedback_state
 from recsys.query.history import StoredEvent, event_rows
@@ -46,7 +46,7 @@ class Question:
     def facts(self, items: Vocabulary, *, now: datetime) -> PersonFacts:
         """What the history says; whoever has one counts as a customer."""
         return PersonFacts(
-            key="u:" if self.history else None,
+            key=USER_PREFIX if self.history else None,
             events=event_rows(self.history, items),
             feedback=feedback_state(self.history, now=now),
         )
@@ -89,7 +89,7 @@ def _question(row: Mapping[str, object], now: datetime, n: int, placement: str) 
 
 
 def _person(row: Mapping[str, object]) -> str | None:
-    for column, prefix in (("user_id", "u:"), ("anonymous_id", "a:")):
+    for column, prefix in (("user_id", USER_PREFIX), ("anonymous_id", VISITOR_PREFIX)):
         id = row.get(column)
         if isinstance(id, int) and not isinstance(id, bool):
             id = str(id)

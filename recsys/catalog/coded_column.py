@@ -33,10 +33,10 @@ class CodedColumn:
 
     @classmethod
     def of(cls, codes: Codes, values: Sequence[str | tuple[str, ...]]) -> CodedColumn:
-        """A column that is coded already: `values` in the order of their codes."""
+        """A column that is already coded; `values` in the order of their codes."""
         column = cls(codes)
-        own = [column._code(value) for value in values]
-        column.codes = np.array([*own, -1], np.int32)[codes]
+        recoded = [column._code(value) for value in values]
+        column.codes = np.array([*recoded, -1], np.int32)[codes]
         return column
 
     def put(self, numbers: Sequence[int], values: Iterable[Value]) -> None:
@@ -59,21 +59,21 @@ class CodedColumn:
     def matching(self, test: Test) -> Mask:
         """Mask over items: what passes the test."""
         # One entry more than there are codes: the code −1 reads the last.
-        verdict = np.zeros(len(self.code_of) + 1, np.bool_)
+        passes = np.zeros(len(self.code_of) + 1, np.bool_)
         if isinstance(test, str | float | bool):
-            verdict[self._codes([test])] = True
-            return verdict[self.codes]
-        verdict[:] = True
+            passes[self._codes([test])] = True
+            return passes[self.codes]
+        passes[:] = True
         if test.in_ is not None:
-            verdict[:] = False
-            verdict[self._codes(test.in_)] = True
+            passes[:] = False
+            passes[self._codes(test.in_)] = True
         if isinstance(test, ValueTest) and not (test.min is None and test.max is None):
-            verdict &= between(np.array([*self.amounts, np.nan]), test.min, test.max)
+            passes &= between(np.array([*self.amounts, np.nan]), test.min, test.max)
         if test.not_in is not None:
-            verdict[self._codes(test.not_in)] = False
+            passes[self._codes(test.not_in)] = False
         if test.exists is not None:
-            verdict &= (np.arange(len(verdict)) < len(verdict) - 1) == test.exists
-        return verdict[self.codes]
+            passes &= (np.arange(len(passes)) < len(passes) - 1) == test.exists
+        return passes[self.codes]
 
     def _code(self, value: Scalar | tuple[str, ...]) -> int:
         key = _key(value)
@@ -91,12 +91,12 @@ class CodedColumn:
 
 def between(amounts: NDArray[np.float64], low: float | None, high: float | None) -> Mask:
     """Which amounts lie in the range, bounds included; NaN lies in none."""
-    found = np.isfinite(amounts)
+    inside = np.isfinite(amounts)
     if low is not None:
-        found &= amounts >= low
+        inside &= amounts >= low
     if high is not None:
-        found &= amounts <= high
-    return found
+        inside &= amounts <= high
+    return inside
 
 
 def _key(value: object) -> object:

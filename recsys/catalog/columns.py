@@ -1,8 +1,8 @@
-"""`ItemColumns`: the attributes of items as columns over row numbers, and masks of what fulfils a
-condition (`recsys.catalog.rules`).
+"""`ItemColumns`: attributes of items as columns over row numbers, and masks of the items that match
+a condition (`recsys.catalog.rules`).
 
-Columns are made when they are first asked for and patched where items change; a mask is kept until
-then, so that a repeated condition costs a look-up.
+A column is made at its first use and patched where items change. A mask is kept until one of its
+columns changes, so that a repeated condition costs a look-up.
 """
 
 from __future__ import annotations
@@ -27,15 +27,16 @@ from recsys.catalog.rules import (
     PathTest,
     Where,
 )
+from recsys.events.schema import CATEGORY_SEPARATOR
 from recsys.ids import Mask, Numbers, Vocabulary
 
 COLUMNS: Final = ("category", "brand", "kind", "price", "stock")
 AMOUNTS: Final = ("price", "stock")
 PREPARED_ATTRIBUTES: Final = 30
 COLUMN_BYTES: Final = 256 * 1024 * 1024
-"""How much the codes of all columns may take; the oldest go first, and are made again."""
+"""Memory for the codes of all columns; the oldest are dropped first."""
 MASK_BYTES: Final = 32 * 1024 * 1024
-"""How much the kept masks may take; the oldest go first."""
+"""Memory for the kept masks; the oldest are dropped first."""
 
 
 class ItemColumns:
@@ -48,14 +49,14 @@ class ItemColumns:
         self._attributes: frozenset[str] | None = None
         self._amounts: dict[str, NDArray[np.float64]] = {}
         self._masks: dict[bytes, tuple[Mask, frozenset[str]]] = {}
-        self._families: ItemGroups | None = None
+        self._item_groups: ItemGroups | None = None
         self._all_products: bool | None = None
 
     def __repr__(self) -> str:
         return f"<ItemColumns of {len(self._items):,} items>"
 
     def prepare(self) -> None:
-        """Makes the columns that rules are most likely to ask for, so that no request waits."""
+        """Makes the columns that most rules use, so that no request waits for them."""
         for name in COLUMNS:
             if name in AMOUNTS:
                 self._amount_column(name)
@@ -65,13 +66,13 @@ class ItemColumns:
         self._attributes = frozenset(attributes)
         for name, _ in attributes.most_common(PREPARED_ATTRIBUTES):
             self._column(ATTRIBUTE + name)
-        self._variants()
+        self._groups()
 
     @classmethod
     def of(cls, catalog: Catalog) -> ItemColumns:
-        """The columns of a catalogue as it stands, those that it holds already taken from it."""
+        """The columns of a catalogue; categories and brands are coded there already."""
         columns = cls(catalog.items, catalog.vocabulary)
-        paths = [_prefixes(name.split(" > ")) for name in catalog.category_names]
+        paths = [_prefixes(name.split(CATEGORY_SEPARATOR)) for name in catalog.category_names]
         columns._columns = {
             "category": CodedColumn.of(catalog.categories, paths),
             "brand": CodedColumn.of(catalog.brands, list(catalog.brand_names)),
@@ -84,12 +85,12 @@ class ItemColumns:
         kept = self._masks.get(text)
         if kept is not None:
             return kept[0]
-        found = self._evaluated(where)
-        found.setflags(write=False)
-        while self._masks and len(self._masks) * len(found) > MASK_BYTES:
+        mask = self._evaluated(where)
+        mask.setflags(write=False)
+        while self._masks and len(self._masks) * len(mask) > MASK_BYTES:
             self._masks.pop(next(iter(self._masks)))
-        self._masks[text] = found, _columns_of(where)
-        return found
+        self._masks[text] = mask, _columns_of(where)
+        return mask
 
     def codes(self, attribute: str, *, depth: int | None = None) -> Codes:
         """Each item's value of `category`, `brand`, `kind` or `attributes.<name>` as a number; of a
@@ -98,12 +99,12 @@ class ItemColumns:
 
     def with_variants(self, numbers: Numbers) -> Numbers:
         """These items and all other variants of the same products."""
-        families = self._variants()
-        if not families.members or not len(numbers):
+        groups = self._groups()
+        if not groups.members or not len(numbers):
             return numbers
-        of_these = {families.of[number] for number in numbers[numbers >= 0].tolist()}
-        found = [families.members[family] for family in of_these if family in families.members]
-        return np.concatenate([numbers, *found]) if found else numbers
+        of_these = {groups.of[number] for number in numbers[numbers >= 0].tolist()}
+        variants = [groups.members[group] for group in of_these if group in groups.members]
+        return np.concatenate([numbers, *variants]) if variants else numbers
 
     @property
     def only_products(self) -> Mask | None:
@@ -114,11 +115,11 @@ class ItemColumns:
         return None if self._all_products else products
 
     @property
-    def families(self) -> Codes | None:
-        """Per item the number of its product, the same for all its variants; None where no item has
-        a variant."""
-        families = self._variants()
-        return families.of if families.members else None
+    def item_groups(self) -> Codes | None:
+        """Per item the number of its group, the same for all variants of one product; None where no
+        item has a variant."""
+        groups = self._groups()
+        return groups.of if groups.members else None
 
     def with_changes(self, items: Sequence[Item], changed: Sequence[int]) -> ItemColumns:
         """The columns after the items at these row numbers were replaced; `items` are all items.
@@ -145,27 +146,26 @@ class ItemColumns:
         if self._attributes is not None:
             after._attributes = self._attributes.union(*(new.attributes for _, new in replaced))
         if "variant_of" not in touched:
-            after._families = self._families
+            after._item_groups = self._item_groups
         return after
 
     def _evaluated(self, where: Where) -> Mask:
-        found = self._fulfilling(where)
+        mask = self._matching(where)
         if where.any is not None:
-            one = np.zeros(len(found), np.bool_)
-            for part in where.any:
-                one |= self._fulfilling(part)
-            found &= one
+            mask &= np.logical_or.reduce(
+                [np.zeros(len(mask), np.bool_), *map(self._matching, where.any)]
+            )
         for part in where.none or ():
-            found &= ~self._fulfilling(part)
-        return found
+            mask &= ~self._matching(part)
+        return mask
 
-    def _fulfilling(self, condition: Condition) -> Mask:
-        found = np.ones(len(self._items), np.bool_)
+    def _matching(self, condition: Condition) -> Mask:
+        mask = np.ones(len(self._items), np.bool_)
         if condition.item_id is not None:
-            found &= self._named(condition.item_id)
+            mask &= self._named(condition.item_id)
         for name, amount in (("price", condition.price), ("stock", condition.stock)):
             if amount is not None:
-                found &= _amount_matching(self._amount_column(name), amount)
+                mask &= _amount_matching(self._amount_column(name), amount)
         tests: dict[str, Test | None] = {
             "kind": condition.kind,
             "category": _spaced(condition.category),
@@ -175,21 +175,21 @@ class ItemColumns:
             tests[ATTRIBUTE + name] = value
         for name, test in tests.items():
             if test is not None:
-                found &= self._column(name).matching(test)
-        return found
+                mask &= self._column(name).matching(test)
+        return mask
 
     def _named(self, test: str | NameTest) -> Mask:
         if isinstance(test, str):
             test = NameTest(in_=[test])
-        found = np.ones(len(self._items), np.bool_)
+        mask = np.ones(len(self._items), np.bool_)
         if test.in_ is not None:
-            found[:] = False
-            found[self._vocabulary.known(test.in_)] = True
+            mask[:] = False
+            mask[self._vocabulary.known(test.in_)] = True
         if test.not_in is not None:
-            found[self._vocabulary.known(test.not_in)] = False
+            mask[self._vocabulary.known(test.not_in)] = False
         if test.exists is False:
-            found[:] = False
-        return found
+            mask[:] = False
+        return mask
 
     def _column(self, attribute: str, depth: int | None = None) -> CodedColumn:
         name = attribute if depth is None else f"{attribute}:{depth}"
@@ -198,7 +198,7 @@ class ItemColumns:
             return column
         column = CodedColumn(np.full(len(self._items), -1, np.int32))
         if attribute.startswith(ATTRIBUTE) and not self._has(attribute.removeprefix(ATTRIBUTE)):
-            # Names that nobody has are made up by whoever asks: they must not fill the memory.
+            # No column is kept for a name that no item has: requests could fill the memory.
             return column
         column.put(range(len(self._items)), map(_reader(name), self._items))
         while self._columns and len(self._columns) * column.codes.nbytes > COLUMN_BYTES:
@@ -219,10 +219,10 @@ class ItemColumns:
             self._amounts[name] = amounts
         return amounts
 
-    def _variants(self) -> ItemGroups:
-        if self._families is None:
-            self._families = item_groups_of(self._items, self._vocabulary)
-        return self._families
+    def _groups(self) -> ItemGroups:
+        if self._item_groups is None:
+            self._item_groups = item_groups_of(self._items, self._vocabulary)
+        return self._item_groups
 
 
 def _reader(name: str) -> Callable[[Item], Value]:
@@ -247,7 +247,7 @@ def _reader(name: str) -> Callable[[Item], Value]:
         return category
     if name.startswith("category:"):
         depth = int(name.removeprefix("category:"))
-        return lambda item: " > ".join(item.category[:depth]) or None
+        return lambda item: CATEGORY_SEPARATOR.join(item.category[:depth]) or None
     if name == "brand":
         return lambda item: item.brand
     return lambda item: item.kind
@@ -255,7 +255,7 @@ def _reader(name: str) -> Callable[[Item], Value]:
 
 def _prefixes(levels: Sequence[str]) -> tuple[str, ...]:
     """A category path and every path above it, the widest first."""
-    return tuple(accumulate(map(_spaced_path, levels), "{} > {}".format))
+    return tuple(accumulate(map(_spaced_path, levels), f"{{}}{CATEGORY_SEPARATOR}{{}}".format))
 
 
 def _spaced(test: str | PathTest | None) -> str | PathTest | None:
@@ -272,7 +272,7 @@ def _spaced(test: str | PathTest | None) -> str | PathTest | None:
 
 
 def _spaced_path(path: str) -> str:
-    return " > ".join(level.strip() for level in path.split(">"))
+    return CATEGORY_SEPARATOR.join(level.strip() for level in path.split(">"))
 
 
 def _differing(old: Item, new: Item) -> Iterator[str]:
@@ -300,12 +300,12 @@ def _amount(value: float | None) -> float:
 
 def _amount_matching(amounts: NDArray[np.float64], test: float | AmountTest) -> Mask:
     if isinstance(test, AmountTest):
-        found = np.ones(len(amounts), np.bool_)
+        mask = np.ones(len(amounts), np.bool_)
         if not (test.min is None and test.max is None):
-            found &= between(amounts, test.min, test.max)
+            mask &= between(amounts, test.min, test.max)
         if test.exists is not None:
-            found &= np.isfinite(amounts) == test.exists
-        return found
+            mask &= np.isfinite(amounts) == test.exists
+        return mask
     return np.asarray(amounts == test)
 
 

@@ -1,4 +1,4 @@
-"""Products of several variants: which items are one product."""
+"""Item groups: which items are variants of one product (Merchant Center's `item_group_id`)."""
 
 from __future__ import annotations
 
@@ -14,18 +14,21 @@ from recsys.ids import Numbers, Vocabulary
 
 @dataclass(frozen=True, slots=True)
 class ItemGroups:
-    """Product of each item, and of the products with several variants their items."""
+    """`of` is the group of each item; `members` the items of each group of two or more."""
 
     of: Codes
     members: Mapping[int, Numbers]
 
 
 def item_groups_of(items: Sequence[Item], vocabulary: Vocabulary) -> ItemGroups:
-    """A product is the row number of the item that the others are variants of, or a number beyond
-    all rows where that item is not known."""
+    """The groups by `Item.variant_of`.
+
+    A group's number is the row of the item that the others are variants of, or a number beyond all
+    rows where that item is unknown.
+    """
     of = np.arange(len(items), dtype=np.int32)
     unknown: dict[str, int] = {}
-    found: dict[int, set[int]] = {}
+    members: dict[int, set[int]] = {}
     for number, item in enumerate(items):
         if item.variant_of is None:
             continue
@@ -33,12 +36,12 @@ def item_groups_of(items: Sequence[Item], vocabulary: Vocabulary) -> ItemGroups:
         if known is None:
             known = unknown.setdefault(item.variant_of, len(items) + len(unknown))
         of[number] = known
-        found.setdefault(known, {known} if known < len(items) else set()).add(number)
+        members.setdefault(known, {known} if known < len(items) else set()).add(number)
     return ItemGroups(
         of,
         {
-            family: np.array(sorted(numbers), np.int32)
-            for family, numbers in found.items()
+            group: np.array(sorted(numbers), np.int32)
+            for group, numbers in members.items()
             if len(numbers) > 1
         },
     )

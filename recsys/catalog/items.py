@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any, Final, Literal, get_args
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.events.schema import Id, Price, Text, Timestamp, Word, parse_struct
+from recsys.events.schema import (
+    CATEGORY_SEPARATOR,
+    Id,
+    Price,
+    Text,
+    Timestamp,
+    Word,
+    parse_struct,
+)
 from recsys.ids import Vocabulary
 
 ItemKind = Literal["product", "article", "banner", "offer"]
@@ -51,15 +58,6 @@ class Item(
             and (self.price < self.list_price)
         )
 
-    def sellable(self, now: datetime) -> bool:
-        """In stock, not withdrawn, and within its dates."""
-        return (
-            not self.withdrawn
-            and (self.stock is None or self.stock > 0)
-            and (self.available_from is None or self.available_from <= now)
-            and (self.available_until is None or now < self.available_until)
-        )
-
 
 class ItemChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A new stock or price of an item; what it leaves out stays as it is, null forgets it."""
@@ -72,8 +70,8 @@ class ItemChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     def applied(self, item: Item) -> Item:
         """The item with this change."""
         named = {name: getattr(self, name) for name in ("stock", "price", "list_price")}
-        told = {name: value for name, value in named.items() if value is not msgspec.UNSET}
-        return msgspec.structs.replace(item, **told)
+        changed = {name: value for name, value in named.items() if value is not msgspec.UNSET}
+        return msgspec.structs.replace(item, **changed)
 
 
 def parse_item_change(raw: bytes | msgspec.Raw) -> ItemChange:
@@ -129,10 +127,6 @@ class Catalog:
             brands=brand_names.numbers([item.brand or "" for item in ordered]),
         )
 
-    def sellable(self, now: datetime) -> NDArray[np.bool_]:
-        """Mask over row numbers: what may be shown at `now`."""
-        return np.fromiter((item.sellable(now) for item in self.items), np.bool_, len(self.items))
-
     def title(self, number: int) -> str:
         """The title, or the id where the item has none."""
         item = self.items[number]
@@ -147,4 +141,4 @@ class Catalog:
 
 def category_path(item: Item) -> str:
     """The category path as one text, `Home > Kitchen > Mugs`; empty where unknown."""
-    return " > ".join(item.category)
+    return CATEGORY_SEPARATOR.join(item.category)

@@ -1,4 +1,4 @@
-"""`LiveCatalog`: what may be shown now; the bundle's catalogue under the live changes since."""
+"""`LiveCatalog`: which items can be sold now; the bundle's catalogue with the changes since."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from recsys.ids import Mask
 class LiveCatalog:
     """The live state of the catalogue over a bundle's row numbers. Immutable.
 
-    `offered` says stocked and not withdrawn; `opens` and `closes` are epoch seconds (±inf where
-    the item has no date); `items[n]` is the newest description. `born` is when an item came into
-    the shop, epoch seconds: its `opens`, else when it was first seen (−inf where that is unknown,
-    +inf where nobody has touched it yet). `price_ranks` are 0 for the cheapest of a category to 1
-    for the dearest, NaN without a price, as the bundle's catalogue has them. `dates` are all finite
+    `in_stock` is false for what is sold out or withdrawn; `opens` and `closes` are epoch seconds
+    (±inf where the item has no date); `items[n]` is the newest description. `born` is when an item
+    came into the shop, epoch seconds: its `opens`, else when it was first seen (−inf where that is
+    unknown, +inf where it has no event yet). `price_ranks` are 0 for the cheapest of a category to
+    1 for the dearest, NaN without a price, by the bundle's catalogue. `dates` are all finite
     moments of `opens` and `closes`, ascending.
     """
 
     catalog: Catalog
     items: tuple[Item, ...]
-    offered: Mask
+    in_stock: Mask
     opens: NDArray[np.float64]
     closes: NDArray[np.float64]
     on_sale: Mask
@@ -53,7 +53,7 @@ class LiveCatalog:
         revision: int = 0,
         first_seen: NDArray[np.float64] | None = None,
     ) -> LiveCatalog:
-        """The shelf as the bundle's own catalogue has it; `first_seen` as `Bundle.first_seen`."""
+        """The state in the bundle's catalogue; `first_seen` as in `Bundle.first_seen`."""
         items = catalog.items
         if first_seen is None:
             first_seen = np.full(len(items), -np.inf)
@@ -62,7 +62,7 @@ class LiveCatalog:
         return cls(
             catalog=catalog,
             items=items,
-            offered=np.fromiter((_offered(item) for item in items), np.bool_, len(items)),
+            in_stock=np.fromiter((_in_stock(item) for item in items), np.bool_, len(items)),
             opens=opens,
             closes=closes,
             on_sale=np.fromiter((item.on_sale for item in items), np.bool_, len(items)),
@@ -74,19 +74,18 @@ class LiveCatalog:
         )
 
     def with_changes(self, items: Sequence[Item], *, revision: int) -> LiveCatalog:
-        """The shelf after these items were put; items that the bundle does not know wait for the
-        next bundle."""
+        """The state after these items were put, those that the bundle does not know left out."""
         known = [
             (number, item)
             for item in items
             if (number := self.catalog.vocabulary.number(item.item_id)) is not None
         ]
         newest = list(self.items)
-        offered, opens, closes = self.offered.copy(), self.opens.copy(), self.closes.copy()
+        in_stock, opens, closes = self.in_stock.copy(), self.opens.copy(), self.closes.copy()
         on_sale, born = self.on_sale.copy(), self.born.copy()
         for number, item in known:
             newest[number] = item
-            offered[number] = _offered(item)
+            in_stock[number] = _in_stock(item)
             opens[number], closes[number] = _opens(item), _closes(item)
             on_sale[number] = item.on_sale
             if item.available_from is not None:
@@ -99,7 +98,7 @@ class LiveCatalog:
         return replace(
             self,
             items=tuple(newest),
-            offered=offered,
+            in_stock=in_stock,
             opens=opens,
             closes=closes,
             on_sale=on_sale,
@@ -110,17 +109,18 @@ class LiveCatalog:
         )
 
     def eligible(self, now: datetime) -> Mask:
-        """Mask over row numbers: what may be shown at `now`; read-only."""
+        """Mask over row numbers of the items that can be sold at `now`: in stock, not withdrawn and
+        within their dates. Read-only."""
         moment = now.timestamp()
-        since, until, mask = self._eligible.get("newest", (np.inf, -np.inf, self.offered))
+        since, until, mask = self._eligible.get("newest", (np.inf, -np.inf, self.in_stock))
         if since <= moment < until:
             return mask
-        mask = self.offered & (self.opens <= moment) & (moment < self.closes)
+        mask = self.in_stock & (self.opens <= moment) & (moment < self.closes)
         mask.setflags(write=False)
         # Nothing changes between one date of any item and the next.
-        place = int(np.searchsorted(self.dates, moment, side="right"))
-        since = float(self.dates[place - 1]) if place else -np.inf
-        until = float(self.dates[place]) if place < len(self.dates) else np.inf
+        passed = int(np.searchsorted(self.dates, moment, side="right"))
+        since = float(self.dates[passed - 1]) if passed else -np.inf
+        until = float(self.dates[passed]) if passed < len(self.dates) else np.inf
         self._eligible["newest"] = (since, until, mask)
         return mask
 
@@ -140,14 +140,14 @@ def price_ranks(catalog: Catalog) -> NDArray[np.float32]:
     codes, prices = catalog.categories[order], catalog.prices[order]
     begins = np.flatnonzero(np.diff(codes, prepend=codes[0] - 1))
     sizes = np.diff(np.append(begins, len(order)))
-    # Equal prices share the mean of their places.
+    # Equal prices share their mean rank.
     steps = np.flatnonzero(
         (np.diff(codes, prepend=codes[0] - 1) != 0) | (np.diff(prices, prepend=-1) != 0)
     )
     widths = np.diff(np.append(steps, len(order)))
-    places = np.repeat(steps + (widths - 1) / 2, widths) - np.repeat(begins, sizes)
+    positions = np.repeat(steps + (widths - 1) / 2, widths) - np.repeat(begins, sizes)
     among = np.repeat(sizes - 1, sizes)
-    ranks[order] = np.where(among > 0, places / np.maximum(among, 1), 0.5)
+    ranks[order] = np.where(among > 0, positions / np.maximum(among, 1), 0.5)
     return ranks
 
 
@@ -156,7 +156,7 @@ def _dates(opens: NDArray[np.float64], closes: NDArray[np.float64]) -> NDArray[n
     return np.unique(dates)
 
 
-def _offered(item: Item) -> bool:
+def _in_stock(item: Item) -> bool:
     return not item.withdrawn and (item.stock is None or item.stock > 0)
 
 

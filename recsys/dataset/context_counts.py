@@ -1,6 +1,6 @@
-"""Under which circumstances things were done: counts by device and channel, the shop's own events.
+"""Events counted by device and channel, and the custom events of known persons.
 
-Read from the event log beside everything else that training knows; see `training_data`.
+`TrainingData.context_counts` holds them.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 from recsys.ids import Numbers, Vocabulary
 
-CIRCUMSTANCES: Final = ("channel", "device")
-"""Parts of an event's context that are counted, beside the country (`Popularity.countries`)."""
+COUNTED_FIELDS: Final = ("channel", "device")
+"""Fields of an event's context that are counted; the country is in `Popularity.countries`."""
 
 
 @dataclass(frozen=True, slots=True)
 class CustomEvents:
-    """The shop's own (`custom`) events of known persons, each once: parallel arrays.
+    """The `custom` events of known persons, each once: parallel arrays.
 
     `names` are codes into `name_names`; `times` epoch seconds.
     """
@@ -34,10 +34,10 @@ class CustomEvents:
 
 @dataclass(frozen=True, slots=True)
 class ContextCounts:
-    """Counts per item, kind and day under each circumstance, parallel arrays, and the `own` events.
+    """Events per value of a context field, item, kind and day: parallel arrays.
 
-    `groups` are codes into `names`, which are written `device=mobile`. Everybody who told is
-    counted, also who nobody knows. `days` are midnight UTC, epoch seconds.
+    `groups` are codes into `names`, which are written `device=mobile`. Events of unknown persons
+    are counted too. `days` are midnight UTC, epoch seconds.
     """
 
     groups: NDArray[np.int32]
@@ -46,21 +46,23 @@ class ContextCounts:
     days: NDArray[np.float64]
     counts: NDArray[np.float64]
     names: Vocabulary
-    own: CustomEvents
+    custom_events: CustomEvents
 
 
-def no_circumstances() -> ContextCounts:
-    """Those of a shop whose events tell none."""
+def no_context_counts() -> ContextCounts:
+    """No counts and no custom events."""
     none, nothing = np.empty(0, np.int32), np.empty(0)
-    own = CustomEvents(none, none, nothing, Vocabulary([]))
+    custom_events = CustomEvents(none, none, nothing, Vocabulary([]))
     kinds = np.empty(0, np.int8)
-    return ContextCounts(none, none, kinds, nothing, nothing, Vocabulary([]), own)
+    return ContextCounts(none, none, kinds, nothing, nothing, Vocabulary([]), custom_events)
 
 
-def read_circumstances(connection: duckdb.DuckDBPyConnection) -> ContextCounts:
-    """What `item_events` and `person_events` tell, with the tables `items`, `kinds` and `users` of
-    the training data."""
-    counts = " UNION ALL ".join(COUNTS_SQL.format(trait=trait) for trait in CIRCUMSTANCES)
+def read_context_counts(connection: duckdb.DuckDBPyConnection) -> ContextCounts:
+    """The counts of `item_events` and the custom events of `person_events`.
+
+    The tables `items`, `kinds` and `users` of the training data must exist.
+    """
+    counts = " UNION ALL ".join(COUNTS_SQL.format(trait=trait) for trait in COUNTED_FIELDS)
     table = connection.sql(f"{counts} ORDER BY 1, 2, 3, 4").to_arrow_table()
     groups, names = _coded(table["name"])
     return ContextCounts(
@@ -70,12 +72,12 @@ def read_circumstances(connection: duckdb.DuckDBPyConnection) -> ContextCounts:
         days=table["day"].to_numpy().astype(np.float64),
         counts=table["count"].to_numpy().astype(np.float64),
         names=names,
-        own=_own_events(connection),
+        custom_events=_custom_events(connection),
     )
 
 
-def _own_events(connection: duckdb.DuckDBPyConnection) -> CustomEvents:
-    table = connection.sql(OWN_SQL).to_arrow_table()
+def _custom_events(connection: duckdb.DuckDBPyConnection) -> CustomEvents:
+    table = connection.sql(CUSTOM_EVENTS_SQL).to_arrow_table()
     codes, names = _coded(table["name"])
     return CustomEvents(
         users=table["user"].to_numpy().astype(np.int32),
@@ -87,9 +89,9 @@ def _own_events(connection: duckdb.DuckDBPyConnection) -> CustomEvents:
 
 def _coded(names: pa.ChunkedArray) -> tuple[NDArray[np.int32], Vocabulary]:
     coded = pa.concat_arrays([pa.array([], pa.string()), *names.chunks]).dictionary_encode()
-    told = coded.dictionary.to_pylist()
-    vocabulary = Vocabulary.of(told)
-    return vocabulary.numbers(told)[coded.indices.to_numpy()], vocabulary
+    distinct = coded.dictionary.to_pylist()
+    vocabulary = Vocabulary.of(distinct)
+    return vocabulary.numbers(distinct)[coded.indices.to_numpy()], vocabulary
 
 
 COUNTS_SQL: Final = """
@@ -99,7 +101,7 @@ FROM item_events JOIN items i USING (item_id) JOIN kinds k USING (kind)
 WHERE {trait} IS NOT NULL GROUP BY ALL
 """
 
-OWN_SQL: Final = """
+CUSTOM_EVENTS_SQL: Final = """
 SELECT DISTINCT u.number AS "user", name, epoch(timestamp) AS time
 FROM person_events JOIN users u USING (person)
 WHERE kind = 'custom' AND name IS NOT NULL ORDER BY 1, 3, 2

@@ -1,4 +1,4 @@
-"""`Impressions`: what was shown on result and listing pages, and what came of each item."""
+"""`Impressions`: the lists that result and listing pages showed, with the outcome of each item."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOUGHT: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class Impressions:
-    """Lists that were shown, search results and listing pages, oldest first.
+    """Shown lists (search results and listing pages), oldest first.
 
     Rows of list l are `starts[l]:starts[l + 1]`, the first position first. Per list: `terms`, codes
     into `term_names` (−1 for a page without a search), `users` (−1 unknown), `visits`, which number
@@ -48,8 +48,8 @@ class Impressions:
         return np.repeat(np.arange(len(self)), np.diff(self.starts))
 
 
-def no_lists() -> Impressions:
-    """The lists of a shop that has logged none."""
+def no_impressions() -> Impressions:
+    """No lists."""
     codes, numbers = np.empty(0, np.int32), np.empty(0, np.int64)
     return Impressions(
         starts=np.zeros(1, np.int64),
@@ -69,12 +69,12 @@ def plain_term(text: str) -> str:
     return " ".join(text.lower().split())
 
 
-def read_lists(connection: duckdb.DuckDBPyConnection, *, gap: timedelta) -> Impressions:
-    """The lists in `item_events`, with the tables `users` and `items` of the training data.
+def read_impressions(connection: duckdb.DuckDBPyConnection, *, gap: timedelta) -> Impressions:
+    """The lists in `item_events`; the tables `users` and `items` of the training data must exist.
 
-    Where an event tells no session, an action counts within `gap` of the list.
+    Without a session id, an action counts within `gap` of the list.
     """
-    columns = connection.sql(LISTS_SQL.format(gap=gap.total_seconds())).to_arrow_table()
+    columns = connection.sql(IMPRESSIONS_SQL.format(gap=gap.total_seconds())).to_arrow_table()
     terms = [str(row[0]) for row in connection.execute(TERMS_SQL + " ORDER BY number").fetchall()]
     return _lists({name: columns[name].to_numpy() for name in columns.column_names}, terms)
 
@@ -85,19 +85,19 @@ FROM (SELECT DISTINCT search_term FROM item_events
       WHERE kind = 'view_item_list' AND search_term IS NOT NULL)
 """
 
-# What a visit does with an item is the outcome of the newest list in which the visit saw it. A list
-# of nobody's visit has no outcome that could be known, and teaches nothing.
-LISTS_SQL: Final = f"""
+# An action is the outcome of the newest list in which the same visit saw the item. Lists without
+# session and person have no known outcome and are left out.
+IMPRESSIONS_SQL: Final = f"""
 WITH seen AS (
     SELECT event_id AS list, coalesce('s:' || session_id, person) AS visit, session_id IS NOT NULL
-        AS told, person, item_id, search_term AS term, epoch(timestamp) AS time,
-        coalesce(list_index, position) AS place, kind
+        AS has_session, person, item_id, search_term AS term, epoch(timestamp) AS time,
+        coalesce(list_index, position) AS list_position, kind
     FROM item_events
     WHERE coalesce(session_id, person) IS NOT NULL
         AND kind IN ('view_item_list', 'select_item', 'view_item', 'add_to_cart', 'purchase')
 ), shown AS (
     SELECT list, visit, item_id, any_value(person) AS person, any_value(term) AS term,
-        min(time) AS time, min(place) AS place
+        min(time) AS time, min(list_position) AS list_position
     FROM seen WHERE kind = 'view_item_list' GROUP BY list, visit, item_id
 ), outcomes AS (
     SELECT s.list, s.item_id, max(CASE a.kind
@@ -105,12 +105,12 @@ WITH seen AS (
         AS outcome
     FROM seen a ASOF JOIN shown s
         ON a.visit = s.visit AND a.item_id = s.item_id AND a.time >= s.time
-    WHERE a.kind <> 'view_item_list' AND (a.told OR a.time - s.time <= {{gap}})
+    WHERE a.kind <> 'view_item_list' AND (a.has_session OR a.time - s.time <= {{gap}})
     GROUP BY s.list, s.item_id
 )
 SELECT dense_rank() OVER (ORDER BY s.time, s.list) - 1 AS list,
     dense_rank() OVER (ORDER BY s.visit) - 1 AS visit, coalesce(u.number, -1) AS "user",
-    coalesce(t.number, -1) AS term, s.time, i.number AS item, s.place AS position,
+    coalesce(t.number, -1) AS term, s.time, i.number AS item, s.list_position AS position,
     coalesce(o.outcome, {NOT_TAKEN})::TINYINT AS outcome
 FROM shown s JOIN items i USING (item_id)
     LEFT JOIN users u USING (person) LEFT JOIN ({TERMS_SQL}) t USING (term)

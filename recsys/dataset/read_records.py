@@ -71,7 +71,7 @@ SELECT e.person, e.kind, epoch(timestamp), item_id, position, session_id, action
 FROM (
     SELECT * FROM no_rows UNION ALL BY NAME SELECT * FROM person_events WHERE person IS NOT NULL
 ) e LEFT JOIN (
-    SELECT person, item_id FROM last_words WHERE action IN ({_REFUSING})
+    SELECT person, item_id FROM last_feedback WHERE action IN ({_REFUSING})
 ) refused USING (person, item_id)
 WHERE kind IN ('feedback', 'custom') OR (refused.person IS NOT NULL AND item_id IS NOT NULL)
 ORDER BY e.person, timestamp, hash(event_id), position

@@ -127,7 +127,7 @@ def check_no_leak(training_data: TrainingData, held_out: HeldOut) -> None:
         ("timeline", training_data.timeline.times),
         ("baskets", training_data.baskets.times),
         ("popularity", training_data.popularity.days),
-        ("lists", training_data.lists.times),
+        ("impressions", training_data.impressions.times),
         ("records", np.array([training_data.records.newest])),
     ):
         newest = float(times.max(initial=-np.inf))

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
-from recsys.dataset.context_counts import ContextCounts, no_circumstances, read_circumstances
+from recsys.dataset.context_counts import ContextCounts, no_context_counts, read_context_counts
 from recsys.dataset.event_frame import Frame, after_newest, event_table
-from recsys.dataset.impressions import Impressions, no_lists, read_lists
+from recsys.dataset.impressions import Impressions, no_impressions, read_impressions
 from recsys.dataset.item_frame import item_list, profiles_by_person
 from recsys.dataset.person_records import PersonRecords, no_records, session_codes
 from recsys.dataset.ratings import Ratings, no_ratings, read_ratings
@@ -103,8 +103,8 @@ class TrainingData:
     catalog: Catalog
     profiles: tuple[Profile, ...]
     weighting: Weighting
-    lists: Impressions = field(default_factory=no_lists)
-    circumstances: ContextCounts = field(default_factory=no_circumstances)
+    impressions: Impressions = field(default_factory=no_impressions)
+    context_counts: ContextCounts = field(default_factory=no_context_counts)
     ratings: Ratings = field(default_factory=no_ratings)
     records: PersonRecords = field(default_factory=no_records)
 
@@ -255,8 +255,8 @@ def read_training_data(
         baskets = _columns(connection, BASKETS_SQL)
         popularity = _columns(connection, POPULARITY_SQL)
         countries = _strings(connection, "SELECT country FROM countries ORDER BY number")
-        lists = read_lists(connection, gap=SESSION_GAP)
-        circumstances = read_circumstances(connection)
+        impressions = read_impressions(connection, gap=SESSION_GAP)
+        context_counts = read_context_counts(connection)
         ratings = read_ratings(connection)
         records = read_person_records(
             connection, as_of=as_of, profiles=profiles or {}, preferences=preferences or {}
@@ -273,8 +273,8 @@ def read_training_data(
         catalog=Catalog.of(catalog, items),
         profiles=tuple(by_person.get(person, UNKNOWN) for person in users),
         weighting=weighting,
-        lists=lists,
-        circumstances=circumstances,
+        impressions=impressions,
+        context_counts=context_counts,
         ratings=ratings,
         records=records,
     )

@@ -162,7 +162,7 @@ def live_catalog_as_of(bundle: Bundle) -> LiveCatalog:
     """The availability of the bundle's catalogue in the past: its dates count, today's stock and
     withdrawals do not."""
     live_catalog = LiveCatalog.of(bundle.catalog, first_seen=bundle.first_seen)
-    return replace(live_catalog, offered=np.ones_like(live_catalog.offered))
+    return replace(live_catalog, in_stock=np.ones_like(live_catalog.in_stock))
 
 
 def _chunks(n: int) -> Iterator[slice]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from recsys.atomic_files import atomic_path
 from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.events.schema import CATEGORY_SEPARATOR, Event, EventItem, Person
+from recsys.ids import USER_PREFIX, VISITOR_PREFIX
 
 SCHEMA = pa.schema(
     [
@@ -195,8 +196,8 @@ def _told(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
 
 def _persons(table: pa.Table) -> tuple[list[str], NDArray[np.int64]]:
     """Distinct person keys, and for each row its place among them; the empty key is nobody's."""
-    users = pc.binary_join_element_wise("u:", table["user_id"], "")
-    visitors = pc.binary_join_element_wise("a:", table["anonymous_id"], "")
+    users = pc.binary_join_element_wise(USER_PREFIX, table["user_id"], "")
+    visitors = pc.binary_join_element_wise(VISITOR_PREFIX, table["anonymous_id"], "")
     keys = pc.fill_null(pc.coalesce(users, visitors), "")
     encoded = pa.concat_arrays(keys.chunks).dictionary_encode() if keys.num_chunks else keys
     if not len(encoded):

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Literal, TypeVar, get_args
 import msgspec
 
 from recsys.errors import InvalidEvent, InvalidInput
+from recsys.ids import user_key, visitor_key
 
 EventKind = Literal[
     "view_item",
@@ -139,9 +140,9 @@ class Person:
     def key(self) -> str | None:
         """The key under which the history is kept: `u:<user_id>`, else `a:<anonymous_id>`."""
         if self.user_id is not None:
-            return f"u:{self.user_id}"
+            return user_key(self.user_id)
         if self.anonymous_id is not None:
-            return f"a:{self.anonymous_id}"
+            return visitor_key(self.anonymous_id)
         return None
 
 

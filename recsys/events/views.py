@@ -1,4 +1,4 @@
-"""What the event log tells of persons, as DuckDB views: who did what, with logins resolved."""
+"""The event log as DuckDB views in which visitors are resolved to the customers who logged in."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from recsys.events.log import SCHEMA, EventLog
 from recsys.events.schema import EVENT_KINDS
+from recsys.ids import USER_PREFIX, VISITOR_PREFIX
 
 EventSource: TypeAlias = EventLog | pa.Table
 """Where events are read from: the log of a shop, or a table of its SCHEMA in memory."""
@@ -61,6 +62,8 @@ def open_log(
                 every_source=_source(log.files(until=until) if log else (), further=further),
                 since=literal(since),
                 until=literal(until),
+                user_prefix=USER_PREFIX,
+                visitor_prefix=VISITOR_PREFIX,
             )
         )
     except BaseException:
@@ -73,9 +76,9 @@ EVENTS_SQL: Final = """
 CREATE TEMP VIEW log_rows AS
     SELECT * FROM {source} WHERE timestamp >= {since} AND timestamp < {until};
 
--- An anonymous event belongs to whoever logged in last before it, else to the first who did after:
--- each login holds from its moment to the next one, the first one from ever.
-CREATE TABLE owners AS
+-- An anonymous event belongs to the customer of the last login before it, else of the first after
+-- it: a login holds until the next one, the first one also for all time before.
+CREATE TABLE identities AS
     SELECT anonymous_id, user_id,
         CASE WHEN row_number() OVER logins = 1 THEN '-infinity'::TIMESTAMPTZ ELSE timestamp END
             AS since,
@@ -92,31 +95,32 @@ CREATE TEMP VIEW person_events AS
     SELECT e.* EXCLUDE (person), CASE WHEN d.person IS NULL THEN e.person END AS person
     FROM (
         SELECT r.*,
-            CASE WHEN r.user_id IS NOT NULL THEN 'u:' || r.user_id
-                 WHEN o.user_id IS NOT NULL THEN 'u:' || o.user_id
-                 WHEN r.anonymous_id IS NOT NULL THEN 'a:' || r.anonymous_id
+            CASE WHEN r.user_id IS NOT NULL THEN '{user_prefix}' || r.user_id
+                 WHEN o.user_id IS NOT NULL THEN '{user_prefix}' || o.user_id
+                 WHEN r.anonymous_id IS NOT NULL THEN '{visitor_prefix}' || r.anonymous_id
             END AS person,
             coalesce(r.transaction_id, r.event_id) AS basket
-        FROM log_rows r LEFT JOIN owners o
+        FROM log_rows r LEFT JOIN identities o
             ON r.anonymous_id = o.anonymous_id AND r.timestamp >= o.since AND r.timestamp < o.until
     ) e
     LEFT JOIN denied d ON d.person = e.person;
 
--- The last word of a person about an item (`recsys.query.feedback`).
-CREATE TABLE last_words AS
+-- The newest feedback of a person on each item (`recsys.query.feedback`).
+CREATE TABLE last_feedback AS
     SELECT * FROM person_events
     WHERE kind = 'feedback' AND person IS NOT NULL AND item_id IS NOT NULL
     QUALIFY row_number() OVER (PARTITION BY person, item_id ORDER BY timestamp DESC, event_id) = 1;
 
--- A like that holds is an event; what a person refuses is an item of anybody's, not of theirs.
+-- A standing like counts as an event; events of a person with an item that the person refuses lose
+-- the person.
 CREATE TEMP VIEW item_events AS
     SELECT e.* EXCLUDE (person), CASE WHEN w.person IS NULL THEN e.person END AS person
     FROM person_events e LEFT JOIN (
-        SELECT person, item_id FROM last_words
+        SELECT person, item_id FROM last_feedback
         WHERE action IN ('not_interested', 'never_again', 'wrong')
     ) w ON w.person = e.person AND w.item_id = e.item_id
     WHERE e.item_id IS NOT NULL AND e.kind <> 'feedback'
-    UNION ALL BY NAME SELECT * FROM last_words WHERE action = 'like';
+    UNION ALL BY NAME SELECT * FROM last_feedback WHERE action = 'like';
 """
 
 

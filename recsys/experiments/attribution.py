@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event
 from recsys.events.views import open_log
-from recsys.ids import Numbers, Vocabulary
+from recsys.ids import USER_PREFIX, VISITOR_PREFIX, Numbers, Vocabulary
 from recsys.store.protocol import LoggedAnswer, Store
 
 PART: Final = 5000
@@ -168,7 +168,7 @@ def read_attributed(
 
 
 # Whoever was anonymous when the answer was given may have logged in by now.
-ANSWERED_SQL: Final = """
+ANSWERED_SQL: Final = f"""
 CREATE TABLE answered AS
 SELECT number, time, recommendation_id,
     CASE WHEN person IS NULL THEN -1 ELSE dense_rank() OVER (ORDER BY person NULLS LAST) - 1 END
@@ -179,8 +179,8 @@ FROM (
         CASE WHEN d.person IS NULL THEN a.person END AS person
     FROM (
         SELECT r.number, r.time, r.recommendation_id,
-            coalesce('u:' || o.user_id, r.person) AS person
-        FROM answer_rows r LEFT JOIN owners o ON 'a:' || o.anonymous_id = r.person
+            coalesce('{USER_PREFIX}' || o.user_id, r.person) AS person
+        FROM answer_rows r LEFT JOIN identities o ON '{VISITOR_PREFIX}' || o.anonymous_id = r.person
             AND to_timestamp(r.time) >= o.since AND to_timestamp(r.time) < o.until
     ) a LEFT JOIN denied d ON d.person = a.person
 );

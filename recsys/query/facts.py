@@ -12,7 +12,7 @@ from typing import Final
 
 import numpy as np
 
-from recsys.ids import Numbers
+from recsys.ids import Numbers, is_user_key
 from recsys.query.feedback import NO_FEEDBACK, FeedbackState
 from recsys.query.history import NO_ROWS, EventRows
 from recsys.query.preferences import NO_PREFERENCES, Preferences
@@ -63,7 +63,7 @@ class PersonFacts:
     @property
     def is_customer(self) -> bool:
         """Whether the person has a `user_id`."""
-        return self.key is not None and self.key.startswith("u:")
+        return self.key is not None and is_user_key(self.key)
 
 
 NO_FACTS: Final = PersonFacts()

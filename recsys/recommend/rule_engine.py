@@ -186,7 +186,7 @@ def _caps(parts: Sequence[tuple[str, Rules]], live_catalog: LiveCatalog) -> list
         for name, part in parts
         for index, diversity in enumerate(part.diversity)
     ]
-    item_groups = columns.families
+    item_groups = columns.item_groups
     if item_groups is not None:
         caps.append(ItemCap(VARIANTS, item_groups, 1))
     return caps

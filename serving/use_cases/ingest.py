@@ -54,7 +54,7 @@ def ga4_entries(request: GA4Request, *, now: datetime, tolerance: Tolerance) -> 
 
     def translate(raw: msgspec.Raw, index: int) -> Translated:
         event = read_lax(raw, GA4Event)
-        return measurement_event(event, request, place=index, received_at=now)
+        return measurement_event(event, request, position=index, received_at=now)
 
     return [
         _entry(partial(translate, raw, index), now=now, tolerance=tolerance)

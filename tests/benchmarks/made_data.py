@@ -102,7 +102,7 @@ def described(data: TrainingData, *, seed: int) -> TrainingData:
         data,
         catalog=Catalog.of(items, data.items),
         profiles=tuple(declared[user % len(declared)] for user in range(len(data.users))),
-        lists=made_lists(data, rng),
+        impressions=made_lists(data, rng),
     )
 
 

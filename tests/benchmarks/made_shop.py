@@ -83,7 +83,7 @@ def publish_fitted(workspace: Path, size: ShopSize, *, version: str = "bench") -
     learnt = replace(
         learnt,
         catalog=catalog,
-        lists=made_lists(size.items, as_of),
+        impressions=made_lists(size.items, as_of),
         weighting=Weighting(),
     )
     names = {name for placement in DEFAULT_PLACEMENTS for name in placement.models}

@@ -21,7 +21,7 @@ from recsys.catalog.items import Catalog, Item
 from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
 from recsys.events.schema import EVENT_KINDS, KIND_NUMBER, EventKind
 from recsys.events.weighting import SECONDS_PER_DAY, Weighting
-from recsys.ids import NONE, Numbers, Vocabulary
+from recsys.ids import NONE, Numbers, Vocabulary, user_key, visitor_key
 from recsys.models.scoring.decayed import decayed_interactions
 from recsys.query.builder import QuerySettings, build_query
 from recsys.query.facts import PersonFacts
@@ -36,8 +36,8 @@ NO_DECAY: Final = 1e9
 """A half-life in days so long that every interaction weighs 1."""
 NO_IDS: Final = Vocabulary([])
 """Instead of the items' ids, which nothing in a benchmark file refers to."""
-CUSTOMER: Final = "u:"
-VISITOR: Final = "a:"
+CUSTOMER: Final = user_key("")
+VISITOR: Final = visitor_key("")
 """Person keys of the two kinds of visitors, who have no ids here."""
 
 
@@ -249,7 +249,7 @@ def training_data(
     interactions.sum_duplicates()
     return TrainingData(
         as_of=as_of,
-        users=Vocabulary([f"u:{user}" for user in range(n_users)]),
+        users=Vocabulary([user_key(str(user)) for user in range(n_users)]),
         items=items,
         interactions=interactions,
         timeline=table.timeline(n_users=n_users, kind=KIND_NUMBER[kind]),

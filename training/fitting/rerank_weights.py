@@ -138,13 +138,13 @@ def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> li
     the moment of the list, `session` the visit that it belongs to. How much of a list is looked at
     is learnt from `known`.
     """
-    lists = later.lists
-    seen = position_bias(known.lists) ** SEVERITY
+    lists = later.impressions
+    seen = position_bias(known.impressions) ** SEVERITY
     gain = np.zeros(4)
     for outcome, worth in LIST_GAINS.items():
         gain[outcome] = worth
     numbers = bundle.items.numbers(later.items.ids())
-    terms = [*later.lists.term_names.ids(), None]
+    terms = [*later.impressions.term_names.ids(), None]
     settings = bundle.query_settings()
     found = []
     shown = np.flatnonzero(lists.times >= known.as_of.timestamp())

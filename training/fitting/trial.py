@@ -248,7 +248,10 @@ def learn_list_weights(
     if placement is None or not time_splits.validations or not recipe.blend_search.lists:
         return tuple(placements)
     later = source.as_of(time_splits.test, recipe)
-    if np.count_nonzero(later.lists.times >= time_splits.validations[0].timestamp()) < LEAST_LISTS:
+    if (
+        np.count_nonzero(later.impressions.times >= time_splits.validations[0].timestamp())
+        < LEAST_LISTS
+    ):
         return tuple(placements)
     known = source.as_of(time_splits.validations[0], recipe)
     bundle = build(

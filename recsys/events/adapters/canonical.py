@@ -22,13 +22,13 @@ ForeignId = str | int | None
 RECOMMENDATION_ID: Final = re.compile(r"r-[0-9a-f]{24,40}")
 """What an answer's `recommendation_id` looks like, to be known in a field for list ids."""
 
-NOT_SAID: Final = frozenset({"", "(not set)", "(none)", "(other)"})
+NOT_SET: Final = frozenset({"", "(not set)", "(none)", "(other)"})
 """What Google's exports write where nothing was sent."""
 
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """A message that is sound and tells nothing that a shop's answers could use."""
+    """A valid message that holds nothing for recommendations."""
 
     reason: str
 
@@ -90,7 +90,7 @@ def _without_empty_texts(value: Any) -> Any:
 
 def as_id(value: ForeignId) -> str | None:
     """The id as text; None where nothing was said."""
-    return None if value is None or value in NOT_SAID else str(value)
+    return None if value is None or value in NOT_SET else str(value)
 
 
 def made_id(source: str, *parts: object) -> str:
@@ -109,14 +109,14 @@ def moment(micros: int) -> str:
         ) from error
 
 
-def recommendation_of(told: ForeignId, list_id: ForeignId) -> str | None:
-    """The answer that an event follows from: as told, else a list id that looks like one."""
-    if told is not None:
-        return as_id(told)
+def recommendation_of(recommendation_id: ForeignId, list_id: ForeignId) -> str | None:
+    """The answer that led to an event: the id that was sent, else a list id of the same form."""
+    if recommendation_id is not None:
+        return as_id(recommendation_id)
     listed = as_id(list_id)
     return listed if listed is not None and RECOMMENDATION_ID.fullmatch(listed) else None
 
 
 def filled(fields: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that say something."""
+    """The fields that are not empty."""
     return {name: value for name, value in fields.items() if value not in (None, [], {})}

@@ -9,7 +9,7 @@ is about personalisation: GRANTED is yes, DENIED a refusal, and a body without i
 `ad_user_data` says what may be stored for measuring, and becomes the consent to analytics.
 
 GA4 has no event ids. A purchase or refund is known by its `transaction_id`, any other event by
-`params.event_id`, else by client, time, name and place in the body; so a body that is sent twice
+`params.event_id`, else by client, time, name and position in the body; so a body that is sent twice
 counts once where it carries `timestamp_micros`.
 """
 
@@ -128,9 +128,9 @@ ABOUT_VISITS: Final = frozenset(
 
 
 def measurement_event(
-    event: GA4Event, body: GA4Body, *, place: int, received_at: datetime
+    event: GA4Event, body: GA4Body, *, position: int, received_at: datetime
 ) -> Translated:
-    """The event at `place` of a body; InvalidEvent where its time is none."""
+    """The event at `position` in a body; InvalidEvent where its time is none."""
     if event.name in ABOUT_VISITS:
         return Ignored(f"{event.name} is about the visit, not about items")
     micros = event.timestamp_micros or body.timestamp_micros
@@ -139,7 +139,7 @@ def measurement_event(
     return canonical_event(
         event.name,
         event.params,
-        made_from=(client, body.user_id, time, event.name, place),
+        made_from=(client, body.user_id, time, event.name, position),
         timestamp=time,
         client=client,
         user=as_id(body.user_id),

@@ -189,12 +189,12 @@ def _consent(
 ) -> dict[str, bool] | None:
     if key is None:
         return None
-    told = params.get(key)
-    if told is None:
-        told = _property(row.user_properties or (), key)
-    if told is None:
+    value = params.get(key)
+    if value is None:
+        value = _property(row.user_properties or (), key)
+    if value is None:
         return None
-    agreed = str(told) in granted
+    agreed = str(value) in granted
     return {"personalization": agreed, "analytics": agreed}
 
 

@@ -146,7 +146,7 @@ def message_event(
     message: SegmentMessage, *, consent: SegmentConsent, received_at: datetime
 ) -> Translated:
     """The message as a canonical event."""
-    told = message.properties or SegmentProperties()
+    properties = message.properties or SegmentProperties()
     match message.type:
         case "track":
             name = message.event or "track"
@@ -171,14 +171,16 @@ def message_event(
             "timestamp": timestamp or received_at.isoformat(),
             "user_id": customer,
             "anonymous_id": visitor,
-            "session_id": as_id(told.session_id) or as_id(context.session_id),
+            "session_id": as_id(properties.session_id) or as_id(context.session_id),
             "account_id": as_id(context.group_id),
-            "items": _items(told),
-            "search_term": cut(told.query, 512) if kind == "search" else None,
-            "recommendation_id": recommendation_of(told.recommendation_id, told.list_id),
-            "transaction_id": as_id(told.order_id),
-            "currency": currency_of(told.currency),
-            "rating": told.rating if kind == "rate" else None,
+            "items": _items(properties),
+            "search_term": cut(properties.query, 512) if kind == "search" else None,
+            "recommendation_id": recommendation_of(
+                properties.recommendation_id, properties.list_id
+            ),
+            "transaction_id": as_id(properties.order_id),
+            "currency": currency_of(properties.currency),
+            "rating": properties.rating if kind == "rate" else None,
             "consent": _consent(context, consent),
             "context": context_of(
                 channel=_CHANNELS.get(message.channel or "", message.channel),
@@ -190,8 +192,8 @@ def message_event(
     )
 
 
-def _items(told: SegmentProperties) -> list[dict[str, Any]]:
-    products = told.products if told.products is not None else [told]
+def _items(properties: SegmentProperties) -> list[dict[str, Any]]:
+    products = properties.products if properties.products is not None else [properties]
     return [_item(product) for product in products if _product_id(product) is not None]
 
 
@@ -211,7 +213,7 @@ def _product_id(product: SegmentProduct) -> str | None:
 def _consent(context: SegmentContext, rule: SegmentConsent) -> dict[str, bool] | None:
     if context.consent is None:
         return None
-    chosen = {name.lower(): said for name, said in context.consent.category_preferences.items()}
+    chosen = {name.lower(): agreed for name, agreed in context.consent.category_preferences.items()}
     decisions = [chosen[name.lower()] for name in rule.personalization if name.lower() in chosen]
     if not decisions:
         return None

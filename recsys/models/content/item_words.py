@@ -9,6 +9,7 @@ from typing import Final
 import numpy as np
 
 from recsys.catalog.items import Item
+from recsys.events.schema import CATEGORY_SEPARATOR
 
 WORD: Final = re.compile(r"[^\W_]{2,}")
 
@@ -20,7 +21,9 @@ def title_words(item: Item) -> list[str]:
 
 def category_nodes(item: Item) -> list[str]:
     """Every node of the category path with the path that leads to it, the widest first."""
-    return [" > ".join(item.category[: depth + 1]) for depth in range(len(item.category))]
+    return [
+        CATEGORY_SEPARATOR.join(item.category[: depth + 1]) for depth in range(len(item.category))
+    ]
 
 
 def price_steps(item: Item) -> Iterator[tuple[int, float]]:

@@ -106,7 +106,7 @@ def fit_search_clicks(
     the same way to the shop's; gain counts a click as 1, all decayed by age.
     """
     del rng
-    lists = data.lists
+    lists = data.impressions
     gains, examined = exposures(lists, config, now=data.as_of.timestamp())
     n_items = len(data.items)
     overall = gains.sum() / max(float(examined.sum()), 1e-30)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 from scipy.sparse import csr_array
 
-from recsys.dataset.context_counts import CIRCUMSTANCES
+from recsys.dataset.context_counts import COUNTED_FIELDS
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.schema import KIND_NUMBER
 from recsys.events.weighting import SECONDS_PER_DAY
-from recsys.ids import NONE, Array, Numbers, Scores, Vocabulary
+from recsys.ids import NONE, Array, Numbers, Scores, Vocabulary, is_user_key
 from recsys.models.family import ModelFamily
 from recsys.models.popularity.popularity import (
     PopularityConfig,
@@ -44,7 +44,7 @@ from recsys.query.segments import Segment
 
 TRAIT: Final = "traits."
 """What a declared trait's name begins with in `by`: `traits.diet`."""
-FIXED: Final = ("country", "customer_group", "weekday", "segment", *CIRCUMSTANCES)
+FIXED: Final = ("country", "customer_group", "weekday", "segment", *COUNTED_FIELDS)
 
 
 class SegmentPopularityConfig(PopularityConfig):
@@ -177,7 +177,7 @@ def groups_of(query: Query, by: Sequence[str]) -> Iterator[str]:
         elif name == "country":
             if query.country is not None:
                 yield f"country={query.country}"
-        elif name in CIRCUMSTANCES:
+        elif name in COUNTED_FIELDS:
             value = getattr(query.context, name)
             if value is not None:
                 yield f"{name}={value}"
@@ -250,7 +250,7 @@ def _of_everybody(data: TrainingData, config: SegmentPopularityConfig) -> Iterat
         weekdays = (np.floor(popularity.days / SECONDS_PER_DAY).astype(np.int32) + 3) % 7
         names = [f"weekday={day}" for day in range(7)]
         yield _Counted(names, weekdays, popularity.items, weights)
-    counted = data.circumstances
+    counted = data.context_counts
     wanted = [name.partition("=")[0] in config.by for name in counted.names]
     if any(wanted):
         kept = np.array(wanted)[counted.groups]
@@ -290,7 +290,7 @@ def members(segment: Segment, data: TrainingData) -> NDArray[np.bool_]:
         len(data.users),
     )
     if segment.known is not None:
-        customers = np.fromiter((key.startswith("u:") for key in data.users), np.bool_)
+        customers = np.fromiter(map(is_user_key, data.users), np.bool_)
         belongs &= customers == segment.known
     for count in segment.events:
         done = _times(data, count.event, count.name, count.days)
@@ -312,7 +312,7 @@ def _times(
     """How many events of a kind each user has had, those of one moment as one."""
     since = -np.inf if days is None else data.as_of.timestamp() - days * SECONDS_PER_DAY
     if kind == "custom":
-        custom = data.circumstances.own
+        custom = data.context_counts.custom_events
         code = None if name is None else custom.name_names.number(name)
         chosen = (custom.times >= since) & (name is None or custom.names == code)
         users, times = custom.users[chosen], custom.times[chosen]

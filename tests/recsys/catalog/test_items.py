@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from recsys.catalog.items import Catalog, Item, category_path, parse_item
+from recsys.catalog.live import LiveCatalog
 from recsys.errors import InvalidInput
 from recsys.ids import Vocabulary
 
@@ -46,7 +47,7 @@ def test_an_empty_catalogue_has_empty_columns() -> None:
     catalog = Catalog.of([])
     assert len(catalog) == 0
     assert catalog.prices.dtype == np.float32
-    assert catalog.sellable(NOON).shape == (0,)
+    assert LiveCatalog.of(catalog).eligible(NOON).shape == (0,)
 
 
 @pytest.mark.parametrize(
@@ -62,10 +63,13 @@ def test_an_empty_catalogue_has_empty_columns() -> None:
         ({"available_until": NOON + timedelta(seconds=1)}, True),
     ],
 )
-def test_what_may_be_shown(change: dict[str, Any], sellable: bool) -> None:
+def test_an_item_is_sold_while_it_is_in_stock_not_withdrawn_and_within_its_dates(
+    change: dict[str, Any], sellable: bool
+) -> None:
     item = Item(**{"item_id": "a", "stock": 1, **change})
-    assert item.sellable(NOON) is sellable
-    assert Catalog.of([item]).sellable(NOON).tolist() == [sellable]
+    assert LiveCatalog.of(Catalog.of([item])).eligible(NOON).tolist() == [sellable]
+    changed = LiveCatalog.of(Catalog.of([Item(item_id="a")])).with_changes([item], revision=1)
+    assert changed.eligible(NOON).tolist() == [sellable]
 
 
 def test_an_item_is_read_from_json_and_from_a_mapping() -> None:

@@ -71,8 +71,8 @@ def same(left: TrainingData, right: TrainingData) -> None:
         np.testing.assert_array_equal(
             getattr(left.timeline, name), getattr(right.timeline, name), err_msg=name
         )
-    np.testing.assert_array_equal(left.lists.items, right.lists.items)
-    np.testing.assert_array_equal(left.lists.outcomes, right.lists.outcomes)
+    np.testing.assert_array_equal(left.impressions.items, right.impressions.items)
+    np.testing.assert_array_equal(left.impressions.outcomes, right.impressions.outcomes)
 
 
 def test_a_frame_gives_the_training_data_of_the_same_event_log(small_shop, flat) -> None:

@@ -64,7 +64,7 @@ def test_the_furthest_step_of_the_visit_is_the_outcome(tmp_path: Path) -> None:
             event("purchase", 50, ["d"]),
         ],
     )
-    lists = found.lists
+    lists = found.impressions
     assert outcomes(found, lists, 0) == {"a": NOT_TAKEN, "b": CLICKED, "c": IN_CART, "d": BOUGHT}
     assert lists.positions.tolist() == [0, 1, 2, 3]
     assert lists.term_names.ids() == ["red mug"]
@@ -83,9 +83,9 @@ def test_what_follows_belongs_to_the_newest_list_with_the_item(tmp_path: Path) -
             event("view_item", 5, ["a"], session="s2"),
         ],
     )
-    assert outcomes(found, found.lists, 0) == {"a": NOT_TAKEN, "b": CLICKED}
-    assert outcomes(found, found.lists, 1) == {"b": CLICKED, "c": NOT_TAKEN}
-    assert found.lists.terms.tolist() == [0, -1]
+    assert outcomes(found, found.impressions, 0) == {"a": NOT_TAKEN, "b": CLICKED}
+    assert outcomes(found, found.impressions, 1) == {"b": CLICKED, "c": NOT_TAKEN}
+    assert found.impressions.terms.tolist() == [0, -1]
 
 
 def test_without_a_session_an_action_counts_within_half_an_hour(tmp_path: Path) -> None:
@@ -97,7 +97,7 @@ def test_without_a_session_an_action_counts_within_half_an_hour(tmp_path: Path) 
             event("view_item", 40, ["b"], session=None),
         ],
     )
-    assert outcomes(found, found.lists, 0) == {"a": CLICKED, "b": NOT_TAKEN}
+    assert outcomes(found, found.impressions, 0) == {"a": CLICKED, "b": NOT_TAKEN}
 
 
 def test_a_list_of_nobodys_visit_teaches_nothing(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_a_list_of_nobodys_visit_teaches_nothing(tmp_path: Path) -> None:
         anonymised(event("view_item_list", 0, ["a", "b"], term="mug")),
         anonymised(event("view_item", 1, ["a"])),
     ]
-    assert len(read(tmp_path, denied).lists) == 0
+    assert len(read(tmp_path, denied).impressions) == 0
 
 
 def test_a_list_of_the_held_out_days_is_a_leak(tmp_path: Path) -> None:
@@ -114,4 +114,4 @@ def test_a_list_of_the_held_out_days_is_a_leak(tmp_path: Path) -> None:
     assert not len(found.timeline.times)
     with pytest.raises(LeakFromFuture):
         check_no_leak(found, late)
-    assert np.all(found.lists.times < AS_OF.timestamp())
+    assert np.all(found.impressions.times < AS_OF.timestamp())

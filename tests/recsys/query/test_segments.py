@@ -255,7 +255,7 @@ def test_training_puts_into_a_segment_whom_serving_would_put_there(
     counted = members(segment, learnt)
     for user, key in enumerate(learnt.users):
         history = learnt.history(user, now=NOW)
-        custom = learnt.circumstances.own
+        custom = learnt.context_counts.custom_events
         events = [
             *(bought((NOW.timestamp() - time) / 86_400) for time in history.times.tolist()),
             *(

@@ -205,7 +205,7 @@ def test_whatever_the_rules_a_list_is_distinct_and_as_long_as_can_be(
 ) -> None:
     numbers = np.array(pool[:kept], np.int32)
     engine = compile_rules(live_catalog, NOW, request=rules(**fields))
-    item_groups = live_catalog.columns.families
+    item_groups = live_catalog.columns.item_groups
     assert item_groups is not None
     possible = min(n, len(set(item_groups[numbers].tolist())))
     for relax in (False, True):

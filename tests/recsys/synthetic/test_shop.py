@@ -10,7 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from recsys.catalog.items import parse_item
+from recsys.catalog.items import Catalog, parse_item
+from recsys.catalog.live import LiveCatalog
 from recsys.errors import InvalidInput
 from recsys.events.schema import Event, parse_event
 from recsys.query.profile import parse_profile
@@ -435,7 +436,8 @@ def test_an_unknown_search_term_is_refused_by_name(shop: SyntheticShop) -> None:
 def test_a_shop_that_opens_with_empty_shelves_has_a_history() -> None:
     config = ShopConfig(customers=50, items=40, days=12, new_item_share=0.99)
     shop = make_shop(config, rng=np.random.default_rng(3))
-    assert not any(item.sellable(config.opening) for item in shop.items)
+    live_catalog = LiveCatalog.of(Catalog.of(shop.items))
+    assert not live_catalog.eligible(config.opening).any()
     assert shop.purchase_probabilities("c-0000", config.opening).sum() == 0.0
     history = list(simulate(shop, days=12, rng=np.random.default_rng(2)))
     assert {event.event for event in history[0]} <= {"identify"}

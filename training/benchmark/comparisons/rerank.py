@@ -25,6 +25,7 @@ from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.baselines import buyers
 from recsys.evaluation.metrics import gain_ndcg_at_k
+from recsys.ids import USER_PREFIX, is_user_key
 from recsys.models.content.item_words import title_words
 from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import rerank
@@ -76,7 +77,7 @@ def shop_rows(
     ranked, unpersonal = _rankers(
         known, later, recipe, lambda bundle: judged_lists(bundle, known, later), max_shift
     )
-    customers = [person for person in later.users.ids() if person.startswith("u:")]
+    customers = list(filter(is_user_key, later.users))
     for protocol, strangers in (
         ("synthetic shop, known customers", False),
         ("synthetic shop, strangers", True),
@@ -207,7 +208,7 @@ def _search(
 ) -> JudgedList | None:
     """Somebody searches; a stranger's truth is that of a customer of whom nothing is known."""
     person = customers[int(rng.integers(len(customers)))]
-    chances = shop.purchase_probabilities(person.removeprefix("u:"), now)
+    chances = shop.purchase_probabilities(person.removeprefix(USER_PREFIX), now)
     term = shop.queries[int(rng.integers(len(shop.queries)))]
     page = shop.search(term, now)
     grades = shop.relevance(term)

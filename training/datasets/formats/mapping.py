@@ -15,7 +15,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from recsys.errors import InvalidConfig, InvalidInput
-from recsys.events.schema import EventKind
+from recsys.events.schema import CATEGORY_SEPARATOR, EventKind
 
 EPOCH_UNITS: Final[Mapping[str, float]] = {"epoch_seconds": 1.0, "epoch_milliseconds": 1_000.0}
 
@@ -136,7 +136,7 @@ class CatalogColumns(_Section):
     """Title of the item."""
     category: str | None = None
     """Path from the widest category to the narrowest."""
-    category_separator: Annotated[str, Field(min_length=1)] = " > "
+    category_separator: Annotated[str, Field(min_length=1)] = CATEGORY_SEPARATOR
     """Sign between the steps of the path."""
     brand: str | None = None
     """Brand."""

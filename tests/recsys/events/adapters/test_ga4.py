@@ -17,11 +17,11 @@ MICROS = int(NOW.timestamp() * 1e6)
 GRANTED = {"ad_user_data": "GRANTED", "ad_personalization": "GRANTED"}
 
 
-def translated(event: dict[str, Any], *, place: int = 0, **body: Any) -> Any:
+def translated(event: dict[str, Any], *, position: int = 0, **body: Any) -> Any:
     return measurement_event(
         msgspec.convert(event, GA4Event, strict=False),
         msgspec.convert({"client_id": "c.1", **body}, GA4Body, strict=False),
-        place=place,
+        position=position,
         received_at=NOW,
     )
 
@@ -103,8 +103,8 @@ def test_what_ga4_says_of_visits_is_ignored_and_a_login_of_nobody_too() -> None:
 
 def test_a_repeated_body_has_the_same_ids_and_each_of_its_events_its_own() -> None:
     event = {"name": "view_item", "params": {"items": [{"item_id": "a"}]}}
-    first = [translated(event, place=n, timestamp_micros=MICROS)["event_id"] for n in range(2)]
-    again = [translated(event, place=n, timestamp_micros=MICROS)["event_id"] for n in range(2)]
+    first = [translated(event, position=n, timestamp_micros=MICROS)["event_id"] for n in range(2)]
+    again = [translated(event, position=n, timestamp_micros=MICROS)["event_id"] for n in range(2)]
     other = translated(event, timestamp_micros=MICROS, client_id="c.2")["event_id"]
     assert first == again
     assert len({*first, other}) == 3
@@ -112,7 +112,7 @@ def test_a_repeated_body_has_the_same_ids_and_each_of_its_events_its_own() -> No
 
 def test_a_purchase_is_known_by_its_transaction_wherever_it_was_sent() -> None:
     later = translated(PURCHASE, timestamp_micros=MICROS + 5, client_id="server")
-    assert later["event_id"] == translated(PURCHASE, place=3)["event_id"]
+    assert later["event_id"] == translated(PURCHASE, position=3)["event_id"]
     refund = {**PURCHASE, "name": "refund"}
     assert translated(refund)["event_id"] != later["event_id"]
 

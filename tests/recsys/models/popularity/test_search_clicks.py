@@ -73,7 +73,7 @@ def test_what_is_looked_at_is_found_again_in_simulated_lists() -> None:
 
 def test_a_rate_is_shrunk_to_the_item_and_the_item_to_the_shop(shop: TrainingData) -> None:
     shown = [("mug", [0, 1], [BOUGHT, 0]), ("mug", [0, 1], [0, 1]), ("lamp", [0], [0])]
-    fitted = fit_search_clicks(replace(shop, lists=lists(shown)), PLAIN, rng=RNG)
+    fitted = fit_search_clicks(replace(shop, impressions=lists(shown)), PLAIN, rng=RNG)
     overall = (4 + 1) / 5
     item_0, item_1 = (4 + overall) / (3 + 1), (1 + overall) / (2 + 1)
     mug = rates(fitted, "MUG ", shop)
@@ -95,7 +95,7 @@ def test_without_looking_there_is_no_dislike(shop: TrainingData) -> None:
     # Other searches show the item at the top, which tells position from attraction.
     shown += [("lamp", [4, 0], [rng.random() < 0.8, 0]) for _ in range(300)]
     shown += [("mug", [4, 0], [rng.random() < 0.8, 0]) for _ in range(300)]
-    logged = replace(shop, lists=lists(shown))
+    logged = replace(shop, impressions=lists(shown))
     fair = rates(
         fit_search_clicks(logged, SearchClicksConfig(severity=1.0, half_life_days=None), rng=RNG),
         "mug",
@@ -109,7 +109,7 @@ def test_without_looking_there_is_no_dislike(shop: TrainingData) -> None:
 def test_what_few_visits_searched_for_is_not_kept(shop: TrainingData) -> None:
     shown = [("secret", [0], [1])] * 5 + [("mug", [0], [1])] * 3
     logged = lists(shown, visits=[0, 0, 0, 1, 1, 2, 3, 4])
-    model = fit_search_clicks(replace(shop, lists=logged), SearchClicksConfig(), rng=RNG)
+    model = fit_search_clicks(replace(shop, impressions=logged), SearchClicksConfig(), rng=RNG)
     assert np.isnan(rates(model, "secret", shop)).all()
     assert np.isfinite(rates(model, "mug", shop)[0])
     np.testing.assert_array_equal(model.codes, term_codes(["mug"]))
