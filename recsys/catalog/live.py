@@ -43,7 +43,7 @@ class LiveCatalog:
     """The newest mask of `eligible`, and from when until when it holds."""
 
     def __repr__(self) -> str:
-        return f"<LiveCatalog of {len(self.items):,} items, {int(self.offered.sum()):,} offered>"
+        return f"<LiveCatalog of {len(self.items):,} items, {int(self.in_stock.sum()):,} offered>"
 
     @classmethod
     def of(
