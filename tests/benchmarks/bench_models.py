@@ -89,7 +89,7 @@ def implicit_als(interactions: csr_array) -> None:
 
 
 def apart(work: Callable[[], dict[str, float]]) -> dict[str, float]:
-    """The work's figures, from a process that does nothing else."""
+    """The figures that `work` returns, measured in a new process, so that memory is its alone."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(work)
 

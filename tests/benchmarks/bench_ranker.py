@@ -1,4 +1,4 @@
-"""The second stage for one query, from scores to order, beside LightGBM's own prediction."""
+"""The ranker for one query, from scores to order, compared with LightGBM's prediction."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ def rows() -> dict[str, dict[str, Any]]:
         np.sort(now - rng.uniform(0, 1e7, HISTORY)),
         np.ones(HISTORY, np.float32),
     )
-    asked = (
+    query_parts = (
         [Query(now=AS_OF, history=history)],
         [np.sort(rng.choice(ITEMS, CANDIDATES, replace=False)).astype(np.int32)],
         [rng.random((len(MODELS), CANDIDATES), np.float32)],
         [rng.random(CANDIDATES, np.float32)],
     )
-    matrix = ranking_matrix(facts, *asked)
-    middle, slow = spent(lambda: ranker.scores(*asked))
-    features, _ = spent(lambda: ranking_matrix(facts, *asked))
+    matrix = ranking_matrix(facts, *query_parts)
+    middle, slow = spent(lambda: ranker.scores(*query_parts))
+    features, _ = spent(lambda: ranking_matrix(facts, *query_parts))
     trees, _ = spent(lambda: ranker.trees.predict(matrix))
     peer, _ = spent(lambda: [booster.predict(matrix, num_threads=1) for booster in boosters])
     return {

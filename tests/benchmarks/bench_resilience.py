@@ -1,6 +1,6 @@
-"""A hundred swaps under load, and a store that is locked for half a minute.
+"""A hundred bundle swaps under load, and a store that is locked for half a minute.
 
-What must be nought is checked: a figure that should be 0 and is not stops the benchmark.
+Counts of failures must be 0; any other value stops the benchmark.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def rows() -> dict[str, Row]:
 
 @contextmanager
 def serving(workspace: Path) -> Iterator[Service]:
-    """The service over a small bundle, swift to see a new one."""
+    """The service over a small bundle; it looks for a new one ten times a second."""
     publish(workspace, "a-first")
     config = workspace / "serving.yaml"
     config.write_text(CONFIG)

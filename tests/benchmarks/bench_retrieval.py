@@ -1,4 +1,4 @@
-"""Asking each model family for 20 of 100,000 items: milliseconds of one query in one thread."""
+"""Retrieval of 20 of 100,000 items by each model family: milliseconds of a query, one thread."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def rows() -> dict[str, Row]:
         for name in MODELS:
             small = name == "ease"
             learnt = shop(EASE_ITEMS) if small else data
-            results |= asked(name, fitted(name, learnt), EASE_ITEMS if small else ITEMS)
+            results |= latencies(name, fitted(name, learnt), EASE_ITEMS if small else ITEMS)
         clicks = viewed(
             made_data(users=VISITORS, items=CLICKED_ITEMS, interactions=CLICKS, as_of=AS_OF, seed=1)
         )
         index = fit_session_knn(clicks, SessionKnnConfig(), rng=np.random.default_rng(1))
         del clicks
-        results |= asked("session_knn_20m_clicks", index, CLICKED_ITEMS)
+        results |= latencies("session_knn_20m_clicks", index, CLICKED_ITEMS)
     return results
 
 
@@ -64,8 +64,8 @@ def fitted(name: str, data: TrainingData) -> Model:
     return family.fit(learnt, config, rng=np.random.default_rng(1))
 
 
-def asked(name: str, model: Model, items: int) -> dict[str, Row]:
-    """Folding a history of 50 items, a visit of 5 and a cart of 2 in, and the best 20."""
+def latencies(name: str, model: Model, items: int) -> dict[str, Row]:
+    """Fold-in of a history of 50, a visit of 5 and a cart of 2 items, then the best 20."""
     rng = np.random.default_rng(2)
     eligible = np.ones(items, np.bool_)
     queries = [made_query(items, rng) for _ in range(QUERIES)]
@@ -83,7 +83,7 @@ def asked(name: str, model: Model, items: int) -> dict[str, Row]:
 
 
 def made_query(items: int, rng: np.random.Generator) -> Query:
-    """What is popular is what people have looked at: items drawn as the shop's purchases are."""
+    """A query whose items are drawn by the popularity of the shop's purchases."""
     ranks = (10.0 * (1.0 + items / 10.0) ** rng.random(HISTORY) - 10.0).astype(np.int32)
     numbers = np.minimum(ranks, items - 1)
     now = AS_OF.timestamp()

@@ -1,9 +1,9 @@
 """The service with two workers under the mix of a shop, driven by another process.
 
 70 % pages of two lists, 15 % result lists of 100 items, 15 % batches of five events, over 16
-connections that are kept alive. Beside it, asked by the same generator: a bare BentoML endpoint
-that does nothing, and what one would write in an afternoon (FastAPI and `implicit` in memory,
-without history, rules or ranking). CPU is counted in the worker processes alone.
+connections that are kept alive. Two peers get the same load: a bare BentoML endpoint that does
+nothing, and a minimal service (FastAPI and `implicit` in memory, without history, rules or
+ranking). CPU is counted in the worker processes alone.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ WORKERS = 2
 SECONDS = 8.0
 QUERIES = 50
 ASKED = 200
-"""Events whose way to the next answer is timed."""
+"""Events for which the time until the next answer knows them is measured."""
 Row = dict[str, Any]
 
 
@@ -64,11 +64,11 @@ def rows() -> dict[str, Row]:
 
 
 def full_answers(workspace: Path) -> dict[str, Row]:
-    """The mix, its parts, and the way of an event, beside the two peers."""
+    """The mix, its parts, the delay of an event, and the two peers."""
     with serving(workspace) as service:
         drive(service.port, seconds=2.0)
         ours = timed(service, seconds=SECONDS)
-        # Before anything else is asked of it: the same loads as with more customers.
+        # Measured after the same loads as with more customers.
         memory = resident(service)
         parts = {
             kind: timed(service, seconds=SECONDS / 3, only=kind)
@@ -150,8 +150,8 @@ def larger(workspace: Path, n_items: int) -> dict[str, Row]:
 
 
 def searched(n_items: int) -> tuple[float, float, float]:
-    """Recall of the index over the bundle's kind of factors, and its CPU milliseconds beside those
-    of the product with all items."""
+    """Recall of the approximate index, and CPU milliseconds per query of the index and of the exact
+    product with all items."""
     rng = np.random.default_rng(7)
     factors = made_factors(n_items, 64, rng)
     index = DenseIndex.of(factors)
@@ -210,19 +210,19 @@ def drive(
 
 
 def cpu_seconds(processes: Sequence[psutil.Process]) -> float:
-    """What they have used so far, user and system."""
+    """CPU seconds that the processes have used so far, user and system."""
     return sum(sum(process.cpu_times()[:2]) for process in processes)
 
 
 def resident(service: Service) -> float:
-    """Megabytes that the workers hold, what they share counted once."""
+    """Resident megabytes of the workers (PSS: shared pages are counted once)."""
     return sum(process.memory_full_info().pss for process in service.workers()) / 1e6
 
 
 def event_to_answer(service: Service) -> list[float]:
     """Milliseconds from sending an event until another worker's answer knows it.
 
-    The connection that events are sent over and that which is asked end in different workers.
+    Events are sent over a connection to one worker, pages are requested from another.
     """
     times = []
     with connected(service, 0) as sending, connected(service, 1) as asking:

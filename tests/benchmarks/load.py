@@ -1,4 +1,4 @@
-"""A load generator that costs little: ready-made requests over kept-alive connections.
+"""A load generator that uses little CPU: ready-made requests over kept-alive connections.
 
 Run as a process it prints the result as JSON:
 

@@ -76,7 +76,7 @@ def recommend(page: Page) -> dict[str, object]:
 
 @contextmanager
 def bentoml_no_op(workspace: Path, *, workers: int) -> Iterator[int]:
-    """Bare BentoML with mounted routes that answer nothing; gives its port."""
+    """Bare BentoML with mounted routes that return a constant; yields its port."""
     port = free_port()
     folder = workspace / "no-op"
     folder.mkdir(exist_ok=True)
@@ -89,7 +89,7 @@ def bentoml_no_op(workspace: Path, *, workers: int) -> Iterator[int]:
 
 @contextmanager
 def plain_fastapi(workspace: Path, *, workers: int) -> Iterator[int]:
-    """FastAPI and `implicit` over the bundle's factors; gives its port."""
+    """FastAPI and `implicit` over the bundle's factors; yields its port."""
     port = free_port()
     folder = workspace / "plain"
     folder.mkdir(exist_ok=True)
