@@ -294,7 +294,7 @@ def _rules_for(metrics: Sequence[str], placement: str) -> tuple[EvaluationRules,
     """The rules that measure these metrics, and the names of their results, in their order."""
     names: list[str] = []
     cutoffs: set[int] = set()
-    own: list[str] = []
+    shop_metrics: list[str] = []
     for metric in metrics:
         match = re.fullmatch(r"(?:\w+/)?(?:revenue_)?(\w+)_at_(\d+)", metric)
         if match is not None and match[1] in MEASURES and int(match[2]) >= 1:
@@ -304,10 +304,12 @@ def _rules_for(metrics: Sequence[str], placement: str) -> tuple[EvaluationRules,
         if match is not None:
             raise InvalidInput("metrics", metric, f"use {', '.join(MEASURES)} as in ndcg_at_10")
         shop_metric = metric_named(metric)
-        own.append(metric)
+        shop_metrics.append(metric)
         cutoffs |= set(shop_metric.cutoffs)
         names += [f"{shop_metric.name}_at_{k}" for k in shop_metric.cutoffs]
     if not names:
         raise InvalidInput("metrics", list(metrics), "name at least one, such as ndcg_at_10")
-    rules = EvaluationRules(placement=placement, cutoffs=tuple(sorted(cutoffs)), metrics=tuple(own))
+    rules = EvaluationRules(
+        placement=placement, cutoffs=tuple(sorted(cutoffs)), metrics=tuple(shop_metrics)
+    )
     return rules, names

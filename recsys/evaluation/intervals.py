@@ -44,13 +44,13 @@ def estimates(
     means = _ratio(filled.sum(axis=0), counts.astype(np.float64))
     drawn = _resampled_means(filled, present, rng=rng, resamples=resamples)
     tail = (1.0 - confidence) / 2.0
-    found = {}
+    results = {}
     for column, name in enumerate(names):
         draws = drawn[:, column]
         draws = draws[~np.isnan(draws)]
         low, high = np.quantile(draws, [tail, 1.0 - tail]) if len(draws) else (np.nan, np.nan)
-        found[name] = Estimate(float(means[column]), float(low), float(high), int(counts[column]))
-    return found
+        results[name] = Estimate(float(means[column]), float(low), float(high), int(counts[column]))
+    return results
 
 
 def paired_differences(

@@ -89,13 +89,13 @@ def gains_at(
     if [len(gain) for gain in gains] != [len(items) for items in truth]:
         raise ValueError("Gains and truth differ in length; give each item of the truth one gain.")
     hits = hits_at(recommended, truth, k)
-    found = np.zeros(hits.shape)
+    by_rank = np.zeros(hits.shape)
     for row in np.flatnonzero(hits.any(axis=1)).tolist():
         order = np.argsort(truth[row], kind="stable")
         ranks = np.flatnonzero(hits[row])
         places = np.searchsorted(truth[row], recommended[row][ranks], sorter=order)
-        found[row, ranks] = gains[row][order[places]]
-    return found
+        by_rank[row, ranks] = gains[row][order[places]]
+    return by_rank
 
 
 def hits_at(recommended: RankedLists, truth: RankedLists, k: int) -> NDArray[np.bool_]:
@@ -111,9 +111,9 @@ def hits_at(recommended: RankedLists, truth: RankedLists, k: int) -> NDArray[np.
         raise ValueError(f"There are {len(recommended)} lists for {len(truth)} truths.")
     # One number per (query, item), so that all queries are matched in one pass.
     width = int(max(items.max(initial=-1), true_items.max(initial=-1))) + 1
-    found = np.isin(rows * width + items, true_rows * width + true_items)
+    is_hit = np.isin(rows * width + items, true_rows * width + true_items)
     hits = np.zeros((len(recommended), k), np.bool_)
-    hits[rows, ranks] = found
+    hits[rows, ranks] = is_hit
     return hits
 
 

@@ -1,4 +1,4 @@
-"""What an A/B test says: per variant the measures with intervals, the lift, and a verdict in words.
+"""A/B tests: measures per variant with intervals, lifts over the control, and a verdict as text.
 
 The unit is the person. Whoever was answered by more than one variant is left out and counted. The
 intervals hold for one look at the end of the time that was set; who looks every day will see
@@ -33,9 +33,9 @@ MEASURES: Final[Mapping[Measure, str]] = {
 }
 """Measure → what it is; of all, more is better."""
 DETECTABLE: Final = 0.05
-"""The lift for which the number of persons needed is told."""
+"""The lift for which the number of persons needed is given, relative to the control."""
 _POWER: Final = 2.8
-"""z(0.975) + z(0.8): what 80 % of the tests see of a true difference."""
+"""z(0.975) + z(0.8): the difference, in standard errors, that 80 % of the tests see."""
 
 
 class ExperimentRules(BaseModel):
@@ -99,14 +99,14 @@ class ExperimentReport:
 
     def of(self, challenger: str, measure: Measure) -> Comparison:
         """One comparison; KeyError where there is none."""
-        for one in self.comparisons:
-            if (one.challenger, one.measure) == (challenger, measure):
-                return one
+        for comparison in self.comparisons:
+            if (comparison.challenger, comparison.measure) == (challenger, measure):
+                return comparison
         raise KeyError((challenger, measure))
 
 
 def experiment_report(
-    told: Attributed,
+    attributed: Attributed,
     shares: Mapping[str, float],
     *,
     since: datetime,
@@ -115,22 +115,22 @@ def experiment_report(
 ) -> ExperimentReport:
     """Evaluates the answers of [since, until) by variant; `shares` name the control first."""
     rules = rules or ExperimentRules()
-    groups = _persons(told, list(shares), since.timestamp(), until.timestamp())
+    groups = _persons(attributed, list(shares), since.timestamp(), until.timestamp())
     variants = tuple(
-        _result(told, groups, place, name, share)
-        for place, (name, share) in enumerate(shares.items())
+        _result(attributed, groups, number, name, share)
+        for number, (name, share) in enumerate(shares.items())
     )
     control, *challengers = variants
     comparisons = tuple(
         Comparison(
-            one.name,
+            tested.name,
             measure,
             difference(
-                one.measures[measure], control.measures[measure], confidence=rules.confidence
+                tested.measures[measure], control.measures[measure], confidence=rules.confidence
             ),
-            lift(one.measures[measure], control.measures[measure], confidence=rules.confidence),
+            lift(tested.measures[measure], control.measures[measure], confidence=rules.confidence),
         )
-        for one in challengers
+        for tested in challengers
         for measure in MEASURES
     )
     split_p = sample_ratio(
@@ -144,14 +144,18 @@ def experiment_report(
         until=until,
         split_p=split_p,
         crossed=int((groups.variants == _CROSSED).sum()),
-        nobodys=int((inside & (told.persons < 0)).sum()),
+        nobodys=int((inside & (attributed.persons < 0)).sum()),
         verdict=tuple(_verdict(variants, comparisons, split_p, until - since, rules)),
         rules=rules,
     )
 
 
 def sample_ratio(persons: Sequence[int], shares: Sequence[float]) -> float:
-    """The p-value of χ² = Σ (observed − expected)² / expected: small where the split is broken."""
+    """The p-value of the sample-ratio check: small where the split is broken.
+
+    χ² = Σ (observed − expected)² / expected with one degree of freedom less than variants.
+    Fabijan et al.: Diagnosing sample ratio mismatch in online controlled experiments, KDD 2019.
+    """
     observed = np.asarray(persons, np.float64)
     wanted = np.asarray(shares, np.float64)
     used = wanted > 0
@@ -169,7 +173,7 @@ _NOT_IN: Final = -1
 
 @dataclass(frozen=True, slots=True)
 class _Persons:
-    """Per person the variant (place in the experiment, or one of the two codes) and what they did;
+    """Per person the variant (number in the experiment, or _CROSSED, _NOT_IN) and what they did;
     `inside` says which answers count."""
 
     inside: NDArray[np.bool_]
@@ -182,43 +186,46 @@ class _Persons:
     days: NDArray[np.float64]
 
 
-def _persons(told: Attributed, names: Sequence[str], since: float, until: float) -> _Persons:
-    place_of_code = np.full(max(len(told.variant_names), 1), _NOT_IN, np.int64)
-    for place, name in enumerate(names):
-        code = told.variant_names.number(name)
+def _persons(attributed: Attributed, names: Sequence[str], since: float, until: float) -> _Persons:
+    number_of_code = np.full(max(len(attributed.variant_names), 1), _NOT_IN, np.int64)
+    for number, name in enumerate(names):
+        code = attributed.variant_names.number(name)
         if code is not None:
-            place_of_code[code] = place
-    inside = (told.times >= since) & (told.times < until)
-    if len(told):
-        inside &= place_of_code[told.variants] >= 0
-    counted = np.flatnonzero(inside & (told.persons >= 0))
-    persons = told.persons[counted]
-    size = int(max(told.persons.max(initial=-1), told.orders.persons.max(initial=-1))) + 1
-    places = place_of_code[told.variants[counted]]
+            number_of_code[code] = number
+    inside = (attributed.times >= since) & (attributed.times < until)
+    if len(attributed):
+        inside &= number_of_code[attributed.variants] >= 0
+    counted = np.flatnonzero(inside & (attributed.persons >= 0))
+    persons = attributed.persons[counted]
+    size = (
+        int(max(attributed.persons.max(initial=-1), attributed.orders.persons.max(initial=-1))) + 1
+    )
+    places = number_of_code[attributed.variants[counted]]
     lowest = np.full(size, len(names), np.int64)
     highest = np.full(size, _NOT_IN, np.int64)
     np.minimum.at(lowest, persons, places)
     np.maximum.at(highest, persons, places)
     variants = np.where(highest < 0, _NOT_IN, np.where(lowest == highest, highest, _CROSSED))
     first = np.full(size, np.inf)
-    np.minimum.at(first, persons, told.times[counted])
+    np.minimum.at(first, persons, attributed.times[counted])
 
     def summed(values: NDArray[np.generic]) -> NDArray[np.float64]:
-        told = np.bincount(persons, weights=values.astype(np.float64), minlength=size)
-        return np.asarray(told, np.float64)
+        sums = np.bincount(persons, weights=values.astype(np.float64), minlength=size)
+        return np.asarray(sums, np.float64)
 
-    orders = told.orders
+    orders = attributed.orders
     after = (orders.times >= first[orders.persons]) & (orders.times < until)
     buyers = orders.persons[after]
     seen = np.unique(
-        persons.astype(np.int64) * 100_000 + (told.times[counted] // SECONDS_PER_DAY).astype(int)
+        persons.astype(np.int64) * 100_000
+        + (attributed.times[counted] // SECONDS_PER_DAY).astype(int)
     )
     return _Persons(
         inside=inside,
         variants=variants,
         answers=summed(np.ones(len(counted))),
-        clicked=summed(told.clicked[counted]),
-        attributed=summed(told.revenue[counted]),
+        clicked=summed(attributed.clicked[counted]),
+        attributed=summed(attributed.revenue[counted]),
         orders=np.bincount(buyers, minlength=size).astype(np.float64),
         revenue=np.bincount(buyers, weights=orders.values[after], minlength=size).astype(
             np.float64
@@ -228,9 +235,9 @@ def _persons(told: Attributed, names: Sequence[str], since: float, until: float)
 
 
 def _result(
-    told: Attributed, groups: _Persons, place: int, name: str, share: float
+    attributed: Attributed, groups: _Persons, number: int, name: str, share: float
 ) -> VariantResult:
-    chosen = groups.variants == place
+    chosen = groups.variants == number
     measures: dict[Measure, Ratio] = {
         "click_rate": ratio(groups.clicked[chosen], groups.answers[chosen]),
         "conversion": ratio((groups.orders[chosen] > 0).astype(np.float64)),
@@ -238,12 +245,14 @@ def _result(
         "attributed_revenue": ratio(groups.attributed[chosen]),
         "returning": ratio((groups.days[chosen] > 1).astype(np.float64)),
     }
-    code = told.variant_names.number(name)
-    served = told.versions[groups.inside & (told.variants == (-1 if code is None else code))]
+    code = attributed.variant_names.number(name)
+    served = attributed.versions[
+        groups.inside & (attributed.variants == (-1 if code is None else code))
+    ]
     return VariantResult(
         name=name,
         share=share,
-        versions=tuple(told.version_names.ids(np.unique(served))),
+        versions=tuple(attributed.version_names.ids(np.unique(served))),
         persons=int(chosen.sum()),
         answers=int(groups.answers[chosen].sum()),
         measures={measure: measures[measure] for measure in get_args(Measure)},
@@ -260,64 +269,73 @@ def _verdict(
     if len(variants) < 2:
         return ["Only one variant is served: there is nothing to compare."]
     if split_p < rules.broken_split:
-        counts = ", ".join(f"{one.name} {one.persons}" for one in variants)
+        counts = ", ".join(f"{variant.name} {variant.persons}" for variant in variants)
         return [
             f"The split is broken (p = {split_p:.2g}): {counts} are not the shares that were set. "
             "The figures must not be read; find out first whose answers or outcomes get lost."
         ]
-    few = [one for one in variants if one.persons < rules.min_persons]
+    few = [variant for variant in variants if variant.persons < rules.min_persons]
     if few:
         return [
             f"Too early: {few[0].name} has {few[0].persons} persons; "
             f"{rules.min_persons} per variant are the least."
         ]
-    told = []
+    sentences = []
     days = lasted / timedelta(days=1)
     if days < rules.min_days:
-        told.append(
+        sentences.append(
             f"Too early: it has run for {days:.1f} of {rules.min_days:g} days; what follows may "
             "still turn."
         )
-    for one in comparisons:
-        if one.measure == rules.primary:
-            told.append(_in_words(one, variants, rules))
-        elif one.direction < 0:
-            told.append(f"Mind: {one.challenger} has a lower {_plain(one.measure)}{_lift(one)}.")
-    return told
+    for comparison in comparisons:
+        if comparison.measure == rules.primary:
+            sentences.append(_conclusion(comparison, variants, rules))
+        elif comparison.direction < 0:
+            sentences.append(
+                f"Mind: {comparison.challenger} has a lower {_plain(comparison.measure)}"
+                f"{_lift(comparison)}."
+            )
+    return sentences
 
 
-def _in_words(found: Comparison, variants: Sequence[VariantResult], rules: ExperimentRules) -> str:
-    named, control = _plain(found.measure), variants[0]
-    if found.direction:
-        better = "higher" if found.direction > 0 else "lower"
+def _conclusion(
+    comparison: Comparison, variants: Sequence[VariantResult], rules: ExperimentRules
+) -> str:
+    named, control = _plain(comparison.measure), variants[0]
+    if comparison.direction:
+        better = "higher" if comparison.direction > 0 else "lower"
         return (
-            f"{found.challenger} has a {better} {named} than {control.name}{_lift(found)}, "
-            f"{rules.confidence:.0%} interval."
+            f"{comparison.challenger} has a {better} {named} than {control.name}"
+            f"{_lift(comparison)}, {rules.confidence:.0%} interval."
         )
-    ours = next(one for one in variants if one.name == found.challenger).measures[found.measure]
-    needed = persons_needed(ours, control.measures[found.measure])
+    ours = next(v for v in variants if v.name == comparison.challenger).measures[comparison.measure]
+    needed = persons_needed(ours, control.measures[comparison.measure])
     more = (
         ""
         if needed is None
         else (f" To see a lift of {DETECTABLE:.0%} takes about {needed:,} persons per variant.")
     )
     return (
-        f"No difference in {named} is proven between {found.challenger} and {control.name}"
-        f"{_lift(found)}.{more}"
+        f"No difference in {named} is proven between {comparison.challenger} and {control.name}"
+        f"{_lift(comparison)}.{more}"
     )
 
 
 def persons_needed(ours: Ratio, theirs: Ratio, *, detectable: float = DETECTABLE) -> int | None:
-    """How many persons per variant see a lift of `detectable` in 80 % of the tests:
-    (z₀.₉₇₅ + z₀.₈)² · (σ₁² + σ₂²) / δ²; None where the control has nothing to be lifted."""
+    """Persons per variant with which 80 % of the tests see a lift of `detectable`; None where the
+    control has nothing to be lifted.
+
+    n = (z₀.₉₇₅ + z₀.₈)² · (σ₁² + σ₂²) / δ², δ = detectable · control.
+    Kohavi, Tang, Xu: Trustworthy Online Controlled Experiments, 2020, ch. 17.
+    """
     gap = detectable * theirs.value
     if not gap > 0 or not np.isfinite(ours.spread + theirs.spread):
         return None
     return int(np.ceil(_POWER**2 * (ours.spread**2 + theirs.spread**2) / gap**2))
 
 
-def _lift(found: Comparison) -> str:
-    value, low, high = found.lift
+def _lift(comparison: Comparison) -> str:
+    value, low, high = comparison.lift
     return "" if np.isnan(value) else f" ({value:+.1%}, {low:+.1%} to {high:+.1%})"
 
 

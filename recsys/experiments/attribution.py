@@ -117,20 +117,20 @@ def attribute(
         connection.register("shown_rows", gathered.shown)
         connection.execute(ANSWERED_SQL)
         connection.execute(OUTCOMES_SQL.format(window=window.total_seconds(), clocks=CLOCKS))
-        told = _columns(connection.sql(ANSWERS_SQL).to_arrow_table())
+        outcomes = _columns(connection.sql(ANSWERS_SQL).to_arrow_table())
         orders = _columns(connection.sql(ORDERS_SQL).to_arrow_table())
-    order = np.argsort(told["time"], kind="stable")
+    order = np.argsort(outcomes["time"], kind="stable")
     return Attributed(
-        times=np.asarray(told["time"], np.float64)[order],
+        times=np.asarray(outcomes["time"], np.float64)[order],
         placements=gathered.placements.codes[order],
         variants=gathered.variants.codes[order],
         versions=gathered.versions.codes[order],
-        persons=np.asarray(told["person"], np.int32)[order],
-        seen=np.asarray(told["seen"], np.bool_)[order],
-        clicked=np.asarray(told["clicked"], np.bool_)[order],
-        carted=np.asarray(told["carted"], np.bool_)[order],
-        bought=np.asarray(told["bought"], np.bool_)[order],
-        revenue=np.asarray(told["revenue"], np.float64)[order],
+        persons=np.asarray(outcomes["person"], np.int32)[order],
+        seen=np.asarray(outcomes["seen"], np.bool_)[order],
+        clicked=np.asarray(outcomes["clicked"], np.bool_)[order],
+        carted=np.asarray(outcomes["carted"], np.bool_)[order],
+        bought=np.asarray(outcomes["bought"], np.bool_)[order],
+        revenue=np.asarray(outcomes["revenue"], np.float64)[order],
         orders=Orders(
             persons=np.asarray(orders["person"], np.int32),
             times=np.asarray(orders["time"], np.float64),
@@ -153,7 +153,7 @@ def read_attributed(
 ) -> Attributed:
     """What followed from the answers that the store logged in [since, until), from the event log
     and from what waits to go there. Nothing is written."""
-    # Read before the log: what is archived meanwhile is then told twice, and counted once.
+    # Read before the log: what is archived meanwhile is then read twice, and counted once.
     waiting = store.waiting()
     return attribute(
         log,
@@ -239,15 +239,15 @@ GROUP BY p.person_number, e.basket ORDER BY time, person
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """A column of words as codes into their vocabulary."""
+    """A column of text as codes into their vocabulary."""
 
     names: Vocabulary
     codes: Numbers
 
     @classmethod
-    def of(cls, words: pa.ChunkedArray) -> _Coded:
-        names = Vocabulary.of(words.unique().to_pylist())
-        dictionary = words.combine_chunks().dictionary_encode()
+    def of(cls, column: pa.ChunkedArray) -> _Coded:
+        names = Vocabulary.of(column.unique().to_pylist())
+        dictionary = column.combine_chunks().dictionary_encode()
         places = names.numbers(dictionary.dictionary.to_pylist())
         return cls(names, places[dictionary.indices.to_numpy(zero_copy_only=False)])
 
@@ -264,30 +264,30 @@ class _Gathered:
 
 
 def _gathered(answers: Iterable[LoggedAnswer]) -> _Gathered:
-    told: list[pa.Table] = [_ANSWER_SCHEMA.empty_table()]
+    tables: list[pa.Table] = [_ANSWER_SCHEMA.empty_table()]
     shown: list[pa.Table] = [_SHOWN_SCHEMA.empty_table()]
     number = 0
     for part in _batched(answers, PART):
-        told.append(
+        tables.append(
             pa.Table.from_arrays(
                 [
                     pa.array(range(number, number + len(part)), pa.int32()),
-                    pa.array([one.time for one in part], pa.float64()),
+                    pa.array([answer.time for answer in part], pa.float64()),
                     *(
-                        pa.array([getattr(one, name) for one in part], pa.string())
+                        pa.array([getattr(answer, name) for answer in part], pa.string())
                         for name in _ANSWER_SCHEMA.names[2:]
                     ),
                 ],
                 schema=_ANSWER_SCHEMA,
             )
         )
-        lengths = [len(one.item_ids) for one in part]
+        lengths = [len(answer.item_ids) for answer in part]
         numbers = np.arange(number, number + len(part), dtype=np.int32)
-        ids = pa.array([id for one in part for id in one.item_ids], pa.string())
+        ids = pa.array([id for answer in part for id in answer.item_ids], pa.string())
         columns = [pa.array(np.repeat(numbers, lengths)), ids]
         shown.append(pa.Table.from_arrays(columns, schema=_SHOWN_SCHEMA))
         number += len(part)
-    table = pa.concat_tables(told)
+    table = pa.concat_tables(tables)
     return _Gathered(
         answers=table,
         shown=pa.concat_tables(shown),

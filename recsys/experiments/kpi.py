@@ -15,51 +15,58 @@ from recsys.experiments.attribution import Attributed
 from recsys.experiments.figures import Kpis, PlacementDay, ShopDay
 
 
-def kpis(told: Attributed, *, since: datetime) -> Kpis:
+def kpis(attributed: Attributed, *, since: datetime) -> Kpis:
     """The tables from the day of `since` on; earlier answers only say who returns."""
     first = int(since.timestamp() // SECONDS_PER_DAY)
-    days = _days(told.times)
-    order_days = _days(told.orders.times)
+    days = _days(attributed.times)
+    order_days = _days(attributed.orders.times)
     shown = np.unique(np.concatenate([days[days >= first], order_days[order_days >= first]]))
-    first_seen = _first_days(told.persons, days)
+    first_seen = _first_days(attributed.persons, days)
     return Kpis(
         placements=[
-            _placement(told, np.flatnonzero((days == day) & (told.placements == code)), day, name)
+            _placement(
+                attributed,
+                np.flatnonzero((days == day) & (attributed.placements == code)),
+                day,
+                name,
+            )
             for day in shown.tolist()
-            for code, name in enumerate(told.placement_names)
-            if np.any((days == day) & (told.placements == code))
+            for code, name in enumerate(attributed.placement_names)
+            if np.any((days == day) & (attributed.placements == code))
         ],
-        days=[_shop(told, days, order_days, first_seen, day) for day in shown.tolist()],
+        days=[_shop(attributed, days, order_days, first_seen, day) for day in shown.tolist()],
     )
 
 
-def _placement(told: Attributed, rows: NDArray[np.int64], day: int, name: str) -> PlacementDay:
-    clicked, bought = int(told.clicked[rows].sum()), int(told.bought[rows].sum())
-    persons = told.persons[rows]
+def _placement(
+    attributed: Attributed, rows: NDArray[np.int64], day: int, name: str
+) -> PlacementDay:
+    clicked, bought = int(attributed.clicked[rows].sum()), int(attributed.bought[rows].sum())
+    persons = attributed.persons[rows]
     return PlacementDay(
         date=_date(day),
         placement=name,
         lists=len(rows),
         persons=len(np.unique(persons[persons >= 0])),
-        seen=int(told.seen[rows].sum()),
+        seen=int(attributed.seen[rows].sum()),
         clicked=clicked,
-        carted=int(told.carted[rows].sum()),
+        carted=int(attributed.carted[rows].sum()),
         bought=bought,
-        revenue=round(float(told.revenue[rows].sum()), 2),
+        revenue=round(float(attributed.revenue[rows].sum()), 2),
         click_rate=round(clicked / len(rows), 4),
         conversion=round(bought / len(rows), 4),
     )
 
 
 def _shop(
-    told: Attributed,
+    attributed: Attributed,
     days: NDArray[np.int64],
     order_days: NDArray[np.int64],
     first_seen: NDArray[np.int64],
     day: int,
 ) -> ShopDay:
-    persons = np.unique(told.persons[(days == day) & (told.persons >= 0)])
-    values = told.orders.values[order_days == day]
+    persons = np.unique(attributed.persons[(days == day) & (attributed.persons >= 0)])
+    values = attributed.orders.values[order_days == day]
     revenue = float(values.sum())
     return ShopDay(
         date=_date(day),
@@ -72,10 +79,10 @@ def _shop(
 
 
 def _first_days(persons: NDArray[np.int32], days: NDArray[np.int64]) -> NDArray[np.int64]:
-    found = np.full(int(persons.max(initial=-1)) + 1, np.iinfo(np.int64).max, np.int64)
+    first_days = np.full(int(persons.max(initial=-1)) + 1, np.iinfo(np.int64).max, np.int64)
     known = persons >= 0
-    np.minimum.at(found, persons[known], days[known])
-    return found
+    np.minimum.at(first_days, persons[known], days[known])
+    return first_days
 
 
 def _days(times: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -28,26 +28,26 @@ def result_of(report: ExperimentReport, *, experiment: str) -> ExperimentResult:
         verdict=list(report.verdict),
         variants=[
             VariantFigures(
-                name=one.name,
-                share=one.share,
-                model_versions=list(one.versions),
-                persons=one.persons,
-                answers=one.answers,
+                name=variant.name,
+                share=variant.share,
+                model_versions=list(variant.versions),
+                persons=variant.persons,
+                answers=variant.answers,
                 measures={
-                    measure: _figure(found.value, *found.interval(confidence=confidence))
-                    for measure, found in one.measures.items()
+                    measure: _figure(ratio.value, *ratio.interval(confidence=confidence))
+                    for measure, ratio in variant.measures.items()
                 },
             )
-            for one in report.variants
+            for variant in report.variants
         ],
         comparisons=[
             ComparisonFigures(
-                challenger=one.challenger,
-                measure=one.measure,
-                difference=_figure(*one.difference),
-                lift=_figure(*one.lift),
+                challenger=comparison.challenger,
+                measure=comparison.measure,
+                difference=_figure(*comparison.difference),
+                lift=_figure(*comparison.lift),
             )
-            for one in report.comparisons
+            for comparison in report.comparisons
         ],
     )
 

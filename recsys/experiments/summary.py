@@ -41,23 +41,23 @@ def shop_figures(
 ) -> ShopFigures:
     """The figures of the last `days`; `shares` are those of the variants, the control first."""
     since = _midnight(now) - timedelta(days=days - 1)
-    told = read_attributed(
+    attributed = read_attributed(
         store,
         log,
         since=first_moment(now, days=days, experiment=experiment),
         until=now,
         threads=threads,
     )
-    found = kpis(told, since=since)
+    tables = kpis(attributed, since=since)
     result = None
     if experiment is not None:
-        report = experiment_report(told, shares, since=experiment.started_at, until=now)
+        report = experiment_report(attributed, shares, since=experiment.started_at, until=now)
         result = result_of(report, experiment=experiment.id)
     return ShopFigures(
         as_of=now,
         since=since,
-        placements=found.placements,
-        days=found.days,
+        placements=tables.placements,
+        days=tables.days,
         experiment=result,
     )
 

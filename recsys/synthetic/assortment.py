@@ -247,8 +247,8 @@ def _titles(categories: NDArray[np.int32], rng: Generator) -> tuple[list[str], l
     for index, category in enumerate(CATEGORIES):
         choices = list(itertools.product(category.nouns, category.variants, category.sizes))
         order = rng.permutation(len(choices))
-        for place, number in enumerate(np.flatnonzero(categories == index).tolist()):
-            series, choice = divmod(place, len(choices))
+        for position, number in enumerate(np.flatnonzero(categories == index).tolist()):
+            series, choice = divmod(position, len(choices))
             noun, variant, size = choices[order[choice]]
             edition = f" No. {series + 1}" if series else ""
             titles[number] = f"{noun} {variant} {size}{edition}"
@@ -261,13 +261,13 @@ def _styles(variants: list[str], brands: NDArray[np.int32], rng: Generator) -> N
 
     So what a title and a brand say about an item says something about who likes it.
     """
-    words = sorted(set(variants))
-    word_styles = unit(rng.normal(size=(len(words), STYLE_SIZE)))
+    names = sorted(set(variants))
+    variant_styles = unit(rng.normal(size=(len(names), STYLE_SIZE)))
     brand_styles = unit(rng.normal(size=(int(brands.max()) + 1, STYLE_SIZE)))
-    own = unit(rng.normal(size=(len(variants), STYLE_SIZE)))
-    place = {word: n for n, word in enumerate(words)}
-    by_word = word_styles[[place[variant] for variant in variants]]
-    return unit(0.7 * by_word + 0.4 * brand_styles[brands] + 0.5 * own)
+    of_items = unit(rng.normal(size=(len(variants), STYLE_SIZE)))
+    number_of = {name: n for n, name in enumerate(names)}
+    by_variant = variant_styles[[number_of[variant] for variant in variants]]
+    return unit(0.7 * by_variant + 0.4 * brand_styles[brands] + 0.5 * of_items)
 
 
 def _complements(

@@ -228,11 +228,11 @@ def _look_along(
         logits = logits - POSITION_LOGITS * np.log1p(np.arange(len(page)))
     count = 1 + int(rng.poisson(0.9))
     best = np.argsort(-logits)[:count]
-    for place in best[::-1].tolist():
+    for position in best[::-1].tolist():
         if page:
-            visit.select(page[place], place)
-        visit.view(int(candidates[place]))
-    return [int(candidates[place]) for place in best[::-1].tolist()]
+            visit.select(page[position], position)
+        visit.view(int(candidates[position]))
+    return [int(candidates[position]) for position in best[::-1].tolist()]
 
 
 def _with_complements(

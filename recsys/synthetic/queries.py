@@ -42,8 +42,8 @@ class SearchEngine:
     def page(self, term: str, on_sale: NDArray[np.bool_], n: int) -> list[tuple[int, float]]:
         """The engine's n best items on sale with their scores, best first."""
         scores = np.where(on_sale, self.scores[self.number(term)], np.nan)
-        found = np.flatnonzero(np.isfinite(scores))
-        best = found[np.lexsort((found, -scores[found]))[:n]]
+        scored = np.flatnonzero(np.isfinite(scores))
+        best = scored[np.lexsort((scored, -scores[scored]))[:n]]
         return [(int(number), float(scores[number])) for number in best]
 
     def about(self, category: int) -> NDArray[np.int64]:
@@ -60,7 +60,7 @@ def make_search_engine(
     the category that the term names; 2 for half the words or more within the category, 1 for the
     rest of the category and for other items of the department that share a word, else 0.
     """
-    words = [_stems(item.title) for item in items]
+    stems = [_stems(item.title) for item in items]
     terms: list[str] = []
     about: list[int] = []
     rows: list[NDArray[np.int8]] = []
@@ -74,12 +74,12 @@ def make_search_engine(
         ):
             terms.append(term)
             about.append(category)
-            rows.append(_grades(term, category, items, words, item_categories, is_name=is_name))
+            rows.append(_grades(term, category, items, stems, item_categories, is_name=is_name))
     grades = np.array(rows)
     noisy = grades + rng.normal(0.0, ENGINE_NOISE, grades.shape)
     astray = rng.random(grades.shape) < STRAYS / len(items)
-    found = ((grades > 0) & (noisy > 0.0)) | astray
-    scores = np.where(found, np.exp(np.where(found, noisy, 0.0)), np.nan).astype(np.float32)
+    retrieved = ((grades > 0) & (noisy > 0.0)) | astray
+    scores = np.where(retrieved, np.exp(np.where(retrieved, noisy, 0.0)), np.nan).astype(np.float32)
     return SearchEngine(tuple(terms), np.array(about), grades, scores)
 
 
@@ -87,7 +87,7 @@ def _grades(
     term: str,
     category: int,
     items: Sequence[Item],
-    words: Sequence[frozenset[str]],
+    stems: Sequence[frozenset[str]],
     item_categories: NDArray[np.int32],
     *,
     is_name: bool,
@@ -95,8 +95,8 @@ def _grades(
     sought = _stems(term)
     department = CATEGORIES[category].department
     grades = np.zeros(len(items), np.int8)
-    for number, found in enumerate(words):
-        share = len(sought & found) / len(sought)
+    for number, in_title in enumerate(stems):
+        share = len(sought & in_title) / len(sought)
         if item_categories[number] == category:
             grades[number] = 3 if is_name or share == 1.0 else 2 if share >= 0.5 else 1
         elif share > 0.0 and items[number].category[0] == department:

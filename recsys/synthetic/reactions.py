@@ -64,13 +64,13 @@ def react(shop: SyntheticShop, impression: Impression, *, rng: Generator) -> lis
     # What lies below the last item examined was never on the screen.
     visit.see_list(numbers[: int(np.flatnonzero(examined)[-1]) + 1])
     basket: list[Line] = []
-    for place in np.flatnonzero(examined & attracted).tolist():
-        visit.select(numbers[place], place)
-        visit.view(numbers[place])
+    for position in np.flatnonzero(examined & attracted).tolist():
+        visit.select(numbers[position], position)
+        visit.view(numbers[position])
         if rng.random() < CART_AFTER_CLICK:
-            visit.cart(numbers[place], 1.0)
+            visit.cart(numbers[position], 1.0)
             if rng.random() < PURCHASE_AFTER_CART:
-                basket.append((numbers[place], 1.0))
+                basket.append((numbers[position], 1.0))
     if basket:
         visit.check_out(list(dict(basket).items()))
     return visit.events
