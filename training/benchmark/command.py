@@ -169,7 +169,7 @@ def _track(
     tags = {"code_revision": code_revision(), "benchmark": data_set.task}
     with tracking.run(f"benchmark {data_set.name}", params=params, tags=tags) as run:
         digest = data_set.fingerprint()
-        run.log_dataset(digest, context="benchmark", told={"about": result.about})
+        run.log_dataset(digest, context="benchmark", profile={"about": result.about})
         run.log_metrics(result.tuning.chosen, dataset=digest)
         for name, model in result.tuning.models.items():
             measured = {f"{_plain(name)}/{key}": model.metrics[key] for key in result.shown}

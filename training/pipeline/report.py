@@ -122,7 +122,7 @@ def log_trial(
             if isinstance(value, float) and math.isfinite(value):
                 flat[name if part == "value" else f"{name}_{part}"] = value
     flat |= {name: value for name, value in trial.report.overall.items() if math.isfinite(value)}
-    run.log_dataset(source.fingerprint, told=_data(source, time_splits))
+    run.log_dataset(source.fingerprint, profile=_data(source, time_splits))
     run.log_metrics(flat, dataset=source.fingerprint)
     run.log_dict(trial.recipe.model_dump(mode="json"), "recipe.json")
     run.log_dict(metrics, "report.json")

@@ -79,10 +79,10 @@ class Tracking:
         with FileLock(self._running / "set-up.lock").wait():
             _set_up(uri)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-            found = self._client.get_experiment_by_name(experiment)
+            existing = self._client.get_experiment_by_name(experiment)
             self.experiment_id: str = (
-                found.experiment_id
-                if found is not None
+                existing.experiment_id
+                if existing is not None
                 else self._client.create_experiment(experiment, artifacts.resolve().as_uri())
             )
 
@@ -112,12 +112,12 @@ class Tracking:
         """
         token = uuid.uuid4().hex
         with FileLock(self._running / f"{token}.lock").hold():
-            told = {**tags, _ALIVE: token}
+            with_lineage = {**tags, _ALIVE: token}
             if parent is not None:
-                told["mlflow.parentRunId"] = parent.run_id
+                with_lineage["mlflow.parentRunId"] = parent.run_id
             if "code_revision" in tags:
-                told["mlflow.source.git.commit"] = tags["code_revision"]
-            created = self._client.create_run(self.experiment_id, run_name=name, tags=told)
+                with_lineage["mlflow.source.git.commit"] = tags["code_revision"]
+            created = self._client.create_run(self.experiment_id, run_name=name, tags=with_lineage)
             run = Run(self._client, created.info.run_id, staging=self._running / token)
             status = "FAILED"
             try:
@@ -198,7 +198,7 @@ class Tracking:
 
     def versions(self) -> list[ModelVersion]:
         """Every version, newest first."""
-        return [self._version(found) for found in self._records()]
+        return [self._version(record) for record in self._records()]
 
     def promote(self, version: str) -> ModelVersion:
         """Makes a version the champion; the one before is remembered for `rollback`.
@@ -234,8 +234,8 @@ class Tracking:
     def previous_champions(self) -> list[str]:
         """Versions that were champion before the present one, the last of them last."""
         model = self._model()
-        told = "" if model is None else model.tags.get(_PREVIOUS, "")
-        previous = [version for version in told.split(",") if version]
+        names = "" if model is None else model.tags.get(_PREVIOUS, "")
+        previous = [version for version in names.split(",") if version]
         champion = self._aliases().get(CHAMPION)
         while previous and previous[-1] == champion:
             previous.pop()
@@ -300,18 +300,20 @@ class Tracking:
 
     def _record(self, version: str) -> Any:
         records = self._records()
-        found = next((one for one in records if str(one.version) == version), None)
-        if found is None:
-            known = ", ".join(str(one.version) for one in records)
+        record = next((r for r in records if str(r.version) == version), None)
+        if record is None:
+            known = ", ".join(str(r.version) for r in records)
             raise TrackingError(
                 f"Model {self.model_name!r} has no version {version!r}; "
                 f"it has {known or 'none yet: run recsys nightly first'}."
             )
-        return found
+        return record
 
     def _records(self) -> list[Any]:
-        found = self._client.search_model_versions(f"name = '{self.model_name}'", max_results=10000)
-        return sorted(found, key=lambda one: -int(one.version))
+        records = self._client.search_model_versions(
+            f"name = '{self.model_name}'", max_results=10000
+        )
+        return sorted(records, key=lambda record: -int(record.version))
 
     def _version(self, record: Any) -> ModelVersion:
         version = str(record.version)

@@ -65,14 +65,16 @@ class Run:
         for first in range(0, len(flat), _BATCH):
             self._client.log_batch(self.run_id, params=flat[first : first + _BATCH])
 
-    def log_dataset(self, digest: str, *, context: str = "training", told: object = None) -> None:
-        """What the run learnt from: the fingerprint, and in `told` its counts and dates."""
+    def log_dataset(
+        self, digest: str, *, context: str = "training", profile: object = None
+    ) -> None:
+        """What the run learnt from: the fingerprint, and in `profile` its counts and dates."""
         dataset = Dataset(
             name=_DATASET,
             digest=digest[:_MAX_DIGEST],
             source_type="local",
             source=_json({"fingerprint": digest}),
-            profile=None if told is None else _json(told),
+            profile=None if profile is None else _json(profile),
         )
         tags = [InputTag("mlflow.data.context", context)]
         self._client.log_inputs(self.run_id, [DatasetInput(dataset, tags)])

@@ -92,10 +92,10 @@ def test_canonical_events_with_nested_columns_give_the_same_as_the_log(small_sho
     events = [event for batch in batches for event in batch]
     nested = pd.DataFrame([as_json(event) for event in events])
     nested["timestamp"] = pd.to_datetime(nested["timestamp"], format="ISO8601")
-    found = event_table(nested)
+    table = event_table(nested)
     wanted = rows(event if event.personalization else anonymised(event) for event in events)
     for name in wanted.column_names:
-        assert found[name].to_pylist() == wanted[name].to_pylist(), name
+        assert table[name].to_pylist() == wanted[name].to_pylist(), name
 
 
 def test_what_is_held_out_of_a_frame_is_what_is_held_out_of_the_log(small_shop, flat) -> None:

@@ -61,10 +61,10 @@ def react_to(
             liked = rng.random(8) < quality[variant]
             items = np.where(liked, best[:8], rng.choice(len(best), 8, replace=False))
             ids = [shop.items[item].item_id for item in dict.fromkeys(items.tolist())]
-            told = f"r-{number}-{visit}"
+            recommendation_id = f"r-{number}-{visit}"
             answers.append(
                 LoggedAnswer(
-                    recommendation_id=told,
+                    recommendation_id=recommendation_id,
                     time=when.timestamp(),
                     placement="for_you",
                     variant=names[variant],
@@ -77,7 +77,9 @@ def react_to(
                     person=f"u:{person}",
                 )
             )
-            shown = Impression(person, ids, when, recommendation_id=told, session_id=told)
+            shown = Impression(
+                person, ids, when, recommendation_id=recommendation_id, session_id=recommendation_id
+            )
             events += react(shop, shown, rng=rng)
     log = EventLog(folder / "log")
     log.append(rows(events), part="all")
@@ -86,11 +88,11 @@ def react_to(
 
 
 def report_of(
-    told: Attributed, shop: SyntheticShop, *, rules: ExperimentRules | None = None
+    attributed: Attributed, shop: SyntheticShop, *, rules: ExperimentRules | None = None
 ) -> ExperimentReport:
     since = start_of(shop)
     return experiment_report(
-        told, SHARES, since=since, until=since + timedelta(days=DAYS), rules=rules
+        attributed, SHARES, since=since, until=since + timedelta(days=DAYS), rules=rules
     )
 
 
@@ -115,8 +117,8 @@ def test_between_equals_the_interval_covers_zero_in_about_95_percent_of_the_test
     for _ in range(runs):
         assigned = rng.integers(0, 2, alike.persons.max() + 1).astype(np.int32)
         drawn = replace(alike, variants=assigned[alike.persons])
-        for one in report_of(drawn, shop).comparisons:
-            covered[one.measure] += one.direction == 0
+        for comparison in report_of(drawn, shop).comparisons:
+            covered[comparison.measure] += comparison.direction == 0
     # Within four standard errors of 95 % of 300 draws.
     for measure, times in covered.items():
         assert 0.90 <= times / runs <= 0.999, (measure, times / runs)
@@ -124,11 +126,11 @@ def test_between_equals_the_interval_covers_zero_in_about_95_percent_of_the_test
 
 def test_a_true_lift_is_found_and_said(better: Attributed, shop: SyntheticShop) -> None:
     report = report_of(better, shop, rules=ExperimentRules(primary="click_rate"))
-    found = report.of("challenger", "click_rate")
-    assert found.direction == 1
-    assert found.lift[1] > 0.2
+    comparison = report.of("challenger", "click_rate")
+    assert comparison.direction == 1
+    assert comparison.lift[1] > 0.2
     assert report.of("challenger", "attributed_revenue").direction == 1
-    assert any("challenger has a higher click rate" in words for words in report.verdict)
+    assert any("challenger has a higher click rate" in sentence for sentence in report.verdict)
 
 
 def test_no_difference_is_said_to_be_none_and_how_many_persons_it_would_take(
@@ -136,9 +138,9 @@ def test_no_difference_is_said_to_be_none_and_how_many_persons_it_would_take(
 ) -> None:
     report = report_of(alike, shop)
     assert abs(report.of("challenger", "conversion").difference[0]) < 0.1
-    told = " ".join(report.verdict)
-    assert "No difference in conversion is proven" in told
-    assert "persons per variant" in told
+    text = " ".join(report.verdict)
+    assert "No difference in conversion is proven" in text
+    assert "persons per variant" in text
 
 
 def test_a_broken_split_is_seen_and_nothing_else_is_said(
@@ -151,8 +153,8 @@ def test_a_broken_split_is_seen_and_nothing_else_is_said(
     fewer = replace(better, persons=np.where(gone, -1, better.persons).astype(np.int32))
     report = report_of(fewer, shop)
     assert report.split_p < 0.001
-    (told,) = report.verdict
-    assert "The split is broken" in told
+    (text,) = report.verdict
+    assert "The split is broken" in text
     assert report_of(better, shop).split_p > 0.001
 
 
@@ -166,7 +168,7 @@ def test_who_was_answered_by_both_variants_is_left_out_and_counted(
     variants[first] = 1 - variants[first]
     report = report_of(replace(alike, variants=variants), shop)
     assert report.crossed == 1
-    assert sum(one.persons for one in report.variants) == CUSTOMERS - 1
+    assert sum(variant.persons for variant in report.variants) == CUSTOMERS - 1
 
 
 def test_answers_without_consent_are_nobodys(alike: Attributed, shop: SyntheticShop) -> None:
@@ -191,21 +193,21 @@ def test_orders_before_the_first_answer_are_not_its_merit(
 ) -> None:
     early = replace(alike.orders, times=np.zeros_like(alike.orders.times))
     report = report_of(replace(alike, orders=early), shop)
-    assert all(one.measures["revenue_per_visitor"].value == 0 for one in report.variants)
+    assert all(variant.measures["revenue_per_visitor"].value == 0 for variant in report.variants)
 
 
 def test_the_versions_that_served_a_variant_are_named(
     alike: Attributed, shop: SyntheticShop
 ) -> None:
     report = report_of(alike, shop)
-    assert [one.versions for one in report.variants] == [("v0",), ("v1",)]
+    assert [variant.versions for variant in report.variants] == [("v0",), ("v1",)]
 
 
 def test_the_report_as_json_names_no_person(alike: Attributed, shop: SyntheticShop) -> None:
-    told = msgspec.json.encode(result_of(report_of(alike, shop), experiment="autumn")).decode()
-    assert "c-0" not in told
-    assert "NaN" not in told
-    assert '"measure":"conversion"' in told
+    text = msgspec.json.encode(result_of(report_of(alike, shop), experiment="autumn")).decode()
+    assert "c-0" not in text
+    assert "NaN" not in text
+    assert '"measure":"conversion"' in text
 
 
 def test_one_variant_alone_is_no_experiment(alike: Attributed, shop: SyntheticShop) -> None:

@@ -51,38 +51,40 @@ def event(kind: Any, *items: str, hours: float, price: float | None = None, **mo
 def follow(tmp_path: Path):  # type: ignore[no-untyped-def]
     """What followed from the answers, the events in a log."""
 
-    def found(answers: list[LoggedAnswer], events: list[Event], **options: Any) -> Attributed:
+    def attribute_them(
+        answers: list[LoggedAnswer], events: list[Event], **options: Any
+    ) -> Attributed:
         log = EventLog(tmp_path / "log")
         if events:
             log.append(rows(events), part="all")
         options.setdefault("until", END)
         return attribute(log, answers, since=START, **options)
 
-    return found
+    return attribute_them
 
 
 def test_a_click_belongs_to_the_answer_that_it_names(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea", "mug"), answer("r-2", "tea", hours=1)],
         [event("select_item", "tea", hours=2, recommendation_id="r-1")],
     )
-    assert told.clicked.tolist() == [True, False]
+    assert attributed.clicked.tolist() == [True, False]
 
 
 def test_a_list_is_seen_where_the_shop_says_so(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea", "mug"), answer("r-2", "tea", hours=1)],
         [
             event("view_item_list", "tea", "mug", hours=2, recommendation_id="r-1"),
             event("view_item_list", "tea", hours=3),
         ],
     )
-    assert told.seen.tolist() == [True, False]
-    assert not told.clicked.any()
+    assert attributed.seen.tolist() == [True, False]
+    assert not attributed.clicked.any()
 
 
 def test_a_click_without_a_name_or_on_another_item_belongs_to_none(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea")],
         [
             event("view_item", "tea", hours=1),
@@ -90,25 +92,25 @@ def test_a_click_without_a_name_or_on_another_item_belongs_to_none(follow) -> No
             event("view_item", "tea", hours=1, recommendation_id="r-9"),
         ],
     )
-    assert not told.clicked.any()
+    assert not attributed.clicked.any()
 
 
 def test_a_purchase_belongs_to_the_newest_answer_that_showed_the_item(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea"), answer("r-2", "tea", hours=1), answer("r-3", "mug", hours=2)],
         [event("purchase", "tea", "kettle", hours=3, price=4.0)],
     )
-    assert told.bought.tolist() == [False, True, False]
-    assert told.revenue.tolist() == [0.0, 4.0, 0.0]
-    assert told.orders.values.tolist() == [8.0]
+    assert attributed.bought.tolist() == [False, True, False]
+    assert attributed.revenue.tolist() == [0.0, 4.0, 0.0]
+    assert attributed.orders.values.tolist() == [8.0]
 
 
 def test_a_purchase_that_names_its_answer_counts_for_that_one(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea"), answer("r-2", "tea", hours=1)],
         [event("purchase", "tea", hours=3, price=4.0, recommendation_id="r-1")],
     )
-    assert told.bought.tolist() == [True, False]
+    assert attributed.bought.tolist() == [True, False]
 
 
 def test_what_comes_after_the_window_or_before_the_answer_does_not_count(follow) -> None:
@@ -117,53 +119,53 @@ def test_what_comes_after_the_window_or_before_the_answer_does_not_count(follow)
         event("purchase", "tea", hours=9),
         event("add_to_cart", "tea", hours=10 + 24 * 3 + 1, recommendation_id="r-1"),
     ]
-    told = follow(answers, events, rules=AttributionRules(window_days=3))
-    assert not told.bought.any()
-    assert not told.carted.any()
+    attributed = follow(answers, events, rules=AttributionRules(window_days=3))
+    assert not attributed.bought.any()
+    assert not attributed.carted.any()
 
 
 def test_the_outcome_of_a_visitor_who_logs_in_is_the_customers(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea", person="a:phone"), answer("r-2", "mug", person="u:ann", hours=2)],
         [
             event("identify", hours=1, anonymous_id="phone"),
             event("purchase", "tea", hours=3, price=2.0),
         ],
     )
-    assert told.persons[0] == told.persons[1]
-    assert told.bought.tolist() == [True, False]
+    assert attributed.persons[0] == attributed.persons[1]
+    assert attributed.bought.tolist() == [True, False]
 
 
 def test_who_is_denied_is_nobody(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea"), answer("r-2", "tea", person=None)],
         [event("purchase", "tea", hours=1, price=3.0)],
         denied=["u:ann"],
     )
-    assert told.persons.tolist() == [-1, -1]
-    assert not told.bought.any()
-    assert not len(told.orders.values)
+    assert attributed.persons.tolist() == [-1, -1]
+    assert not attributed.bought.any()
+    assert not len(attributed.orders.values)
 
 
 def test_events_that_wait_to_be_archived_count_once(follow) -> None:
     bought = event("purchase", "tea", hours=1, price=3.0)
     clicked = event("select_item", "tea", hours=0.5, recommendation_id="r-1")
-    told = follow([answer("r-1", "tea")], [bought], waiting=[bought, clicked])
-    assert told.revenue.tolist() == [3.0]
-    assert told.orders.values.tolist() == [3.0]
-    assert told.clicked.tolist() == [True]
+    attributed = follow([answer("r-1", "tea")], [bought], waiting=[bought, clicked])
+    assert attributed.revenue.tolist() == [3.0]
+    assert attributed.orders.values.tolist() == [3.0]
+    assert attributed.clicked.tolist() == [True]
 
 
 def test_two_lines_of_one_order_are_one_order(follow) -> None:
-    told = follow(
+    attributed = follow(
         [answer("r-1", "tea", "mug")],
         [
             event("purchase", "tea", hours=1, price=3.0, transaction_id="o-1"),
             event("purchase", "mug", hours=1.1, price=5.0, transaction_id="o-1"),
         ],
     )
-    assert told.orders.values.tolist() == [8.0]
-    assert told.revenue.tolist() == [8.0]
+    assert attributed.orders.values.tolist() == [8.0]
+    assert attributed.revenue.tolist() == [8.0]
 
 
 def test_without_answers_there_is_nothing(follow) -> None:
@@ -171,6 +173,6 @@ def test_without_answers_there_is_nothing(follow) -> None:
 
 
 def test_without_events_nothing_followed(follow) -> None:
-    told = follow([answer("r-1", "tea"), answer("r-2", placement="similar")], [])
-    assert not np.any(told.clicked | told.carted | told.bought)
-    assert told.placement_names.ids(told.placements) == ["for_you", "similar"]
+    attributed = follow([answer("r-1", "tea"), answer("r-2", placement="similar")], [])
+    assert not np.any(attributed.clicked | attributed.carted | attributed.bought)
+    assert attributed.placement_names.ids(attributed.placements) == ["for_you", "similar"]

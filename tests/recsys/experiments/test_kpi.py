@@ -17,12 +17,12 @@ MONDAY = datetime(2026, 11, 2, tzinfo=UTC)
 TUESDAY = MONDAY + timedelta(days=1)
 
 
-def hours(*told: float) -> np.ndarray:
-    return np.array([(MONDAY + timedelta(hours=h)).timestamp() for h in told])
+def hours(*since_monday: float) -> np.ndarray:
+    return np.array([(MONDAY + timedelta(hours=h)).timestamp() for h in since_monday])
 
 
 @pytest.fixture
-def told() -> Attributed:
+def attributed() -> Attributed:
     """Ann on Monday and Tuesday, Ben and a stranger on Tuesday; two placements."""
     return Attributed(
         times=hours(10, 26, 26, 27, 28),
@@ -46,14 +46,14 @@ def told() -> Attributed:
     )
 
 
-def test_a_placements_day_is_counted(told: Attributed) -> None:
-    found = {(row.date, row.placement): row for row in kpis(told, since=MONDAY).placements}
-    assert set(found) == {
+def test_a_placements_day_is_counted(attributed: Attributed) -> None:
+    rows = {(row.date, row.placement): row for row in kpis(attributed, since=MONDAY).placements}
+    assert set(rows) == {
         ("2026-11-02", "for_you"),
         ("2026-11-03", "for_you"),
         ("2026-11-03", "similar"),
     }
-    assert found["2026-11-03", "for_you"] == PlacementDay(
+    assert rows["2026-11-03", "for_you"] == PlacementDay(
         date="2026-11-03",
         placement="for_you",
         lists=3,
@@ -66,11 +66,11 @@ def test_a_placements_day_is_counted(told: Attributed) -> None:
         click_rate=0.3333,
         conversion=0.0,
     )
-    assert found["2026-11-03", "similar"].revenue == 12.5
+    assert rows["2026-11-03", "similar"].revenue == 12.5
 
 
-def test_who_came_on_an_earlier_day_returns(told: Attributed) -> None:
-    monday, tuesday = kpis(told, since=MONDAY).days
+def test_who_came_on_an_earlier_day_returns(attributed: Attributed) -> None:
+    monday, tuesday = kpis(attributed, since=MONDAY).days
     assert (monday.persons, monday.returning, monday.orders) == (1, 0, 0)
     assert monday.order_value is None
     assert tuesday == ShopDay(
@@ -78,24 +78,34 @@ def test_who_came_on_an_earlier_day_returns(told: Attributed) -> None:
     )
 
 
-def test_earlier_days_only_say_who_returns(told: Attributed) -> None:
-    found = kpis(told, since=TUESDAY)
-    assert [day.date for day in found.days] == ["2026-11-03"]
-    assert found.days[0].returning == 1
-    assert {row.date for row in found.placements} == {"2026-11-03"}
+def test_earlier_days_only_say_who_returns(attributed: Attributed) -> None:
+    tables = kpis(attributed, since=TUESDAY)
+    assert [day.date for day in tables.days] == ["2026-11-03"]
+    assert tables.days[0].returning == 1
+    assert {row.date for row in tables.placements} == {"2026-11-03"}
 
 
-def test_nothing_happened_where_nothing_was_asked(told: Attributed) -> None:
+def test_nothing_happened_where_nothing_was_asked(attributed: Attributed) -> None:
     nobody = replace(
-        told,
+        attributed,
         **{
-            name: getattr(told, name)[:0]
+            name: getattr(attributed, name)[:0]
             for name in (
-                "times", "placements", "variants", "versions", "persons",
-                "seen", "clicked", "carted", "bought", "revenue",
+                "times",
+                "placements",
+                "variants",
+                "versions",
+                "persons",
+                "seen",
+                "clicked",
+                "carted",
+                "bought",
+                "revenue",
             )
         },
-        orders=Orders(*(getattr(told.orders, name)[:0] for name in ("persons", "times", "values"))),
-    )  # fmt: skip
-    found = kpis(nobody, since=MONDAY)
-    assert (found.placements, found.days) == ([], [])
+        orders=Orders(
+            *(getattr(attributed.orders, name)[:0] for name in ("persons", "times", "values"))
+        ),
+    )
+    tables = kpis(nobody, since=MONDAY)
+    assert (tables.placements, tables.days) == ([], [])

@@ -54,7 +54,7 @@ def bundle(small_data: TrainingData) -> Bundle:
 
 
 @pytest.fixture(scope="module")
-def told(
+def attributed(
     bundle: Bundle, small_shop, small_data: TrainingData, tmp_path_factory: pytest.TempPathFactory
 ) -> Attributed:
     """Every customer is answered some times, each by one of the versions, and reacts."""
@@ -96,10 +96,10 @@ def told(
 
 
 @pytest.fixture(scope="module")
-def report(told: Attributed, small_data: TrainingData) -> ExperimentReport:
+def report(attributed: Attributed, small_data: TrainingData) -> ExperimentReport:
     since = small_data.as_of
     return experiment_report(
-        told,
+        attributed,
         SHARES,
         since=since,
         until=since + timedelta(days=10),
@@ -108,18 +108,18 @@ def report(told: Attributed, small_data: TrainingData) -> ExperimentReport:
 
 
 def test_personal_lists_are_clicked_more_often_than_popular_ones(report: ExperimentReport) -> None:
-    found = report.of("personal", "click_rate")
-    assert found.direction == 1
-    assert found.lift[0] > 0.05
+    comparison = report.of("personal", "click_rate")
+    assert comparison.direction == 1
+    assert comparison.lift[0] > 0.05
     assert "personal has a higher click rate than popular" in report.verdict[0]
 
 
-def test_people_saw_what_they_clicked(told: Attributed) -> None:
-    assert told.clicked.any()
-    assert told.seen[told.clicked].all()
+def test_people_saw_what_they_clicked(attributed: Attributed) -> None:
+    assert attributed.clicked.any()
+    assert attributed.seen[attributed.clicked].all()
 
 
-def test_what_was_bought_from_a_list_was_first_put_into_the_cart(told: Attributed) -> None:
-    assert told.bought.any()
-    assert told.carted[told.bought].all()
-    assert np.all((told.revenue > 0) == told.bought)
+def test_what_was_bought_from_a_list_was_first_put_into_the_cart(attributed: Attributed) -> None:
+    assert attributed.bought.any()
+    assert attributed.carted[attributed.bought].all()
+    assert np.all((attributed.revenue > 0) == attributed.bought)

@@ -74,22 +74,22 @@ def test_a_run_holds_parameters_lineage_metrics_and_files(
 ) -> None:
     params = {"recipe": {"seed": 7, "models": {"als": {"reg": 0.1}, "repeat": {}}}}
     with tracking.run("nightly", params=params, tags={"code_revision": "abc"}) as run:
-        run.log_dataset(DIGEST, told={"events": 12})
+        run.log_dataset(DIGEST, profile={"events": 12})
         run.log_metrics({"new_items/ndcg@20": 0.3, "ndcg_at_20_low": 0.28}, dataset=DIGEST)
         run.log_dict({"share": np.float32(0.5), "unknown": float("nan")}, "report.json")
         run.log_text("why", "reasons.txt")
         run.set_tags({"decision": "promoted"})
-    found = client.get_run(run.run_id)
-    assert found.info.status == "FINISHED"
-    assert found.data.params == {
+    logged = client.get_run(run.run_id)
+    assert logged.info.status == "FINISHED"
+    assert logged.data.params == {
         "recipe.seed": "7",
         "recipe.models.als.reg": "0.1",
         "recipe.models.repeat": "{}",
     }
-    assert found.data.metrics == {"new_items/ndcg_at_20": 0.3, "ndcg_at_20_low": 0.28}
-    assert found.data.tags["mlflow.source.git.commit"] == "abc"
-    assert found.data.tags["decision"] == "promoted"
-    assert found.inputs.dataset_inputs[0].dataset.digest == DIGEST[:36]
+    assert logged.data.metrics == {"new_items/ndcg_at_20": 0.3, "ndcg_at_20_low": 0.28}
+    assert logged.data.tags["mlflow.source.git.commit"] == "abc"
+    assert logged.data.tags["decision"] == "promoted"
+    assert logged.inputs.dataset_inputs[0].dataset.digest == DIGEST[:36]
     report = artifact(client, run.run_id, "report.json").read_text()
     assert json.loads(report) == {"share": 0.5, "unknown": None}
     assert artifact(client, run.run_id, "reasons.txt").read_text() == "why"
@@ -107,9 +107,9 @@ def test_more_parameters_and_metrics_than_one_call_takes_all_arrive(
     many = {f"name_{n}": n for n in range(230)}
     with tracking.run("nightly", params={**many, "long": "x" * 9000}, tags={}) as run:
         run.log_metrics(many)
-    found = client.get_run(run.run_id).data
-    assert len(found.params) == 231
-    assert len(found.metrics) == 230
+    data = client.get_run(run.run_id).data
+    assert len(data.params) == 231
+    assert len(data.metrics) == 230
 
 
 @pytest.mark.parametrize(
@@ -196,12 +196,16 @@ def test_a_version_knows_its_recipe_metrics_tags_and_bundle(
 ) -> None:
     number = register("night-1")
     tracking.set_alias("challenger", number)
-    found = tracking.challenger()
-    assert found is not None
-    assert (found.version, found.model_version, found.aliases) == ("1", "night-1", ("challenger",))
-    assert found.recipe == {"seed": 7}
-    assert found.metrics == {"ndcg_at_20": 0.25}
-    assert found.tags["recipe_digest"] == "c0ffee"
+    challenger = tracking.challenger()
+    assert challenger is not None
+    assert (challenger.version, challenger.model_version, challenger.aliases) == (
+        "1",
+        "night-1",
+        ("challenger",),
+    )
+    assert challenger.recipe == {"seed": 7}
+    assert challenger.metrics == {"ndcg_at_20": 0.25}
+    assert challenger.tags["recipe_digest"] == "c0ffee"
     directory = tracking.bundle_directory(number)
     bundle = load_bundle(directory)
     verify_files(directory, bundle.manifest)
@@ -349,8 +353,8 @@ def test_a_bundle_that_does_not_name_its_rows_of_customers_is_not_logged(
 def test_figures_of_a_report_are_logged_as_pictures(
     tracking: Tracking, client: MlflowClient
 ) -> None:
-    told = {"value": 0.3, "low": 0.28, "high": 0.33, "baselines": {"popularity": 0.1}}
-    metrics = {"recall_at_5": told, "recall_at_20": told, "new_items/ndcg_at_20": told}
+    figures = {"value": 0.3, "low": 0.28, "high": 0.33, "baselines": {"popularity": 0.1}}
+    metrics = {"recall_at_5": figures, "recall_at_20": figures, "new_items/ndcg_at_20": figures}
     with tracking.run("nightly", params={}, tags={}) as run:
         run.log_figure(plots.curve_over_k(metrics), "plots/curve.png")
         run.log_figure(plots.slices(metrics), "plots/slices.png")
@@ -375,8 +379,10 @@ def test_what_changed_is_drawn_about_no_difference() -> None:
 
 
 def test_the_curve_shows_each_measure_over_k_beside_its_baselines() -> None:
-    told = {"value": 0.3, "baselines": {"popularity": 0.1}}
-    figure = plots.curve_over_k({"ndcg_at_20": told, "ndcg_at_5": told, "rebuys/ndcg_at_5": told})
+    figures = {"value": 0.3, "baselines": {"popularity": 0.1}}
+    figure = plots.curve_over_k(
+        {"ndcg_at_20": figures, "ndcg_at_5": figures, "rebuys/ndcg_at_5": figures}
+    )
     (panel,) = figure.axes
     lines = {line.get_label(): line.get_xydata().tolist() for line in panel.get_lines()}
     assert lines == {
