@@ -6,7 +6,7 @@ Candidates, scales and truth are those that serving and evaluation use; only the
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.random import Generator
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
+from recsys.catalog.live import LiveCatalog
+from recsys.catalog.rules import Where
 from recsys.dataset.splitting import HeldOut, check_no_leak
 from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.held_out_queries import CHUNK, numbered_truth
 from recsys.evaluation.objectives import Objective, counts, gains
 from recsys.ids import NONE, Mask, Numbers
 from recsys.models.protocol import Model
+from recsys.query.builder import build_query, personal_rules_of
 from recsys.query.query import Query
 from recsys.query.segments import Segment
 from recsys.recommend.already_bought import no_repeats
@@ -178,11 +181,25 @@ def placement_queries(
     placement: Placement,
     segments: Sequence[Segment] = (),
 ) -> list[Query]:
-    """What the service would know of these persons at the moment of the data (their `as_of`)."""
+    """What the service would know of these persons at the moment of the data (their `as_of`).
+
+    Items of refused brands and categories are among `refused`: where candidates are tabulated no
+    rules are applied. Boosts and quotas of interests are left out.
+    """
     settings = data.query_settings(
         segments=segments, counts_impressions=placement.fatigue is not None
     )
-    return data.queries(persons, now=data.as_of, settings=settings)
+    columns, now = LiveCatalog.of(data.catalog).columns, data.as_of
+    queries = []
+    for person in persons:
+        facts, context = data.facts(person, now=now), data.records.context(person, now=now)
+        query = build_query(facts, settings, now=now, context=context)
+        for rule in personal_rules_of(facts):
+            if isinstance(rule.exclude, Where):
+                items = np.flatnonzero(columns.mask(rule.exclude)).astype(np.int32)
+                query = replace(query, refused=np.union1d(query.refused, items))
+        queries.append(query)
+    return queries
 
 
 def part_of(

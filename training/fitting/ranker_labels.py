@@ -24,6 +24,7 @@ from recsys.recommend.suppression import query_for
 from training.config import RankerConfig, Recipe
 from training.fitting.blend_weights import Period, hidden_by
 from training.fitting.build import build
+from training.fitting.candidate_table import placement_queries
 from training.fitting.source import TrainingSource
 from training.run_context import RunContext
 
@@ -152,10 +153,11 @@ def labelled_table(
         for index, person in enumerate(held_out.persons)
         if period.data.users.number(person) is not None
     ]
-    queries = period.data.queries(
+    queries = placement_queries(
+        period.data,
         [held_out.persons[index] for index in known],
-        now=held_out.cut,
-        settings=period.bundle.query_settings(),
+        placement,
+        period.bundle.segments,
     )
     truth = truth_numbers([held_out.truth[index] for index in known], period.bundle.items)
     eligible = live_catalog_as_of(period.bundle).eligible(held_out.cut)

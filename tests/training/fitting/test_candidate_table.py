@@ -10,6 +10,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
+from recsys.catalog.live import LiveCatalog
 from recsys.dataset.splitting import HeldOut, hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import LeakFromFuture
@@ -18,6 +19,7 @@ from recsys.evaluation.held_out_queries import live_catalog_as_of
 from recsys.evaluation.objectives import Objective
 from recsys.evaluation.report import EvaluationRules
 from recsys.ids import Mask
+from recsys.query.preferences import Exclusions, Preferences
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, totals
 from training.fitting.candidate_table import CandidateTable, part_of, tabulate
 
@@ -29,7 +31,7 @@ PLACEMENT = Placement(
 
 
 @dataclass(frozen=True)
-class LogFields:
+class TablePeriod:
     """A bundle and what happened after it."""
 
     bundle: Bundle
@@ -52,10 +54,10 @@ class LogFields:
 
 
 @pytest.fixture(scope="module")
-def told(bundle: Bundle, small_data: TrainingData, small_shop) -> LogFields:
+def period(bundle: Bundle, small_data: TrainingData, small_shop) -> TablePeriod:
     held_out = hold_out(small_shop.log, cut=small_data.as_of, until=small_shop.end, seed=1)
     eligible = live_catalog_as_of(bundle).eligible(held_out.cut)
-    return LogFields(bundle, small_data, held_out, eligible)
+    return TablePeriod(bundle, small_data, held_out, eligible)
 
 
 @pytest.mark.parametrize(
@@ -63,16 +65,16 @@ def told(bundle: Bundle, small_data: TrainingData, small_shop) -> LogFields:
     [("conversions", ""), ("revenue", "revenue_"), ("returning_customers", "returning_customers/")],
 )
 def test_a_blend_is_worth_in_the_table_what_the_evaluation_measures(
-    told: LogFields, objective: Objective, prefix: str
+    period: TablePeriod, objective: Objective, prefix: str
 ) -> None:
-    table, parts = told.table(objective)
+    table, parts = period.table(objective)
     (scores,) = totals([list(parts)], WEIGHTS)
     whole, unseen = table.measure(scores)
-    bundle = replace(told.bundle, placements={"for_you": PLACEMENT})
+    bundle = replace(period.bundle, placements={"for_you": PLACEMENT})
     report = evaluate(
         bundle,
-        told.data,
-        told.held_out,
+        period.data,
+        period.held_out,
         rules=EvaluationRules(resamples=100),
         rng=np.random.default_rng(1),
     )
@@ -83,19 +85,33 @@ def test_a_blend_is_worth_in_the_table_what_the_evaluation_measures(
         assert unseen == pytest.approx(new, rel=1e-3)
 
 
-@pytest.mark.parametrize("place", range(len(NAMES)))
+@pytest.mark.parametrize("index", range(len(NAMES)))
 def test_a_model_scored_alone_has_the_part_that_it_has_among_the_others(
-    told: LogFields, place: int
+    period: TablePeriod, index: int
 ) -> None:
-    table, parts = told.table()
-    queries = told.data.queries(table.persons, now=told.held_out.cut)
-    alone = part_of(told.bundle.models[NAMES[place]], table, queries, PLACEMENT, told.eligible)
-    np.testing.assert_allclose(alone, parts[place], rtol=1e-5, atol=1e-7)
+    table, parts = period.table()
+    queries = period.data.queries(table.persons, now=period.held_out.cut)
+    alone = part_of(period.bundle.models[NAMES[index]], table, queries, PLACEMENT, period.eligible)
+    np.testing.assert_allclose(alone, parts[index], rtol=1e-5, atol=1e-7)
     assert alone.any()
 
 
-def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(told: LogFields) -> None:
-    table, parts = told.table()
+def test_items_of_a_refused_brand_may_not_be_shown(period: TablePeriod) -> None:
+    before, _ = period.table()
+    items = LiveCatalog.of(period.data.catalog).items
+    shown = before.numbers[0][~before.hidden[0]]
+    brand = items[shown[0]].brand
+    assert brand is not None
+    wishes = {before.persons[0]: Preferences(exclusions=Exclusions(brands=[brand]))}
+    records = replace(period.data.records, preferences=wishes)
+    after, _ = replace(period, data=replace(period.data, records=records)).table()
+    left = after.numbers[0][~after.hidden[0]]
+    assert set(left.tolist()) == {n for n in shown.tolist() if items[n].brand != brand}
+    np.testing.assert_array_equal(after.hidden[1:], before.hidden[1:])
+
+
+def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(period: TablePeriod) -> None:
+    table, parts = period.table()
     start = np.array([0.0, 0.0, 1.0])
     blend_objective = BlendObjective.against(
         [table], totals([list(parts)], start), new_items_share=0.5
@@ -110,20 +126,20 @@ def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(told: LogFi
     assert weights[1] == 0.0
 
 
-def test_padding_and_items_without_a_score_are_never_shown(told: LogFields) -> None:
-    table, parts = told.table()
+def test_padding_and_items_without_a_score_are_never_shown(period: TablePeriod) -> None:
+    table, parts = period.table()
     assert table.hidden[table.numbers < 0].all()
     assert table.measure(np.zeros_like(parts[0])) == (0.0, 0.0)
 
 
-def test_data_from_after_the_cut_are_refused(told: LogFields, small_shop) -> None:
-    late = replace(told, data=small_shop.as_of(small_shop.end - timedelta(days=5)))
+def test_data_from_after_the_cut_are_refused(period: TablePeriod, small_shop) -> None:
+    late = replace(period, data=small_shop.as_of(small_shop.end - timedelta(days=5)))
     with pytest.raises(LeakFromFuture):
         late.table()
 
 
-def test_what_is_best_does_not_depend_on_where_it_started(told: LogFields) -> None:
-    table, parts = told.table()
+def test_what_is_best_does_not_depend_on_where_it_started(period: TablePeriod) -> None:
+    table, parts = period.table()
     tried = ([0.5, 0.3, 0.2], [0.1, 0.2, 0.7], [0.0, 1.0, 0.0])
     blends = [totals([list(parts)], np.array(weights)) for weights in tried]
     blend_objectives = [
