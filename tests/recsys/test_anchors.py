@@ -102,13 +102,13 @@ def test_the_rules_of_groceries_come_out_to_six_digits(shared_data: Path) -> Non
         ("herbs", "root vegetables", (0.00701576, 0.43125, 3.956477)),
         ("berries", "whipped/sour cream", (0.009049314, 0.2721713, 3.796886)),
     ):
-        one = rules.where(
+        rule = rules.where(
             (rules.antecedents == names.number(antecedent))
             & (rules.consequents == names.number(consequent))
         )
-        found = (one.support[0], one.confidence[0], one.lift[0])
-        assert found == pytest.approx(figures, rel=1e-6)
-        assert one.customers[0] == round(figures[0] * len(baskets))
+        measured = (rule.support[0], rule.confidence[0], rule.lift[0])
+        assert measured == pytest.approx(figures, rel=1e-6)
+        assert rule.customers[0] == round(figures[0] * len(baskets))
 
 
 def _lists(path: Path) -> list[Numbers]:
@@ -125,15 +125,15 @@ def _recommended(model: Model, data: TrainingData) -> list[Numbers]:
     everything = np.ones(len(data.items), np.bool_)
     lengths = np.diff(matrix.indptr)
     by_length = np.argsort(lengths)  # so that few need a long list before the exclusion
-    found: dict[int, Numbers] = {}
+    recommended: dict[int, Numbers] = {}
     for first in range(0, len(by_length), 2000):
         users = by_length[first : first + 2000].tolist()
         seen = [matrix.indices[matrix.indptr[user] : matrix.indptr[user + 1]] for user in users]
         queries = [Query(now=AS_OF, history=_history(items)) for items in seen]
         lists = model.condition(queries).retrieve(20 + max(map(len, seen)), everything)
         for user, items, best in zip(users, seen, lists, strict=True):
-            found[user] = top_n_of(best.numbers, best.scores, 20, exclude=items).numbers
-    return [found[user] for user in range(len(by_length))]
+            recommended[user] = top_n_of(best.numbers, best.scores, 20, exclude=items).numbers
+    return [recommended[user] for user in range(len(by_length))]
 
 
 def _history(items: Numbers) -> History:

@@ -91,9 +91,9 @@ def test_sums_per_number_and_of_sizes(seed: int) -> None:
     rng = np.random.default_rng(seed)
     numbers = rng.integers(0, 12, 40).astype(np.int32)
     weights = rng.normal(0, 1, 40).astype(np.float32)
-    found, sums, sizes = summed(numbers, weights)
-    assert found.tolist() == sorted(set(numbers.tolist()))
-    for number, total, size in zip(found.tolist(), sums, sizes, strict=True):
+    distinct, sums, sizes = summed(numbers, weights)
+    assert distinct.tolist() == sorted(set(numbers.tolist()))
+    for number, total, size in zip(distinct.tolist(), sums, sizes, strict=True):
         np.testing.assert_allclose(total, weights[numbers == number].sum(), atol=1e-5)
         np.testing.assert_allclose(size, np.abs(weights[numbers == number]).sum(), rtol=1e-5)
 
