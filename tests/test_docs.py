@@ -52,6 +52,7 @@ READMES = (
     "configs/README.md",
     "recsys/README.md",
     "serving/README.md",
+    "training/README.md",
     "training/benchmark/README.md",
 )
 """The files whose blocks are run; add a README here when it is written."""

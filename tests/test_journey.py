@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime
 from typing import Any
 
 import msgspec
@@ -13,13 +13,19 @@ import pytest
 from rich.console import Console
 from running_service import Service
 
+from recsys.catalog.items import Item
+from recsys.events.schema import Event
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
 from serving.client import Client
 from training.config import TrainingConfig
 from training.pipeline import nightly
 
-NOW = datetime.now(UTC).replace(microsecond=0)
 DAYS = 24
+OPENING = date(2026, 9, 1)
+"""The simulated days are always the same ones, whatever day it is."""
+AS_OF = datetime(2026, 9, 25, tzinfo=UTC)
+"""The end of the simulated days; the shop is moved in time so that this moment is now."""
+SHIFT = datetime.now(UTC).replace(microsecond=0) - AS_OF
 CONFIG = {
     "recipe": {
         "models": {
@@ -52,9 +58,31 @@ CONFIG = {
 
 @pytest.fixture(scope="module")
 def shop() -> SyntheticShop:
-    start = (NOW - timedelta(days=DAYS)).date()
-    config = ShopConfig(customers=150, items=120, days=DAYS, start=start, visits_per_month=8)
+    config = ShopConfig(customers=150, items=120, days=DAYS, start=OPENING, visits_per_month=8)
     return make_shop(config, rng=np.random.default_rng(21))
+
+
+@pytest.fixture(scope="module")
+def items(shop: SyntheticShop) -> list[Item]:
+    """The shop's catalogue, its dates moved by SHIFT."""
+    return [
+        item
+        if item.available_from is None
+        else msgspec.structs.replace(item, available_from=item.available_from + SHIFT)
+        for item in shop.items
+    ]
+
+
+@pytest.fixture(scope="module")
+def past(shop: SyntheticShop) -> list[Event]:
+    """What the shop's visitors did until AS_OF, moved by SHIFT."""
+    batches = simulate(shop, days=DAYS, rng=np.random.default_rng(22))
+    return [
+        msgspec.structs.replace(event, timestamp=event.timestamp + SHIFT)
+        for batch in batches
+        for event in batch
+        if event.timestamp < AS_OF
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -103,16 +131,14 @@ def happened(kind: str, person: dict[str, str], item: str, **more: Any) -> dict[
 
 
 def test_from_the_first_event_to_an_answer_that_has_learnt(
-    service: Service, shop: SyntheticShop
+    service: Service, shop: SyntheticShop, items: list[Item], past: list[Event]
 ) -> None:
     with service.client() as client:
         assert service.lives()
         assert not client.ready()
 
         # The shop sends its catalogue and what its visitors do.
-        client.put_items([msgspec.to_builtins(item) for item in shop.items])
-        batches = simulate(shop, days=DAYS, rng=np.random.default_rng(22))
-        past = [event for batch in batches for event in batch if event.timestamp < NOW]
+        client.put_items([msgspec.to_builtins(item) for item in items])
         send(client, past)
 
         # The night makes the first version; the running service takes it up.

@@ -1,4 +1,4 @@
-"""Which code this is: the commit of the checkout it runs from, else the installed version."""
+"""The revision of the running code: the checkout's commit, else the installed version."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def code_revision() -> str:
     return commit + ("+" if changed else "")
 
 
-def _git(*words: str, at: Path) -> str:
-    done = subprocess.run(
-        ["git", "-C", str(at), *words],  # noqa: S607
+def _git(*arguments: str, at: Path) -> str:
+    ended = subprocess.run(
+        ["git", "-C", str(at), *arguments],  # noqa: S607
         check=True,
         capture_output=True,
         text=True,
         timeout=10,
     )
-    return done.stdout.strip()
+    return ended.stdout.strip()

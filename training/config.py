@@ -27,11 +27,11 @@ from training.datasets import ImportOptions
 Model = TypeVar("Model", bound=BaseModel)
 
 
-class _Section(BaseModel):
+class ConfigSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class BlendSearch(_Section):
+class BlendSearch(ConfigSection):
     """How a blend's weights are chosen on the validation periods: coordinate ascent.
 
     The objective is the geometric mean over periods of `ndcg + recall` at the list length, of all
@@ -50,7 +50,7 @@ class BlendSearch(_Section):
     """Whether the weights of reranking are learnt from the searches of the newest period."""
 
 
-class Split(_Section):
+class Split(ConfigSection):
     """Which days are held out. `test_from` fixes the cut; else the last `test_days` are held out.
 
     Before the cut lie `validations` periods of `validation_days` each, on which blends are chosen.
@@ -77,31 +77,31 @@ def _every_family() -> dict[str, dict[str, Any]]:
     return {name: {} for name in MODELS}
 
 
-class RankerConfig(_Section):
-    """How the second stage is taught: LambdaMART on what customers took in earlier periods.
+class RankerConfig(ConfigSection):
+    """How the ranker is fitted: LambdaMART on what customers chose in earlier periods.
 
     The models are fitted anew before each period. The ranker serves only where it beats the blend
-    on the newest validation period, which it is not taught on then.
+    on the newest validation period, which it is not fitted on then.
     """
 
     placements: tuple[str, ...] = ("for_you",)
     """Placements that get a ranker where it beats their blend."""
     candidates: int = Field(default=150, ge=20, le=2000)
-    """How many of the blend's best it puts in order."""
+    """How many of the blend's best candidates it orders."""
     lesson_candidates: int = Field(default=300, ge=20, le=5000)
-    """How many of them it learns from: more than it orders teach it better."""
+    """Candidates per customer in its training sets; more than it orders make it better."""
     periods: int = Field(default=4, ge=1, le=40)
     """How many earlier periods it learns from."""
     period_days: float = Field(default=28.0, gt=0)
     """How long customers are watched after a cut."""
     stride_days: float = Field(default=28.0, gt=0)
-    """From one cut to the next; below `period_days` the periods overlap, which teaches more."""
+    """From one cut to the next; below `period_days` the periods overlap: more training data."""
     least_days: float = Field(default=28.0, gt=0)
     """A cut needs so many days of events before it."""
     customers: int = Field(default=3000, ge=20)
     """At most so many per period."""
     negatives: float = Field(default=0.15, gt=0, le=1)
-    """Which share of the candidates that were not taken is kept."""
+    """Share of the candidates that were not chosen that is kept."""
     bulk_discount: float = Field(default=0.0, ge=0, le=1)
     """A customer who took n items weighs n^−bulk_discount per candidate."""
     losses: tuple[Literal["lambdarank", "rank_xendcg"], ...] = Field(
@@ -126,13 +126,13 @@ class RankerConfig(_Section):
     """Share of the rows that a tree sees."""
 
 
-class Recipe(_Section):
+class Recipe(ConfigSection):
     """All that decides what a model is: the gate compares recipes, not files."""
 
     seed: int = Field(default=7, ge=0)
     """The same seed, events and settings give the same arrays."""
     objective: Objective = "conversions"
-    """What the shop wants more of; it weighs what validation and gate look at."""
+    """What the shop wants more of: blends, search and gate maximise it."""
     window_days: float = Field(default=730.0, gt=0)
     """Events older than this are not learnt from."""
     weighting: Weighting = Weighting()
@@ -161,14 +161,14 @@ class Recipe(_Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _default_placements_of(cls, told: Any) -> Any:
+    def _default_placements_of(cls, values: Any) -> Any:
         """Where a recipe names no placements, those of the default that its models can serve."""
-        if not isinstance(told, Mapping) or "placements" in told:
-            return told
-        models = told.get("models", MODELS)
+        if not isinstance(values, Mapping) or "placements" in values:
+            return values
+        models = values.get("models", MODELS)
         if not isinstance(models, Mapping):
-            return told
-        return {**told, "placements": tuple(served_by(DEFAULT_PLACEMENTS, models))}
+            return values
+        return {**values, "placements": tuple(served_by(DEFAULT_PLACEMENTS, models))}
 
     @field_validator("models")
     @classmethod
@@ -197,7 +197,7 @@ class Recipe(_Section):
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-class Retention(_Section):
+class Retention(ConfigSection):
     """How long the store keeps what is not erased before; the nightly run prunes it."""
 
     answers_days: float = Field(default=180.0, ge=1)
@@ -234,7 +234,7 @@ class GateRules(BaseModel):
 
 
 class SearchRules(BaseModel):
-    """How `recsys search` goes about it."""
+    """Limits and scope of `recsys search`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -248,9 +248,9 @@ class SearchRules(BaseModel):
     customer_rows: bool = False
     """Whether families may be added that store customers or visits."""
     trials: int = Field(default=12, ge=1)
-    """How many settings of a family are tried before the next family has its turn."""
+    """Trials of a family in a round."""
     rounds: int = Field(default=6, ge=1)
-    """How often each family has its turn."""
+    """How many times each family has a turn."""
     ranker: bool = True
     """Whether the second stage is tried; it serves only where validation proves it better."""
 
@@ -265,7 +265,7 @@ class SearchRules(BaseModel):
         return families
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(ConfigSection):
     """One shop's nightly training."""
 
     workspace: Path = Path(".recsys")
@@ -312,17 +312,17 @@ def overridden(
     test_from: datetime | None = None,
     objective: str | None = None,
 ) -> TrainingConfig:
-    """The configuration with what the command line says instead; None leaves a value as it is."""
-    told = config.model_dump(exclude_unset=True)
+    """The configuration with values of the command line; None leaves a value as it is."""
+    values = config.model_dump(exclude_unset=True)
     if minutes is not None:
-        told.setdefault("search", {})["minutes"] = minutes
+        values.setdefault("search", {})["minutes"] = minutes
     if test_from is not None:
         moment = test_from if test_from.tzinfo is not None else test_from.replace(tzinfo=UTC)
-        told.setdefault("split", {})["test_from"] = moment
+        values.setdefault("split", {})["test_from"] = moment
     if objective is not None:
-        told.setdefault("recipe", {})["objective"] = objective
+        values.setdefault("recipe", {})["objective"] = objective
     try:
-        return TrainingConfig.model_validate(told)
+        return TrainingConfig.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])
@@ -358,7 +358,7 @@ def read_yaml(
 
 def _with_shop_files(content: Any) -> Any:
     """`recipe.placements` and `popularity_by_segment.segments` may be the paths of files, as the
-    service takes them; here what they say stands instead."""
+    service takes them; their content is put in their place."""
     recipe = content.get("recipe") if isinstance(content, dict) else None
     if not isinstance(recipe, dict):
         return content
@@ -366,15 +366,19 @@ def _with_shop_files(content: Any) -> Any:
     models = recipe.get("models", _every_family())
     if isinstance(recipe.get("placements"), str):
         changes = read_yaml(Path(recipe["placements"]), PlacementsConfig).placements
-        defaults = {one.name: one for one in served_by(DEFAULT_PLACEMENTS, models)}
+        defaults = {
+            placement.name: placement for placement in served_by(DEFAULT_PLACEMENTS, models)
+        }
         placements, refused = changed(defaults, changes, models)
         if refused:
             raise InvalidConfig("recipe.placements", recipe["placements"], refused[0])
         recipe["placements"] = tuple(placements.values())
     by_segment = models.get("popularity_by_segment") if isinstance(models, dict) else None
     if isinstance(by_segment, dict) and isinstance(by_segment.get("segments"), str):
-        told = read_yaml(Path(by_segment["segments"]), SegmentsConfig)
-        rules = [segment.model_dump(mode="json", exclude_unset=True) for segment in told.segments]
+        segments = read_yaml(Path(by_segment["segments"]), SegmentsConfig)
+        rules = [
+            segment.model_dump(mode="json", exclude_unset=True) for segment in segments.segments
+        ]
         recipe["models"] = {
             **models,
             "popularity_by_segment": {**by_segment, "segments": rules},

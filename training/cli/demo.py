@@ -103,8 +103,8 @@ class Visitor:
         answer = self.client.post(path, json=body)
         if answer.status_code != 200:
             raise DemoFailed(f"{path} answered {answer.status_code}: {answer.text[:500]}")
-        found: dict[str, Any] = answer.json()
-        return found
+        content: dict[str, Any] = answer.json()
+        return content
 
     def send(self, person: Mapping[str, str], kind: str, items: Iterable[str]) -> None:
         """One event per item, with consent; DemoFailed unless all are accepted."""
@@ -148,8 +148,10 @@ class Visitor:
         table.add_column("why")
         for item in items:
             reasons = [reason["text"] for reason in item.get("reasons") or ()]
-            words = "; ".join(dict.fromkeys([item["source_text"], *reasons[:1]]))
-            table.add_row(str(item["position"] + 1), item.get("title") or item["item_id"], words)
+            explanation = "; ".join(dict.fromkeys([item["source_text"], *reasons[:1]]))
+            table.add_row(
+                str(item["position"] + 1), item.get("title") or item["item_id"], explanation
+            )
         self.console.print(table)
         self.console.print()
 
@@ -186,13 +188,13 @@ def visit(visitor: Visitor) -> None:
 def _search(visitor: Visitor, person: Mapping[str, str]) -> None:
     """A search result before and after personal reranking."""
     term = visitor.shop.queries[0]
-    found = visitor.shop.search(term, visitor.now, n=8)
+    hits = visitor.shop.search(term, visitor.now, n=8)
     answer = visitor.ask(
         "/v1/rerank",
         {
             "user": dict(person),
             "query": term,
-            "items": [{"item_id": item, "score": float(score)} for item, score in found],
+            "items": [{"item_id": item, "score": float(score)} for item, score in hits],
         },
     )
     table = Table(
@@ -203,10 +205,10 @@ def _search(visitor: Visitor, person: Mapping[str, str]) -> None:
     )
     for column in ("", "the engine's order", "personal order", "why"):
         table.add_column(column, justify="right" if not column else "left")
-    for place, (item, _) in enumerate(found):
-        ranked = answer["items"][place]
+    for row, (item, _) in enumerate(hits):
+        ranked = answer["items"][row]
         table.add_row(
-            str(place + 1),
+            str(row + 1),
             visitor.title(item),
             visitor.title(ranked["item_id"]),
             ranked["source_text"],

@@ -23,7 +23,7 @@ from recsys.store.sqlite import SQLiteStore
 from training.cli.tables import experiment_table, kpi_table
 from training.cli.terminal import console, log_console
 from training.lock import FileLock
-from training.pipeline.experiments import LogFields, records
+from training.pipeline.experiments import ExperimentOutcome, records
 from training.pipeline.experiments import report as report_on
 from training.pipeline.experiments import start as start_experiment
 from training.pipeline.experiments import stop as stop_experiment
@@ -71,9 +71,9 @@ def start(
     The nightly run goes on: it may refit the champion, which keeps its persons.
     """
     now = datetime.now(UTC)
-    with _held(workspace) as (place, tracking):
+    with _held(workspace) as (held, tracking):
         record = start_experiment(
-            place, tracking, _shares(variant), id=id or f"{now:%Y%m%d-%H%M%S}", at=now
+            held, tracking, _shares(variant), id=id or f"{now:%Y%m%d-%H%M%S}", at=now
         )
     for name, share in record.shares.items():
         console().print(f"{name:<16}{share:>7.1%}  {record.versions[name]}", highlight=False)
@@ -83,26 +83,27 @@ def start(
 @experiment.command(epilog="Example: `recsys experiment stop`")
 def stop(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
     """End the experiment: everybody gets the champion; `recsys promote` takes a challenger."""
-    with _held(workspace) as (place, _):
-        record = stop_experiment(place, at=datetime.now(UTC))
+    with _held(workspace) as (held, _):
+        record = stop_experiment(held, at=datetime.now(UTC))
     console().print(f"[green]Experiment {record.id} has ended.[/]", highlight=False)
 
 
 @experiment.command(epilog="Example: `recsys experiment status`")
 def status(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
     """Show what runs now, and the experiments before."""
-    place = Workspace(workspace)
-    publication = read_publication(place.published)
+    shop = Workspace(workspace)
+    publication = read_publication(shop.published)
     running = None if publication is None else publication.experiment
     if publication is None or running is None:
         console().print("No experiment is running.")
     else:
         console().print(f"{running.id} runs since {running.started_at:%Y-%m-%d %H:%M} UTC")
-        for one in publication.variants:
+        for variant in publication.variants:
             console().print(
-                f"  {one.name:<16}{one.share:>7.1%}  {one.model_version}", highlight=False
+                f"  {variant.name:<16}{variant.share:>7.1%}  {variant.model_version}",
+                highlight=False,
             )
-    for record in reversed(records(place)):
+    for record in reversed(records(shop)):
         if record.ended_at is not None:
             names = ", ".join(f"{name} {share:.0%}" for name, share in record.shares.items())
             lasted = f"{record.started_at:%Y-%m-%d} to {record.ended_at:%Y-%m-%d}"
@@ -130,11 +131,11 @@ def report(
     """
     if primary not in get_args(Measure):
         raise InvalidInput("--primary", primary, f"use one of {', '.join(get_args(Measure))}")
-    place = Workspace(workspace)
-    tracking = Tracking.of(place) if place.mlflow_database.is_file() else None
-    with _store(place) as store:
-        told = report_on(
-            place,
+    shop = Workspace(workspace)
+    tracking = Tracking.of(shop) if shop.mlflow_database.is_file() else None
+    with _store(shop) as store:
+        outcome = report_on(
+            shop,
             store,
             tracking,
             id=id,
@@ -142,9 +143,9 @@ def report(
             rules=ExperimentRules.model_validate({"primary": primary, "min_days": min_days}),
             attribution=AttributionRules(window_days=window_days),
         )
-    _show(told)
+    _show(outcome)
     if json is not None:
-        json.write_bytes((told.folder / "report.json").read_bytes())
+        json.write_bytes((outcome.folder / "report.json").read_bytes())
 
 
 def kpi(
@@ -158,72 +159,74 @@ def kpi(
 
     Run every hour, it also gives `GET /v1/kpi` its figures in a shop with very many answers.
     """
-    place = Workspace(workspace)
-    publication = read_publication(place.published)
+    shop = Workspace(workspace)
+    publication = read_publication(shop.published)
     variants = [] if publication is None else publication.variants
-    with _store(place) as store:
-        found = shop_figures(
+    with _store(shop) as store:
+        figures = shop_figures(
             store,
-            EventLog(place.event_log),
+            EventLog(shop.event_log),
             now=datetime.now(UTC),
-            shares={one.name: one.share for one in variants},
+            shares={variant.name: variant.share for variant in variants},
             experiment=None if publication is None else publication.experiment,
             days=days,
         )
-    content = msgspec.json.format(msgspec.json.encode(found), indent=2)
-    write_atomically(place.kpi, content)
-    for table in kpi_table(found):
+    content = msgspec.json.format(msgspec.json.encode(figures), indent=2)
+    write_atomically(shop.kpi, content)
+    for table in kpi_table(figures):
         console().print(table)
     if json is not None:
         json.write_bytes(content)
 
 
-def _show(told: LogFields) -> None:
+def _show(outcome: ExperimentOutcome) -> None:
     out = log_console()
-    out.print(experiment_table(told.report, told.record))
-    for sentence in told.report.verdict:
+    out.print(experiment_table(outcome.report, outcome.record))
+    for sentence in outcome.report.verdict:
         out.print(f"[bold]{escape(sentence)}[/]", highlight=False)
-    p = told.report.split_p
+    p = outcome.report.split_p
     out.print(
-        f"Sample ratio p = {p:.3g}; {told.report.crossed} persons saw several variants and are "
-        f"left out; {told.report.nobodys} lists were for nobody in particular.",
+        f"Sample ratio p = {p:.3g}; {outcome.report.crossed} persons saw several variants and are "
+        f"left out; {outcome.report.nobodys} lists were for nobody in particular.",
         highlight=False,
     )
-    named = ", ".join(told.written_to)
+    named = ", ".join(outcome.written_to)
     where = f"MLflow version {named} and " if named else ""
-    out.print(f"Written to {where}{told.folder}", highlight=False)
+    out.print(f"Written to {where}{outcome.folder}", highlight=False)
 
 
-def _shares(told: Sequence[str]) -> Mapping[str, float]:
+def _shares(options: Sequence[str]) -> Mapping[str, float]:
     """champion=90 → champion: 90; the champion is the control and comes first."""
-    found: dict[str, float] = {}
-    for one in told:
-        name, _, share = one.partition("=")
+    shares: dict[str, float] = {}
+    for option in options:
+        name, _, share = option.partition("=")
         try:
             value = float(share)
         except ValueError as error:
-            raise InvalidInput("--variant", one, "write NAME=SHARE, such as champion=90") from error
-        if name in found:
-            raise InvalidInput("--variant", one, "name each variant once")
-        found[name] = value
-    return dict(sorted(found.items(), key=lambda pair: pair[0] != CHAMPION))
+            raise InvalidInput(
+                "--variant", option, "write NAME=SHARE, such as champion=90"
+            ) from error
+        if name in shares:
+            raise InvalidInput("--variant", option, "name each variant once")
+        shares[name] = value
+    return dict(sorted(shares.items(), key=lambda pair: pair[0] != CHAMPION))
 
 
 @contextmanager
 def _held(root: Path) -> Iterator[tuple[Workspace, Tracking | None]]:
     """The workspace held against the nightly run, which moves the same pointer."""
-    place = Workspace(root)
-    if not place.published.is_dir():
+    shop = Workspace(root)
+    if not shop.published.is_dir():
         raise InvalidInput("--workspace", str(root), "nothing is served there; run recsys nightly")
-    with FileLock(place.nightly_lock).hold():
-        yield place, Tracking.of(place) if place.mlflow_database.is_file() else None
+    with FileLock(shop.nightly_lock).hold():
+        yield shop, Tracking.of(shop) if shop.mlflow_database.is_file() else None
 
 
 @contextmanager
-def _store(place: Workspace) -> Iterator[Any]:
-    if not place.store.is_file():
-        raise InvalidInput("--workspace", str(place.root), "there is no event store in it")
-    store = SQLiteStore(place.store)
+def _store(shop: Workspace) -> Iterator[Any]:
+    if not shop.store.is_file():
+        raise InvalidInput("--workspace", str(shop.root), "there is no event store in it")
+    store = SQLiteStore(shop.store)
     try:
         yield store
     finally:

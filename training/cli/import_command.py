@@ -94,16 +94,16 @@ def import_(
         consent=consent,
         max_rejected=max_rejected,
     )
-    place = Workspace(workspace)
+    target = Workspace(workspace)
     try:
-        place.create()
-        store = SQLiteStore(place.store)
+        target.create()
+        store = SQLiteStore(target.store)
         try:
             with progress_bar() as watch:
                 summary = import_files(
                     files,
                     options,
-                    workspace=place,
+                    workspace=target,
                     store=store,
                     at=datetime.now(UTC),
                     watch=watch,

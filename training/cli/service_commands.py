@@ -49,7 +49,7 @@ def doctor(
         float | None, typer.Option(min=0, help="How old a model may be; 8 where not given.")
     ] = None,
 ) -> None:
-    """Look at configuration, store, bundles, port and libraries, and say what to mend.
+    """Look at configuration, store, bundles, port and libraries, and print what to repair.
 
     Exit code 0 where all is well, else 1."""
     given = {

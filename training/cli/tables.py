@@ -40,30 +40,30 @@ def versions_table(versions: Sequence[ModelVersion], *, served: str | None) -> T
     )
 
 
-def comparison_table(found: Comparison, *, names: Collection[str] | None = None) -> Table:
+def comparison_table(comparison: Comparison, *, names: Collection[str] | None = None) -> Table:
     """One row per measure (all, or those in `names`): both values and their paired difference.
 
     A difference is coloured where its interval leaves zero out.
     """
     rows = []
-    for name, difference in found.differences.items():
+    for name, difference in comparison.differences.items():
         if not difference.customers or (names is not None and name not in names):
             continue
         color = "green" if difference.low > 0 else "red" if difference.high < 0 else "default"
         rows.append(
             [
                 name,
-                *(figure(estimates[name].value) for estimates in found.values),
+                *(figure(estimates[name].value) for estimates in comparison.values),
                 f"[{color}]{difference.value:+.4f}[/]",
                 f"{difference.low:+.4f} to {difference.high:+.4f}",
                 str(difference.customers),
             ]
         )
-    versions = (f"no. {found.first.version}", f"no. {found.second.version}")
+    versions = (f"no. {comparison.first.version}", f"no. {comparison.second.version}")
     return terminal_table(
         ["measure", *versions, "difference", "95% interval", "n"],
         rows,
-        title=f"Held out {found.cut:%Y-%m-%d} to {found.until:%Y-%m-%d}",
+        title=f"Held out {comparison.cut:%Y-%m-%d} to {comparison.until:%Y-%m-%d}",
     )
 
 
@@ -101,7 +101,7 @@ def experiment_table(report: ExperimentReport, record: Record) -> Table:
     )
 
 
-def kpi_table(found: ShopFigures) -> tuple[Table, Table]:
+def kpi_table(figures: ShopFigures) -> tuple[Table, Table]:
     """The days of every placement, and those of the shop."""
     counted = ("lists", "persons", "seen", "clicked", "carted", "bought")
     placements = [
@@ -112,7 +112,7 @@ def kpi_table(found: ShopFigures) -> tuple[Table, Table]:
             f"{row.click_rate:.1%}",
             f"{row.revenue:.2f}",
         ]
-        for row in found.placements
+        for row in figures.placements
     ]
     days = [
         [
@@ -121,7 +121,7 @@ def kpi_table(found: ShopFigures) -> tuple[Table, Table]:
             f"{day.revenue:.2f}",
             figure(day.order_value, ".2f"),
         ]
-        for day in found.days
+        for day in figures.days
     ]
     return (
         terminal_table(

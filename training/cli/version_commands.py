@@ -32,7 +32,7 @@ def versions(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
 def status(workspace: WorkspaceOption = DEFAULT_WORKSPACE) -> None:
     """Show the champion in MLflow, what the service follows, and whether the two agree.
 
-    Ends with 1 where they do not, and says how to mend it.
+    Ends with 1 where they do not, and prints the remedy.
     """
     from recsys.bundle.publication import CHAMPION, served_version
 

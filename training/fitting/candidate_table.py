@@ -92,11 +92,11 @@ class CandidateTable:
         top = np.argpartition(-shown, n - 1, axis=1)[:, :n]
         best = np.take_along_axis(shown, top, 1)
         order = np.argsort(-best, axis=1, kind="stable")
-        found = np.take_along_axis(self.gains[counted], np.take_along_axis(top, order, 1), 1)
-        found = np.where(np.isfinite(np.take_along_axis(best, order, 1)), found, 0.0)
+        gained = np.take_along_axis(self.gains[counted], np.take_along_axis(top, order, 1), 1)
+        gained = np.where(np.isfinite(np.take_along_axis(best, order, 1)), gained, 0.0)
         discounts = 1.0 / np.log2(np.arange(n) + 2.0)
-        recall = found.sum(axis=1) / totals[counted]
-        ndcg = (found @ discounts) / ideals[counted]
+        recall = gained.sum(axis=1) / totals[counted]
+        ndcg = (gained @ discounts) / ideals[counted]
         return float((recall + ndcg).mean())
 
 
@@ -220,10 +220,10 @@ def part_of(
         )
         retrieved = scorer.retrieve(placement.candidates, eligible)
         rows = [row[row >= 0] for row in table.numbers[start : start + CHUNK]]
-        for offset, (found, scores) in enumerate(
+        for offset, (candidates, scores) in enumerate(
             zip(retrieved, scorer.score(rows), strict=True), start=start
         ):
-            norm = float(np.linalg.norm(np.maximum(found.scores, 0.0)))
+            norm = float(np.linalg.norm(np.maximum(candidates.scores, 0.0)))
             if norm > 0:
                 part[offset, : len(scores)] = np.maximum(np.nan_to_num(scores, nan=0.0), 0.0) / norm
     return part

@@ -1,4 +1,4 @@
-"""LambdaMART on the lessons of earlier periods, and whether it may serve."""
+"""Fits LambdaMART on labelled candidates of earlier periods, and decides whether it serves."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from training.fitting.candidate_table import LEAST_SCORED
 from training.fitting.ranker_labels import LabelledTable
 
 LEAST_CUSTOMERS = 20
-"""With fewer customers in all its periods a ranker is not taught."""
+"""With fewer customers in all its periods no ranker is fitted."""
 MEASURED = ("recall", "ndcg")
 
 
@@ -123,7 +123,7 @@ def _spread(scores: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:
 def decide_ranker(
     ranker: Ranker, period: Period, placement: Placement, rules: EvaluationRules, *, seed: int
 ) -> RankerDecision:
-    """Whether the ranker beats the placement's plain blend on a period that it was not taught on.
+    """Whether the ranker beats the placement's plain blend on a period that it was not fitted on.
 
     A customer's gain is the mean of the differences in recall@n and NDCG@n of all items and of
     items new to the customer, each over the blend's mean; its 95 % interval must lie above zero.
@@ -168,4 +168,4 @@ def importance(ranker: Ranker) -> dict[str, float]:
     gains = ranker.trees.gains()
     names = column_names(ranker.models)
     total = max(float(gains.sum()), 1e-12)
-    return {names[place]: float(gains[place]) / total for place in np.argsort(-gains).tolist()}
+    return {names[column]: float(gains[column]) / total for column in np.argsort(-gains).tolist()}

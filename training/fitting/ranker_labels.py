@@ -1,4 +1,4 @@
-"""A ranker's lessons: what customers took in earlier periods, and what was known before it."""
+"""Training sets of a ranker: candidates as of earlier cuts, labelled by what happened after."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from training.fitting.source import TrainingSource
 from training.run_context import RunContext
 
 OBSERVED = 0.9
-"""Which share of a period must have passed before it teaches."""
+"""Share of a period that must have passed before it is used."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ def label_cuts(
     first = oldest + timedelta(days=config.least_days)
     length, stride = timedelta(days=config.period_days), timedelta(days=config.stride_days)
     newest = anchor - length + stride * ((until - anchor + length * (1 - OBSERVED)) // stride)
-    cuts = (newest - stride * place for place in range(config.periods))
+    cuts = (newest - stride * index for index in range(config.periods))
     return tuple(cut for cut in cuts if cut >= first)
 
 
@@ -225,13 +225,13 @@ def _candidates(
     for query, candidates in zip(
         queries, gather(scorers, placement.candidates, eligible, nothing), strict=True
     ):
-        found = blended(candidates, weights, models)
-        numbers = found.candidates.numbers
+        blend = blended(candidates, weights, models)
+        numbers = blend.candidates.numbers
         shown = ~hidden_by(placement, numbers, query, bundle.models)
         new = ~np.isin(numbers, query.history.items)
         kept = np.union1d(
-            best_of(found.where(shown), n).candidates.numbers,
-            best_of(found.where(shown & new), n).candidates.numbers,
+            best_of(blend.where(shown), n).candidates.numbers,
+            best_of(blend.where(shown & new), n).candidates.numbers,
         )
-        both.append(found.where(np.isin(numbers, kept)))
+        both.append(blend.where(np.isin(numbers, kept)))
     return both

@@ -61,21 +61,23 @@ def learnt_weights(
     same lists without the personal models. A model that the placement names gets a weight even
     where it had none. The placement itself where fewer than LEAST_LISTS teach.
     """
-    taught = [one for one in judged if one.gains.sum() > 0 and len(one.gains) > 1]
+    taught = [
+        labelled for labelled in judged if labelled.gains.sum() > 0 and len(labelled.gains) > 1
+    ]
     if len(taught) < LEAST_LISTS:
         return placement
     names = (ENGINE, *(name for name in placement.blend if name in bundle.models))
     of_everybody = [index for index, name in enumerate(names) if name in (ENGINE, *EVERYBODY)]
     parts = []
     for start in range(0, len(taught), AT_ONCE):
-        queries = [one.query for one in taught[start : start + AT_ONCE]]
+        queries = [labelled.query for labelled in taught[start : start + AT_ONCE]]
         queries = [with_account(query, placement.account_weight) for query in queries]
         parts += [
             np.stack([of_list[name] for name in names])
             for of_list in scores_by_source(bundle, queries, names[1:])
         ]
-    gains = [one.gains for one in taught]
-    offsets = [np.log(one.examined) for one in taught]
+    gains = [labelled.gains for labelled in taught]
+    offsets = [np.log(labelled.examined) for labelled in taught]
     weights = conditional_logit(parts, gains, offsets, reg=reg)
     impersonal = conditional_logit([part[of_everybody] for part in parts], gains, offsets, reg=reg)
     by_name = dict(zip(names, np.round(weights, 6).tolist(), strict=True))
@@ -120,14 +122,14 @@ def conditional_logit(
         slope = features.T @ (share * exponents / sums - wanted) + 2 * reg * weights
         return value, slope
 
-    found = minimize(
+    optimum = minimize(
         loss,
         np.full(features.shape[1], 0.5),
         jac=True,
         method="L-BFGS-B",
         bounds=[(0.0, LARGEST_WEIGHT)] * features.shape[1],
     )
-    return np.asarray(found.x, np.float64)
+    return np.asarray(optimum.x, np.float64)
 
 
 def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> list[JudgedList]:
@@ -146,7 +148,7 @@ def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> li
     numbers = bundle.items.numbers(later.items.ids())
     terms = [*later.impressions.term_names.ids(), None]
     settings = bundle.query_settings()
-    found = []
+    judged = []
     shown = np.flatnonzero(lists.times >= known.as_of.timestamp())
     searched = shown[lists.terms[shown] >= 0]
     for number in (searched if len(searched) > LEAST_LISTS else shown).tolist():
@@ -162,5 +164,5 @@ def judged_lists(bundle: Bundle, known: TrainingData, later: TrainingData) -> li
         query = build_query(facts, settings, now=now, context=Context(search_term=term))
         listed = Listed(items, np.full(len(items), np.nan, np.float32))
         query = replace(query, listed=listed)
-        found.append(JudgedList(query, gain[lists.outcomes[rows]], seen[places]))
-    return found
+        judged.append(JudgedList(query, gain[lists.outcomes[rows]], seen[places]))
+    return judged

@@ -1,4 +1,4 @@
-"""`TrainingSource`: what the nightly run reads: events, catalogue, and who may be personalised."""
+"""`TrainingSource`: events, catalogue, profiles and refusals of a shop, as of any moment."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Key = tuple[datetime, str, float]
 
 @dataclass(frozen=True, slots=True)
 class TrainingSource:
-    """A shop's data as it was read once; every moment of it can be asked for.
+    """A shop's data, opened once; training data of any moment are read from it.
 
     `newest` is the moment just after the newest event, which is the "now" of training: a shop
     whose events stopped is trained as of that day.
@@ -47,7 +47,7 @@ class TrainingSource:
 
     @property
     def synthetic(self) -> bool:
-        """Whether any item says that it was made up."""
+        """Whether any item is marked as synthetic."""
         return any(item.attributes.get("synthetic") for item in self.items)
 
     def as_of(self, moment: datetime, recipe: Recipe) -> TrainingData:

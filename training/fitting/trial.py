@@ -211,7 +211,7 @@ def choose_placements(
 ) -> tuple[Placement, ...]:
     """The recipe's placements with blends chosen on the validation periods.
 
-    Without a validation period, or with no sweeps asked for, the recipe's own blends stand.
+    Without a validation period, or with zero sweeps, the recipe's own blends stand.
     """
     search = recipe.blend_search
     if not periods or not search.sweeps:

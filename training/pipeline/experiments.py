@@ -60,7 +60,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class LogFields:
+class ExperimentOutcome:
     """A report and where it was written: its files and the numbers of the registered versions."""
 
     record: Record
@@ -132,47 +132,47 @@ def report(
     now: datetime,
     rules: ExperimentRules | None = None,
     attribution: AttributionRules | None = None,
-) -> LogFields:
+) -> ExperimentOutcome:
     """Evaluates an experiment (None: the newest) up to now or to its end, and writes the result to
     its folder and to every registered version that served in it."""
     record = read_record(workspace, id or newest(workspace))
     until = record.ended_at or now
-    told = read_attributed(
+    attributed = read_attributed(
         store,
         EventLog(workspace.event_log),
         since=record.started_at,
         until=until,
         rules=attribution,
     )
-    found = experiment_report(
-        told, record.shares, since=record.started_at, until=until, rules=rules
+    evaluated = experiment_report(
+        attributed, record.shares, since=record.started_at, until=until, rules=rules
     )
     folder = _folder(workspace, record.id)
-    content = msgspec.to_builtins(result_of(found, experiment=record.id))
+    content = msgspec.to_builtins(result_of(evaluated, experiment=record.id))
     figure = variants_by_measure(content)
     (folder / "report.json").write_bytes(
         msgspec.json.format(msgspec.json.encode(content), indent=2)
     )
     figure.savefig(folder / "report.png")
-    written = [] if tracking is None else _write_back(tracking, record, found, content)
-    return LogFields(record, found, folder, tuple(written))
+    written = [] if tracking is None else _write_back(tracking, record, evaluated, content)
+    return ExperimentOutcome(record, evaluated, folder, tuple(written))
 
 
 def newest(workspace: Workspace) -> str:
     """The id of the experiment that began last; InvalidInput where there was none."""
-    found = records(workspace)
-    if not found:
+    known = records(workspace)
+    if not known:
         raise InvalidInput(
             "experiment", None, "none was ever started; begin with recsys experiment start"
         )
-    return found[-1].id
+    return known[-1].id
 
 
 def records(workspace: Workspace) -> list[Record]:
     """Every experiment of the workspace, the newest last."""
     files = workspace.experiments.glob("*/record.json")
-    found = [msgspec.json.decode(path.read_bytes(), type=Record) for path in files]
-    return sorted(found, key=lambda record: record.started_at)
+    read = [msgspec.json.decode(path.read_bytes(), type=Record) for path in files]
+    return sorted(read, key=lambda record: record.started_at)
 
 
 def read_record(workspace: Workspace, id: str) -> Record:
@@ -237,27 +237,27 @@ def _staged(
 
 
 def _write_back(
-    tracking: Tracking, record: Record, found: ExperimentReport, content: Mapping[str, Any]
+    tracking: Tracking, record: Record, evaluated: ExperimentReport, content: Mapping[str, Any]
 ) -> list[str]:
     """Writes the result to the registered versions of each variant; gives their numbers."""
-    by_name = {one.model_version: one.version for one in tracking.versions()}
+    by_name = {known.model_version: known.version for known in tracking.versions()}
     written = []
-    for variant in found.variants:
+    for variant in evaluated.variants:
         served = {*variant.versions, record.versions[variant.name]}
         metrics: dict[str, float] = {}
         for measure, ratio in variant.measures.items():
-            low, high = ratio.interval(confidence=found.rules.confidence)
+            low, high = ratio.interval(confidence=evaluated.rules.confidence)
             metrics |= {measure: ratio.value, f"{measure}_low": low, f"{measure}_high": high}
-        for one in found.comparisons:
-            if one.challenger == variant.name:
-                metrics[f"lift_{one.measure}"] = one.lift[0]
+        for comparison in evaluated.comparisons:
+            if comparison.challenger == variant.name:
+                metrics[f"lift_{comparison.measure}"] = comparison.lift[0]
         for version in sorted(by_name[name] for name in served if name in by_name):
             tracking.log_online(
                 version,
                 experiment=record.id,
                 variant=variant.name,
                 metrics={**metrics, "persons": float(variant.persons)},
-                verdict=" ".join(found.verdict),
+                verdict=" ".join(evaluated.verdict),
                 report=content,
                 figure=variants_by_measure(content),
             )

@@ -93,14 +93,14 @@ def _beats_baseline(
     difference = _difference(report.per_person, report.baselines[baseline], name, rules, rng=rng)
     theirs = report.baseline_estimates[baseline][name].value
     ours = report.estimates[name].value
-    told = f"{name} {ours:.4f} against {theirs:.4f} of {baseline} ({_interval(difference)})"
+    figures = f"{name} {ours:.4f} against {theirs:.4f} of {baseline} ({_interval(difference)})"
     if difference.low > 0:
-        words, passed = "Better than the baseline", True
+        verdict, passed = "Better than the baseline", True
     elif difference.value >= 0:
-        words, passed = "Not below the baseline, though not proven better", not proven
+        verdict, passed = "Not below the baseline, though not proven better", not proven
     else:
-        words, passed = "Below the baseline", False
-    return Check(f"beats {baseline}", passed, f"{words}: {told}.", difference)
+        verdict, passed = "Below the baseline", False
+    return Check(f"beats {baseline}", passed, f"{verdict}: {figures}.", difference)
 
 
 def _against_champion(
@@ -110,16 +110,16 @@ def _against_champion(
     difference = _difference(candidate.per_person, champion.per_person, name, rules, rng=rng)
     theirs = champion.estimates[name].value
     ours = candidate.estimates[name].value
-    told = f"{name} {ours:.4f} against {theirs:.4f} of the champion ({_interval(difference)})"
+    figures = f"{name} {ours:.4f} against {theirs:.4f} of the champion ({_interval(difference)})"
     if same:
         allowed = -rules.margin * theirs
         passed = difference.low >= allowed
-        words = "Same recipe, not worse" if passed else "Same recipe, but worse"
-        reason = f"{words} than the champion by more than {rules.margin:.0%}: {told}."
+        verdict = "Same recipe, not worse" if passed else "Same recipe, but worse"
+        reason = f"{verdict} than the champion by more than {rules.margin:.0%}: {figures}."
         return Check("not worse than the champion", passed, reason, difference)
     passed = difference.low > 0
-    words = "Better than the champion" if passed else "Not measurably better than the champion"
-    return Check("better than the champion", passed, f"{words}: {told}.", difference)
+    verdict = "Better than the champion" if passed else "Not measurably better than the champion"
+    return Check("better than the champion", passed, f"{verdict}: {figures}.", difference)
 
 
 def _guard(
@@ -128,9 +128,11 @@ def _guard(
     difference = _difference(candidate.per_person, champion.per_person, name, rules, rng=rng)
     theirs = champion.estimates[name].value
     passed = not difference.high < -rules.guard_margin * theirs
-    told = f"{candidate.estimates[name].value:.4f} against {theirs:.4f} ({_interval(difference)})"
-    words = "holds" if passed else f"fell by more than {rules.guard_margin:.0%}"
-    return Check(f"guard {name}", passed, f"Guard {name} {words}: {told}.", difference)
+    figures = (
+        f"{candidate.estimates[name].value:.4f} against {theirs:.4f} ({_interval(difference)})"
+    )
+    verdict = "holds" if passed else f"fell by more than {rules.guard_margin:.0%}"
+    return Check(f"guard {name}", passed, f"Guard {name} {verdict}: {figures}.", difference)
 
 
 def _difference(
@@ -147,10 +149,10 @@ def _difference(
 
 
 def _check_comparable(candidate: Report, champion: Report) -> None:
-    one = (candidate.cut, candidate.until, len(next(iter(candidate.per_person.values()))))
-    other = (champion.cut, champion.until, len(next(iter(champion.per_person.values()))))
-    if one != other:
-        raise ValueError(f"The reports are of different periods or persons: {one} and {other}.")
+    ours = (candidate.cut, candidate.until, len(next(iter(candidate.per_person.values()))))
+    theirs = (champion.cut, champion.until, len(next(iter(champion.per_person.values()))))
+    if ours != theirs:
+        raise ValueError(f"The reports are of different periods or persons: {ours} and {theirs}.")
 
 
 def _applies(table: Mapping[str, np.ndarray], name: str) -> bool:

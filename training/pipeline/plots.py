@@ -35,14 +35,19 @@ def curve_over_k(
     figure, panels = _panels(max(len(drawn), 1), height=3.6)
     for panel, (measure, table) in zip(panels, drawn.items(), strict=False):
         ks = np.array([k for k, _ in table])
-        told = [row for _, row in table]
-        values = _column(told, "value")
+        measured = [row for _, row in table]
+        values = _column(measured, "value")
         panel.plot(ks, values, color=_OURS, marker="o", label="candidate")
         panel.fill_between(
-            ks, _column(told, "low"), _column(told, "high"), color=_OURS, alpha=0.2, linewidth=0
+            ks,
+            _column(measured, "low"),
+            _column(measured, "high"),
+            color=_OURS,
+            alpha=0.2,
+            linewidth=0,
         )
-        for color, baseline in zip(_THEIRS * 4, _baselines(told), strict=False):
-            theirs = [row.get("baselines", {}).get(baseline, np.nan) for row in told]
+        for color, baseline in zip(_THEIRS * 4, _baselines(measured), strict=False):
+            theirs = [row.get("baselines", {}).get(baseline, np.nan) for row in measured]
             panel.plot(ks, theirs, color=color, linestyle="--", marker=".", label=baseline)
         panel.set_title(f"{measure} over k")
         panel.set_xlabel("k, length of the list")
@@ -55,22 +60,22 @@ def curve_over_k(
 def slices(metrics: Measured, *, measure: str = "ndcg_at_20") -> Figure:
     """One bar per slice of a measure (`new_items/ndcg_at_20`, …), with interval and baselines."""
     rows = {
-        name.rpartition("/")[0] or "all": told
-        for name, told in metrics.items()
+        name.rpartition("/")[0] or "all": measured
+        for name, measured in metrics.items()
         if name.rpartition("/")[2] == measure
     }
     figure, (panel,) = _panels(1, height=0.9 + 0.5 * max(len(rows), 2))
     places = np.arange(len(rows))
-    told = list(rows.values())
-    values = _column(told, "value")
-    below = np.nan_to_num(np.maximum(values - _column(told, "low"), 0.0))
-    above = np.nan_to_num(np.maximum(_column(told, "high") - values, 0.0))
+    measured = list(rows.values())
+    values = _column(measured, "value")
+    below = np.nan_to_num(np.maximum(values - _column(measured, "low"), 0.0))
+    above = np.nan_to_num(np.maximum(_column(measured, "high") - values, 0.0))
     panel.barh(places, values, color=_OURS, height=0.55, label="candidate")
     panel.errorbar(
         values, places, xerr=np.stack([below, above]), fmt="none", ecolor="black", capsize=3
     )
-    for color, baseline in zip(_THEIRS * 4, _baselines(told), strict=False):
-        theirs = [row.get("baselines", {}).get(baseline, np.nan) for row in told]
+    for color, baseline in zip(_THEIRS * 4, _baselines(measured), strict=False):
+        theirs = [row.get("baselines", {}).get(baseline, np.nan) for row in measured]
         panel.plot(theirs, places, color=color, marker="D", linestyle="none", label=baseline)
     panel.set_yticks(places, list(rows))
     panel.invert_yaxis()
@@ -96,7 +101,7 @@ def coverage(overall: Mapping[str, float]) -> Figure:
 
 
 def importance(shares: Mapping[str, float], *, most: int = 25) -> Figure:
-    """What the ranker looks at: each column's share of what its splits gained, largest first."""
+    """The ranker's features by their share of the gain of all splits, largest first."""
     largest = dict(sorted(shares.items(), key=lambda share: -share[1])[:most])
     figure, (panel,) = _panels(1, height=0.9 + 0.25 * max(len(largest), 2))
     places = np.arange(len(largest))
@@ -111,12 +116,12 @@ def importance(shares: Mapping[str, float], *, most: int = 25) -> Figure:
 def differences(changes: Mapping[str, Estimate], *, title: str) -> Figure:
     """What changed: each measure's paired difference with its 95 % interval about the line of no
     difference; green above, brown below, grey where the interval holds 0."""
-    drawn = {name: one for name, one in changes.items() if np.isfinite(one.value)}
+    drawn = {name: estimate for name, estimate in changes.items() if np.isfinite(estimate.value)}
     figure, (panel,) = _panels(1, height=0.9 + 0.3 * max(len(drawn), 2))
-    for place, one in enumerate(drawn.values()):
-        color = _OURS if one.low > 0 else _THEIRS[1] if one.high < 0 else _THEIRS[0]
-        panel.plot([one.low, one.high], [place, place], color=color, linewidth=2)
-        panel.plot([one.value], [place], color=color, marker="o")
+    for row, estimate in enumerate(drawn.values()):
+        color = _OURS if estimate.low > 0 else _THEIRS[1] if estimate.high < 0 else _THEIRS[0]
+        panel.plot([estimate.low, estimate.high], [row, row], color=color, linewidth=2)
+        panel.plot([estimate.value], [row], color=color, marker="o")
     panel.axvline(0.0, color="black", linewidth=0.8)
     panel.set_yticks(np.arange(len(drawn)), list(drawn), fontsize="small")
     panel.invert_yaxis()
@@ -131,28 +136,30 @@ def variants_by_measure(report: Mapping[str, Any]) -> Figure:
     figure, panels = _panels(len(names), height=1.2 + 0.5 * max(len(variants), 2))
     places = np.arange(len(variants))
     for panel, name in zip(panels, names, strict=True):
-        told = [
+        measured = [
             {
                 key: np.nan if value is None else value
-                for key, value in one["measures"][name].items()
+                for key, value in variant["measures"][name].items()
             }
-            for one in variants
+            for variant in variants
         ]
-        values = _column(told, "value")
-        reach = np.stack([values - _column(told, "low"), _column(told, "high") - values])
+        values = _column(measured, "value")
+        reach = np.stack([values - _column(measured, "low"), _column(measured, "high") - values])
         panel.errorbar(values, places, xerr=np.nan_to_num(reach), fmt="o", color=_OURS, capsize=4)
-        panel.set_yticks(places, [one["name"] for one in variants])
+        panel.set_yticks(places, [variant["name"] for variant in variants])
         panel.set_ylim(len(variants) - 0.5, -0.5)
         panel.set_title(name.replace("_", " "))
     return figure
 
 
 def _over_k(metrics: Measured, measure: str) -> list[tuple[int, Mapping[str, Any]]]:
-    matched = [(_AT_K.match(name), told) for name, told in metrics.items()]
-    found = [
-        (int(m["k"]), told) for m, told in matched if m is not None and m["measure"] == measure
+    matched = [(_AT_K.match(name), measured) for name, measured in metrics.items()]
+    at_k = [
+        (int(m["k"]), measured)
+        for m, measured in matched
+        if m is not None and m["measure"] == measure
     ]
-    return sorted(found, key=lambda row: row[0])
+    return sorted(at_k, key=lambda row: row[0])
 
 
 def _column(rows: Sequence[Mapping[str, Any]], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:

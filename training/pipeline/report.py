@@ -98,7 +98,7 @@ def log_changes(run: Run, candidate: Trial, champion_trial: Trial | None) -> Non
         champion_trial.report.per_person,
         rng=np.random.default_rng(candidate.recipe.seed),
     )
-    run.log_dict(_told(changes), "what_changed.json")
+    run.log_dict(_estimates(changes), "what_changed.json")
     run.log_figure(
         plots.differences(_shown(changes), title="candidate minus champion"),
         "plots/what_changed.png",
@@ -146,11 +146,14 @@ def log_trial(
         )
     if trial.singles:
         above = trial.above_singles()
-        run.log_dict({model: _told(one) for model, one in above.items()}, "above_singles.json")
+        run.log_dict(
+            {model: _estimates(differences) for model, differences in above.items()},
+            "above_singles.json",
+        )
         for measure in _compared(trial):
             run.log_figure(
                 plots.differences(
-                    {model: one[measure] for model, one in above.items()},
+                    {model: differences[measure] for model, differences in above.items()},
                     title=f"{measure}: the recipe minus each model alone",
                 ),
                 f"plots/above_singles/{measure}.png",
@@ -189,7 +192,7 @@ def summary_of(
         "blends": {placement.name: placement.blend for placement in candidate.placements},
         "rankers": _rankers(candidate),
         "above_singles": {
-            model: _told({measure: above[measure] for measure in _compared(candidate)})
+            model: _estimates({measure: above[measure] for measure in _compared(candidate)})
             for model, above in candidate.above_singles().items()
         },
     }
@@ -210,11 +213,16 @@ def _shown(changes: Mapping[str, Estimate]) -> dict[str, Estimate]:
     return {name: changes[name] for name in SHOWN if name in changes}
 
 
-def _told(changes: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
+def _estimates(changes: Mapping[str, Estimate]) -> dict[str, dict[str, float]]:
     return {
-        name: {"value": one.value, "low": one.low, "high": one.high, "customers": one.customers}
-        for name, one in changes.items()
-        if one.customers
+        name: {
+            "value": estimate.value,
+            "low": estimate.low,
+            "high": estimate.high,
+            "customers": estimate.customers,
+        }
+        for name, estimate in changes.items()
+        if estimate.customers
     }
 
 
@@ -229,7 +237,7 @@ def _rankers(trial: Trial) -> list[dict[str, Any]]:
             "high": decision.gain.high,
             "customers": decision.gain.customers,
             "importance": dict(decision.importance),
-            "changes": _told(_shown(decision.changes)),
+            "changes": _estimates(_shown(decision.changes)),
         }
         for decision in trial.ranker_decisions
     ]

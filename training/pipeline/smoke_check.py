@@ -1,4 +1,4 @@
-"""The last look before a bundle may serve: does it answer, for a customer and for a stranger?"""
+"""The smoke check before a bundle may serve: every placement answers a customer and a stranger."""
 
 from __future__ import annotations
 

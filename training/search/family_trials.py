@@ -1,8 +1,8 @@
-"""`FamilyEvaluator`: what other settings of one family are worth beside all the others, quickly.
+"""`FamilyEvaluator`: the value of other settings of one family within the whole blend.
 
-A shop's validation periods stand ready as tables of candidates (`CandidateTable`); a new variant is
-fitted before each cut, scored on the same candidates, and given the weight that suits it best. What
-a family can do by itself does not matter, only what it adds to the blend.
+The validation periods are prepared once as candidate tables. New settings are fitted before each
+cut, scored on the same candidates, and given the weight that maximises the objective: what counts
+is what a family adds to the blend, not its accuracy alone.
 """
 
 from __future__ import annotations
@@ -42,15 +42,15 @@ WEIGHTS_TRIED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 COSTLY_SHARE = 0.4
 """A family that takes more than this share of all time is not refitted to try a weighting."""
 ASKING = 100
-"""Customers who are asked about to learn whether a family says anything."""
+"""Sample size used to test whether a model family returns any candidate."""
 
 Starts = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Incumbent:
-    """The best that is known: how events are weighed, settings and weight of each family, and
-    `repeats` of the placement; None where that is not chosen."""
+    """The best configuration so far: weighting of events, settings and weight of each family, and
+    the placement's `repeats` (None where that is not chosen)."""
 
     weighting: Weighting
     settings: Mapping[str, Mapping[str, Any]]
@@ -69,16 +69,17 @@ class Incumbent:
         }
 
     @classmethod
-    def from_json(cls, told: Mapping[str, Any]) -> Incumbent:
-        """The standing that was written."""
-        weighting = Weighting.model_validate(told["weighting"])
-        value, repeats = float(told["value"]), told.get("repeats")
-        return cls(weighting, told["settings"], told["weights"], value, repeats)
+    def from_json(cls, content: Mapping[str, Any]) -> Incumbent:
+        """The incumbent that `as_json` wrote."""
+        weighting = Weighting.model_validate(content["weighting"])
+        value, repeats = float(content["value"]), content.get("repeats")
+        return cls(weighting, content["settings"], content["weights"], value, repeats)
 
 
 @dataclass(frozen=True, slots=True)
 class TrialResult:
-    """A variant after so many periods: its parts, its value, and the standing it would give."""
+    """Changed settings after some of the periods: score matrices of the changed families, and the
+    incumbent that they would make."""
 
     parts: Mapping[str, Sequence[ScoreMatrix]]
     incumbent: Incumbent
@@ -91,9 +92,10 @@ class TrialResult:
 
 @dataclass(slots=True)
 class FamilyEvaluator:
-    """The validation periods of a shop and the standing that is to be improved.
+    """The validation periods of a shop and the incumbent that is to be improved.
 
-    `seconds` is what each family took last: fit and scores, over all periods together.
+    `seconds` holds each family's last cost: fits and scores of all periods together. `unscored` are
+    families of the incumbent that return nothing on the validation periods and keep their weight.
     """
 
     source: TrainingSource
@@ -111,7 +113,7 @@ class FamilyEvaluator:
     _read: dict[str, list[TrainingData]] = field(default_factory=dict, repr=False)
 
     def families(self) -> list[str]:
-        """The families that can be judged, the heaviest first."""
+        """The families that return scores, the heaviest first."""
         weights = self.incumbent.weights
         return sorted(self.parts, key=lambda name: (-weights.get(name, 0.0), name))
 
@@ -132,13 +134,13 @@ class FamilyEvaluator:
         weights |= {self.incumbent.weights.get(family, 0.0)} - {0.0}
         parts: list[ScoreMatrix] = []
         started = self.clock()
-        for place, data in enumerate(self._data(self.incumbent.weighting)):
-            parts.append(self._part(place, family, settings, data))
+        for period, data in enumerate(self._data(self.incumbent.weighting)):
+            parts.append(self._part(period, family, settings, data))
             values = {
                 weight: self.objective.value(
                     [
-                        one + np.float32(weight) * part
-                        for one, part in zip(rest, parts, strict=False)
+                        scores + np.float32(weight) * part
+                        for scores, part in zip(rest, parts, strict=False)
                     ]
                 )
                 for weight in sorted(weights)
@@ -159,41 +161,41 @@ class FamilyEvaluator:
         """Events weighed in another way, the families that have a weight fitted anew, period by
         period; the weights are adapted after the last one.
 
-        The costliest families keep their old scores until the weighting is taken.
+        The costliest families keep their old scores until the weighting is adopted.
         """
         weights = self.incumbent.weights
         used = [name for name in self.families() if weights.get(name, 0.0) > 0]
         costs = {name: self.seconds.get(name, 0.0) for name in used}
         refitted = [name for name in used if costs[name] <= COSTLY_SHARE * sum(costs.values())]
         parts: dict[str, list[ScoreMatrix]] = {name: [] for name in refitted}
-        for place, data in enumerate(self._data(weighting)):
+        for period, data in enumerate(self._data(weighting)):
             for name in refitted:
-                parts[name].append(self._part(place, name, self.incumbent.settings[name], data))
+                parts[name].append(self._part(period, name, self.incumbent.settings[name], data))
             incumbent = replace(self.incumbent, weighting=weighting)
-            if place + 1 < len(self.tables):
-                value = self.objective.value(self._totals(weights, parts, periods=place + 1))
+            if period + 1 < len(self.tables):
+                value = self.objective.value(self._totals(weights, parts, periods=period + 1))
                 yield TrialResult(parts, replace(incumbent, value=value))
             else:
                 yield TrialResult(
                     parts, self._adapted(incumbent, {**self.parts, **parts}, sweeps=1)
                 )
 
-    def take(self, trial_result: TrialResult) -> None:
-        """Makes a whole attempt the standing; families that it left as they were under another
-        weighting are fitted anew."""
+    def adopt(self, trial_result: TrialResult) -> None:
+        """Makes a result over all periods the incumbent; families that it did not refit under a
+        changed weighting are refitted."""
         changed = trial_result.incumbent.weighting != self.incumbent.weighting
         self.incumbent = trial_result.incumbent
         self.parts.update({name: list(parts) for name, parts in trial_result.parts.items()})
         if changed:
             for name in self.parts.keys() - trial_result.parts.keys():
                 self.parts[name] = [
-                    self._part(place, name, self.incumbent.settings[name], data)
-                    for place, data in enumerate(self._data(self.incumbent.weighting))
+                    self._part(period, name, self.incumbent.settings[name], data)
+                    for period, data in enumerate(self._data(self.incumbent.weighting))
                 ]
             key = self.incumbent.weighting.model_dump_json()
             self._read = {key: self._read[key]}
 
-    def settle(self, *, sweeps: int = 2) -> None:
+    def adapt_weights(self, *, sweeps: int = 2) -> None:
         """Adapts the weights of all families to each other."""
         self.incumbent = self._adapted(self.incumbent, self.parts, sweeps=sweeps)
 
@@ -210,20 +212,20 @@ class FamilyEvaluator:
     def measures(self) -> list[tuple[float, float]]:
         """Per period recall@n + NDCG@n of all items and of items new to the customer."""
         scores = self._totals(self.incumbent.weights)
-        return [table.measure(one) for table, one in zip(self.tables, scores, strict=True)]
+        return [table.measure(matrix) for table, matrix in zip(self.tables, scores, strict=True)]
 
     def _adapted(
         self, incumbent: Incumbent, parts: Mapping[str, Sequence[ScoreMatrix]], *, sweeps: int
     ) -> Incumbent:
         names = self.families()
         weights = np.array([incumbent.weights.get(name, 0.0) for name in names])
-        by_period = [[parts[name][place] for name in names] for place in range(len(self.tables))]
-        found, value = coordinate_ascent(
+        by_period = [[parts[name][period] for name in names] for period in range(len(self.tables))]
+        adapted, value = coordinate_ascent(
             self.objective, by_period, weights, np.ones(len(names), np.bool_), sweeps=sweeps
         )
         free = 1.0 - sum(incumbent.weights.get(name, 0.0) for name in self.unscored)
         kept = {name: incumbent.weights.get(name, 0.0) for name in self.unscored}
-        scaled = dict(zip(names, (shares(found) * free).tolist(), strict=True))
+        scaled = dict(zip(names, (shares(adapted) * free).tolist(), strict=True))
         return replace(incumbent, weights={**kept, **scaled}, value=value)
 
     def _totals(
@@ -235,36 +237,36 @@ class FamilyEvaluator:
     ) -> list[ScoreMatrix]:
         names = list(self.parts)
         by_period = [
-            [(instead.get(name) or self.parts[name])[place] for name in names]
-            for place in range(len(self.tables) if periods is None else periods)
+            [(instead.get(name) or self.parts[name])[period] for name in names]
+            for period in range(len(self.tables) if periods is None else periods)
         ]
         return totals(by_period, np.array([weights.get(name, 0.0) for name in names]))
 
     def _data(self, weighting: Weighting) -> Iterator[TrainingData]:
-        """What may be learnt before each cut, read as it is asked for and kept."""
+        """The training data before each cut, read when first needed and kept."""
         recipe = self.recipe.model_copy(update={"weighting": weighting})
         read = self._read.setdefault(weighting.model_dump_json(), [])
-        for place, cut in enumerate(self.time_splits.validations):
-            if place == len(read):
+        for period, cut in enumerate(self.time_splits.validations):
+            if period == len(read):
                 read.append(self.source.read_uncached(cut, recipe))
-            yield read[place]
+            yield read[period]
 
     def forget(self, weighting: Weighting) -> None:
-        """Frees the data of a weighting that was tried and not taken."""
+        """Frees the data of a weighting that was not adopted."""
         if weighting != self.incumbent.weighting:
             self._read.pop(weighting.model_dump_json(), None)
 
     def _part(
-        self, place: int, family: str, settings: Mapping[str, Any], data: TrainingData
+        self, period: int, family: str, settings: Mapping[str, Any], data: TrainingData
     ) -> ScoreMatrix:
         recipe = self.recipe.model_copy(update={"weighting": data.weighting})
-        table = self.tables[place]
+        table = self.tables[period]
         return part_of(
             fit(family, data, _of(recipe, family, settings)),
             table,
             placement_queries(data, table.persons, self.placement, self.recipe.segments),
             self.placement,
-            self.eligible[place],
+            self.eligible[period],
         )
 
 
@@ -281,11 +283,11 @@ def open_family_evaluator(
     clock: Callable[[], float],
     context: RunContext,
 ) -> FamilyEvaluator:
-    """Fits every family of the standing before each cut and tabulates the candidates.
+    """Fits every family of the incumbent before each cut and tabulates the candidates.
 
-    `starts` are the measures that are worth 1; None takes those of the standing itself. Families
-    that refuse the data, or take more than `seconds_per_fit`, are left out and told of; so are,
-    silently, those that have nothing to say to anybody at a cut.
+    `starts` are the measures that have the value 1; None uses those of the incumbent. Families that
+    refuse the data, or take more than `seconds_per_fit`, are left out with a message; so are,
+    silently, those that return no candidate to anybody at a cut.
     """
     recipe = recipe.model_copy(update={"weighting": incumbent.weighting})
     seconds = dict.fromkeys(incumbent.settings, 0.0)
@@ -365,7 +367,7 @@ def open_family_evaluator(
             seconds[name] += (clock() - began) / len(models)
     parts = {name: by_period for name, by_period in parts.items() if len(by_period) == len(tables)}
     weights = {name: incumbent.weights.get(name, 0.0) for name in [*parts, *sorted(unscored)]}
-    by_period = [[parts[name][place] for name in parts] for place in range(len(tables))]
+    by_period = [[parts[name][period] for name in parts] for period in range(len(tables))]
     scores = totals(by_period, np.array([weights[name] for name in parts]))
     objective = BlendObjective.against(
         tables, scores, new_items_share=recipe.blend_search.new_items_share
@@ -401,7 +403,7 @@ def _foreseen(
     recipe: Recipe,
     clock: Callable[[], float],
 ) -> float:
-    """Seconds that a fit will take at most, judged by one of its epochs; 0 where it has none."""
+    """Estimated seconds of a fit, from a fit of one epoch; 0 for families without epochs."""
     config = config_of(family, settings)
     epochs = getattr(config, "epochs", None)
     if not isinstance(epochs, int):

@@ -16,20 +16,23 @@ SHOWN: Final = 20
 _COLORS: Final = {"complete": "#0b6e4f", "pruned": "#c9b26d", "refused": "#a04668"}
 
 
-def history(tried: Sequence[TrialRecord]) -> Figure:
+def history(trials: Sequence[TrialRecord]) -> Figure:
     """A point per trial, coloured by how it ended, and the best so far as a line."""
     figure, panel = _figure(height=4.0)
     for state, color in _COLORS.items():
         points = [
-            (place, one.value)
-            for place, one in enumerate(tried, start=1)
-            if one.state == state and one.value is not None
+            (number, trial.value)
+            for number, trial in enumerate(trials, start=1)
+            if trial.state == state and trial.value is not None
         ]
         if points:
             places, values = zip(*points, strict=True)
             panel.scatter(places, values, s=14, color=color, label=state)
     panel.plot(
-        range(1, len(tried) + 1), [one.incumbent for one in tried], color="black", label="best"
+        range(1, len(trials) + 1),
+        [trial.incumbent for trial in trials],
+        color="black",
+        label="best",
     )
     panel.set_xlabel("trial")
     panel.set_ylabel("value, 1 where the search began")

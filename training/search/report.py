@@ -22,8 +22,8 @@ from training.search.trials import TrialRecord
 from training.tables import terminal_table
 from training.tracking import Run
 
-NOT_TOLD = 0.0005
-"""Gains below this are no reason."""
+LEAST_SPREAD = 0.0005
+"""Settings that moved the objective by less are not reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +40,14 @@ class SearchResult:
     worth: Mapping[str, float]
     begun: tuple[tuple[float, float], ...]
     ended: tuple[tuple[float, float], ...]
-    tried: tuple[TrialRecord, ...]
+    trials: tuple[TrialRecord, ...]
     importances: Mapping[str, float]
     trial: Trial
     seconds: float
 
 
 def winning_config(config: TrainingConfig, incumbent: Incumbent, *, ranker: bool) -> TrainingConfig:
-    """The configuration with the standing's weighting, settings and blend, and with a ranker if
+    """The configuration with the incumbent's weighting, settings and blend, and with a ranker if
     there is to be one.
 
     Models that no placement needs any more are left out; those that only other placements use keep
@@ -69,7 +69,9 @@ def winning_config(config: TrainingConfig, incumbent: Incumbent, *, ranker: bool
         for placement in recipe.placements
     )
     needed = {name for placement in placements for name in placement.models}
-    needed |= {name for one in placements for name in one.fallback if name in recipe.models}
+    needed |= {
+        name for placement in placements for name in placement.fallback if name in recipe.models
+    }
     models = {
         name: validated(name, incumbent.settings[name])
         if name in blend
@@ -78,7 +80,7 @@ def winning_config(config: TrainingConfig, incumbent: Incumbent, *, ranker: bool
         if name in needed
     }
     second_stage = (recipe.ranker or RankerConfig()) if ranker else None
-    found = recipe.model_copy(
+    tuned = recipe.model_copy(
         update={
             "weighting": incumbent.weighting,
             "models": models,
@@ -88,13 +90,13 @@ def winning_config(config: TrainingConfig, incumbent: Incumbent, *, ranker: bool
             or any(family_of(name).stores_user_data for name in models),
         }
     )
-    return config.model_copy(update={"recipe": found})
+    return config.model_copy(update={"recipe": tuned})
 
 
 def write_config(config: TrainingConfig, path: Path) -> None:
     """The configuration as YAML that `recsys nightly --config` takes; replaces the file whole."""
-    told = config.model_dump(mode="json", exclude={"recipe", "gate"}, exclude_defaults=True)
-    told["gate"] = config.gate.model_dump(mode="json", exclude_unset=True)
+    content = config.model_dump(mode="json", exclude={"recipe", "gate"}, exclude_defaults=True)
+    content["gate"] = config.gate.model_dump(mode="json", exclude_unset=True)
     recipe = config.recipe.model_dump(mode="json", exclude={"placements", "ranker"})
     recipe["placements"] = [
         placement.model_dump(mode="json", exclude_defaults=True)
@@ -102,9 +104,9 @@ def write_config(config: TrainingConfig, path: Path) -> None:
     ]
     if config.recipe.ranker is not None:
         recipe["ranker"] = config.recipe.ranker.model_dump(mode="json")
-    told["recipe"] = recipe
+    content["recipe"] = recipe
     text = yaml.safe_dump(
-        {name: value for name, value in told.items() if value},
+        {name: value for name, value in content.items() if value},
         sort_keys=False,
         allow_unicode=True,
         width=100,
@@ -117,16 +119,16 @@ def write_config(config: TrainingConfig, path: Path) -> None:
     write_atomically(path, f"{comment}\n{text}".encode())
 
 
-def explain(found: SearchResult, *, console: Console) -> None:
+def explain(result: SearchResult, *, console: Console) -> None:
     """What was chosen and why, then what it measured after the test cut."""
     rows = [
         [
             name,
             f"{weight:.3f}",
-            "cannot be judged" if found.worth.get(name) is None else f"{found.worth[name]:+.1%}",
-            ", ".join(f"{key} {value}" for key, value in found.config.recipe.models[name].items()),
+            "cannot be judged" if result.worth.get(name) is None else f"{result.worth[name]:+.1%}",
+            ", ".join(f"{key} {value}" for key, value in result.config.recipe.models[name].items()),
         ]
-        for name, weight in _placement(found).items()
+        for name, weight in _placement(result).items()
     ]
     settings = "settings that differ from the defaults"
     table = terminal_table(
@@ -136,73 +138,73 @@ def explain(found: SearchResult, *, console: Console) -> None:
         text_columns=(0, 3),
     )
     console.print(table)
-    for line in reasons(found):
+    for line in reasons(result):
         console.print(f"  {line}", highlight=False, soft_wrap=True)
-    print_metrics(found.trial, console=console)
+    print_metrics(result.trial, console=console)
 
 
-def reasons(found: SearchResult) -> list[str]:
+def reasons(result: SearchResult) -> list[str]:
     """The choice in words."""
-    weighting = found.incumbent.weighting
+    weighting = result.incumbent.weighting
     kinds = ", ".join(f"{kind} {weight:g}" for kind, weight in weighting.kind_weights.items())
     lines = [
         f"Events count for {weighting.half_life_days:g} days until they say half as much: {kinds}.",
     ]
     whole_from, whole_to, new_from, new_to = (
-        sum(period[place] for period in periods) / len(periods)
-        for place in (0, 1)
-        for periods in (found.begun, found.ended)
+        sum(period[index] for period in periods) / len(periods)
+        for index in (0, 1)
+        for periods in (result.begun, result.ended)
     )
     lines.append(
-        f"On {len(found.ended)} validation periods recall + NDCG rose from {whole_from:.4f} to "
+        f"On {len(result.ended)} validation periods recall + NDCG rose from {whole_from:.4f} to "
         f"{whole_to:.4f} over all items and from {new_from:.4f} to {new_to:.4f} over items that "
         "are new to the customer."
     )
     useless = [
         name
-        for name, weight in found.incumbent.weights.items()
-        if weight == 0 and any(one.turn == name for one in found.tried)
+        for name, weight in result.incumbent.weights.items()
+        if weight == 0 and any(trial.turn == name for trial in result.trials)
     ]
     if useless:
         lines.append(f"Tried, but of no use beside the others: {', '.join(sorted(useless))}.")
-    moved = [name for name, spread in found.importances.items() if spread > NOT_TOLD][:5]
+    moved = [name for name, spread in result.importances.items() if spread > LEAST_SPREAD][:5]
     if moved:
         lines.append(f"What mattered most: {', '.join(moved)}.")
-    lines += [decision.reason for decision in found.trial.ranker_decisions]
-    complete = sum(one.state == "complete" for one in found.tried)
-    pruned = sum(one.state == "pruned" for one in found.tried)
+    lines += [decision.reason for decision in result.trial.ranker_decisions]
+    complete = sum(trial.state == "complete" for trial in result.trials)
+    pruned = sum(trial.state == "pruned" for trial in result.trials)
     lines.append(
-        f"{len(found.tried)} trials ({complete} whole, {pruned} pruned) in "
-        f"{found.seconds / 60:.1f} minutes."
+        f"{len(result.trials)} trials ({complete} whole, {pruned} pruned) in "
+        f"{result.seconds / 60:.1f} minutes."
     )
     return lines
 
 
 def log_search(
-    run: Run, found: SearchResult, *, source: TrainingSource, time_splits: TimeSplits
+    run: Run, result: SearchResult, *, source: TrainingSource, time_splits: TimeSplits
 ) -> None:
     """The winner, the reasons, the trials and the plots into the search's run."""
-    log_trial(run, found.trial, source=source, time_splits=time_splits, checks=())
-    run.log_metrics({"value": found.incumbent.value, "seconds": found.seconds})
-    run.log_text("\n".join(reasons(found)) + "\n", "reasons.txt")
+    log_trial(run, result.trial, source=source, time_splits=time_splits, checks=())
+    run.log_metrics({"value": result.incumbent.value, "seconds": result.seconds})
+    run.log_text("\n".join(reasons(result)) + "\n", "reasons.txt")
     run.log_dict(
         {
-            "standing": found.incumbent.as_json(),
-            "worth": dict(found.worth),
-            "begun": found.begun,
-            "ended": found.ended,
-            "importances": dict(found.importances),
+            "standing": result.incumbent.as_json(),
+            "worth": dict(result.worth),
+            "begun": result.begun,
+            "ended": result.ended,
+            "importances": dict(result.importances),
         },
         "search.json",
     )
-    run.log_figure(plots.history(found.tried), "plots/search_history.png")
-    run.log_figure(plots.bars(found.importances, title="What mattered"), "plots/importance.png")
-    run.log_figure(plots.bars(found.worth, title="Lost without it"), "plots/worth.png")
+    run.log_figure(plots.history(result.trials), "plots/search_history.png")
+    run.log_figure(plots.bars(result.importances, title="What mattered"), "plots/importance.png")
+    run.log_figure(plots.bars(result.worth, title="Lost without it"), "plots/worth.png")
 
 
-def _placement(found: SearchResult) -> Mapping[str, float]:
-    for placement in found.trial.placements:
-        if placement.name == found.config.evaluation.placement:
+def _placement(result: SearchResult) -> Mapping[str, float]:
+    for placement in result.trial.placements:
+        if placement.name == result.config.evaluation.placement:
             kept = {name: weight for name, weight in placement.blend.items() if weight > 0}
             return dict(sorted(kept.items(), key=lambda pair: -pair[1]))
     return {}

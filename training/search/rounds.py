@@ -1,9 +1,9 @@
-"""Rounds of Optuna studies over a workbench; the only Optuna file.
+"""Rounds of Optuna studies over a family evaluator; the only Optuna file.
 
-Round by round every family (and the weighting of events) gets its turn: a study proposes settings,
-the workbench says what they are worth beside all the others, and the best become the standing.
-Studies lie in one SQLite file, with the standing after each turn, so that a search that was killed
-goes on where it was.
+In each round every family (and the weighting of events) has a turn: a study proposes settings, the
+evaluator measures them within the blend, and the best become the incumbent. The studies are in one
+SQLite file with the incumbent after each turn, so that a search that was killed goes on where it
+was.
 """
 
 from __future__ import annotations
@@ -73,48 +73,48 @@ class Search:
     reporter: Reporter
     tracking: Tracking
     tracked: Run
-    tried: list[TrialRecord]
+    trials: list[TrialRecord]
     weightings: Space
 
     def rounds(self) -> None:
         """Turns until the time is up, or a whole round has brought nothing."""
         rules = self.config.search
         if self.studies.fresh:
-            self.evaluator.settle()
+            self.evaluator.adapt_weights()
             self.reporter.log(f"weights adapted: {self.evaluator.incumbent.value:.4f} of the start")
         for number in range(1, rules.rounds + 1):
             before = self.evaluator.incumbent.value
             turns = [WEIGHTING, *self.evaluator.families()]
             if number == 1:
                 turns = [*turns[1:4], WEIGHTING, *turns[4:]]
-            for place, turn in enumerate(turns):
+            for index, turn in enumerate(turns):
                 if self.studies.incumbent(number, turn) is not None:
                     continue
                 left = self.deadline.left(self.reserve())
                 if left <= 0:
                     return
-                share = left / (len(turns) - place)
+                share = left / (len(turns) - index)
                 if self._space(turn) and self._foreseen(turn) < left:
                     self._turn(number, turn, until=self.deadline.clock() + 2.0 * share)
-            self.evaluator.settle()
+            self.evaluator.adapt_weights()
             gained = self.evaluator.incumbent.value - before
             self.reporter.log(
                 f"round {number}: {self.evaluator.incumbent.value:.4f} of the start "
-                f"({len(self.tried)} trials)"
+                f"({len(self.trials)} trials)"
             )
             if gained < LEAST_GAIN and number > 1:
                 return
 
     def reserve(self) -> float:
-        """Seconds that measuring the standing will take; with a ranker, where one is asked for and
-        does not take more than its share of the time."""
+        """Seconds reserved to refit each family of the incumbent and to score the test set; with a
+        ranker, where one is asked for and takes no more than its share of the time."""
         ranked = self._with_ranker()
         if self.config.search.ranker and ranked <= RANKER_SHARE * self.deadline.seconds:
             return ranked
         return MEASURING_RESERVE * self._measuring(fits=len(self.evaluator.tables) + 1, lists=2)
 
     def ranker_fits_in(self) -> bool:
-        """Whether there is time to teach and judge a ranker as well, where one is asked for."""
+        """Whether there is time to fit and evaluate a ranker as well, where one is asked for."""
         if not self.config.search.ranker:
             return False
         if self.deadline.left(self._with_ranker()) > -TOLERANCE * self.deadline.seconds:
@@ -123,18 +123,18 @@ class Search:
         return False
 
     def _with_ranker(self) -> float:
-        """Seconds of a measurement for which a ranker is taught twice, for its trial and for the
-        test, and judged beside the blend."""
+        """Seconds of a measurement with a ranker, which is fitted twice (for its trial and for the
+        test) and compared with the blend."""
         ranker = self.config.recipe.ranker or RankerConfig()
         fits = len(self.evaluator.tables) + 1 + 2 * ranker.periods
         return MEASURING_RESERVE * self._measuring(fits=fits, lists=6)
 
     def _measuring(self, *, fits: int, lists: int) -> float:
         weights = self.evaluator.incumbent.weights
-        one = sum(
+        per_fit = sum(
             self.evaluator.seconds.get(name, 0.0) for name, weight in weights.items() if weight > 0
         ) / len(self.evaluator.tables)
-        return one * (fits + lists) + 10.0
+        return per_fit * (fits + lists) + 10.0
 
     def _turn(self, number: int, turn: str, *, until: float) -> None:
         study = self.studies.study(number, turn, seed=self.config.recipe.seed)
@@ -144,13 +144,13 @@ class Search:
         if not done and start is not None:
             study.enqueue_trial(dict(start))
         seen: dict[str, float] = {}
-        for place in range(done, self.config.search.trials):
+        for index in range(done, self.config.search.trials):
             foreseen = self._foreseen(turn)
             if self.deadline.left(self.reserve()) < foreseen:
                 break
-            if place > done and self.deadline.clock() + foreseen > until:
+            if index > done and self.deadline.clock() + foreseen > until:
                 break
-            self._report_progress(f"round {number}, {turn} {place + 1}/{self.config.search.trials}")
+            self._report_progress(f"round {number}, {turn} {index + 1}/{self.config.search.trials}")
             trial = study.ask()
             settings = _suggest(trial, space)
             key = json.dumps(settings, sort_keys=True)
@@ -166,13 +166,13 @@ class Search:
         if not study.trials:
             return
         if best is not None and best.value > self.evaluator.incumbent.value + LEAST_GAIN:
-            self.evaluator.take(best)
-            self.evaluator.settle(sweeps=1)
+            self.evaluator.adopt(best)
+            self.evaluator.adapt_weights(sweeps=1)
             self.reporter.log(f"round {number}, {turn}: {self.evaluator.incumbent.value:.4f}")
         self.studies.finish(number, turn, self.evaluator.incumbent, self.evaluator.objective.start)
 
     def _best_again(self, study: optuna.Study, turn: str) -> TrialResult | None:
-        """The best attempt of a turn that was cut off, made once more: only its value was kept."""
+        """The best trial of an interrupted turn, evaluated again: only its value was stored."""
         if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
             return None
         self._report_progress(f"{turn}: the best of {len(study.trials)} trials once more")
@@ -209,10 +209,10 @@ class Search:
             "refused": TrialState.FAIL,
         }
         study.tell(trial, value if state == "complete" else None, state=ends[state])
-        one = TrialRecord(
+        record = TrialRecord(
             number, turn, dict(settings), state, value, self.evaluator.incumbent.value
         )
-        self.tried.append(one)
+        self.trials.append(record)
         with self.tracking.run(
             f"{turn} {number}.{trial.number}",
             params=settings,
@@ -270,11 +270,11 @@ class Studies:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         storage = optuna.storages.RDBStorage(f"sqlite:///{database.resolve()}")
         known = [
-            found for found in optuna.get_all_study_names(storage) if found.startswith(f"{name}/")
+            study for study in optuna.get_all_study_names(storage) if study.startswith(f"{name}/")
         ]
         if not resume:
-            for found in known:
-                optuna.delete_study(study_name=found, storage=storage)
+            for study in known:
+                optuna.delete_study(study_name=study, storage=storage)
         return cls(storage, name, fresh=not (resume and known))
 
     def study(self, number: int, turn: str, *, seed: int) -> optuna.Study:
@@ -298,31 +298,31 @@ class Studies:
         return study
 
     def incumbent(self, number: int, turn: str) -> Mapping[str, Any] | None:
-        """What stood after a turn that was finished; None before."""
+        """The record of a finished turn; None where it is not finished."""
         name = f"{self.name}/{number:02d}/{turn}"
         if name not in self._finished():
             return None
         return self._finished()[name]
 
     def latest(self) -> tuple[Incumbent, Starts] | None:
-        """The standing after the last finished turn, and the measures that are worth 1."""
-        finished = sorted(self._finished().values(), key=lambda told: told["place"])
+        """The incumbent after the last finished turn, and the measures that have the value 1."""
+        finished = sorted(self._finished().values(), key=lambda finish: finish["place"])
         if not finished:
             return None
         starts = tuple((float(whole), float(new)) for whole, new in finished[-1]["starts"])
         return Incumbent.from_json(finished[-1]["standing"]), starts
 
     def finish(self, number: int, turn: str, incumbent: Incumbent, starts: Starts) -> None:
-        """Notes what stands after a turn."""
+        """Stores the incumbent after a turn."""
         study = optuna.load_study(
             study_name=f"{self.name}/{number:02d}/{turn}", storage=self.storage
         )
-        told = {
+        content = {
             "standing": incumbent.as_json(),
             "starts": [list(pair) for pair in starts],
             "place": len(self._finished()),
         }
-        study.set_user_attr("finished", told)
+        study.set_user_attr("finished", content)
 
     def importances(self) -> dict[str, float]:
         """`family.setting` → its share of what the settings of its study decide, times the spread
@@ -348,16 +348,16 @@ class Studies:
 
 
 def _suggest(trial: optuna.Trial, space: Space) -> dict[str, Any]:
-    for name, one in space.items():
-        if isinstance(one, Choice):
-            trial.suggest_categorical(name, one.values)
+    for name, dimension in space.items():
+        if isinstance(dimension, Choice):
+            trial.suggest_categorical(name, dimension.values)
         else:
-            trial.suggest_float(name, one.low, one.high, log=one.log)
+            trial.suggest_float(name, dimension.low, dimension.high, log=dimension.log)
     return _settings(trial.params, space)
 
 
 def _settings(params: Mapping[str, Any], space: Space) -> dict[str, Any]:
     return {
-        name: params[name] if isinstance(one, Choice) else rounded(params[name])
-        for name, one in space.items()
+        name: params[name] if isinstance(dimension, Choice) else rounded(params[name])
+        for name, dimension in space.items()
     }

@@ -1,7 +1,7 @@
 """The search as a whole: read → open → search → measure → report.
 
-All that is chosen is chosen on validation periods; the test period is looked at once, when the
-choice is made and written.
+Everything is chosen on validation periods; the test period is used once, after the choice is made
+and written.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from training.tracking import Tracking
 from training.workspace import Workspace
 
 REST_COST = 0.02
-"""How much resting may cost on validation days for a shop to keep what its placement says."""
+"""Largest loss on validation days at which `repeats: when_due` stays as the placement has it."""
 FAMILY_SHARE = 1 / 6
-"""Of the time, what opening and measuring may spend on the fits of one family."""
+"""Share of the time that preparing and measuring may spend on the fits of one family."""
 
 
 def run(
@@ -78,12 +78,12 @@ def run(
                     "'split.validation_days' lower or collect more days."
                 )
         studies = Studies.open(workspace.search_database, _name(config, source), resume=resume)
-        told = {"search": rules.model_dump(mode="json"), "objective": config.recipe.objective}
+        params = {"search": rules.model_dump(mode="json"), "objective": config.recipe.objective}
         tags = {"code_revision": code_revision(), "study": studies.name}
         provenance = Provenance("search", code_revision(), source.fingerprint)
         context = RunContext(provenance, seed=config.recipe.seed)
-        with tracking.run("search", params=told, tags=tags) as tracked:
-            tried: list[TrialRecord] = []
+        with tracking.run("search", params=params, tags=tags) as tracked:
+            trials: list[TrialRecord] = []
             with steps.step("open") as step:
                 context = context.reporting_to(step)
                 evaluator = _open(source, time_splits, config, studies, deadline, context)
@@ -98,7 +98,7 @@ def run(
                     reporter=step,
                     tracking=tracking,
                     tracked=tracked,
-                    tried=tried,
+                    trials=trials,
                     weightings=weighting_space(evaluator.kinds()),
                 )
                 search.rounds()
@@ -116,25 +116,25 @@ def run(
                     context=context.reporting_to(step),
                 )
             if winner.recipe.ranker is not None and not any(
-                one.wins for one in trial.ranker_decisions
+                decision.wins for decision in trial.ranker_decisions
             ):
                 winner = winning_config(winner, evaluator.incumbent, ranker=False)
                 if out is not None:
                     write_config(winner, out)
-            found = SearchResult(
+            result = SearchResult(
                 config=winner,
                 incumbent=evaluator.incumbent,
                 worth=evaluator.worth(),
                 begun=tuple(begun),
                 ended=tuple(evaluator.measures()),
-                tried=tuple(tried),
+                trials=tuple(trials),
                 importances=studies.importances(),
                 trial=trial,
                 seconds=clock() - deadline.began,
             )
-            explain(found, console=console)
-            log_search(tracked, found, source=source, time_splits=time_splits)
-    return found
+            explain(result, console=console)
+            log_search(tracked, result, source=source, time_splits=time_splits)
+    return result
 
 
 def _open(
@@ -145,7 +145,7 @@ def _open(
     deadline: Deadline,
     context: RunContext,
 ) -> FamilyEvaluator:
-    """The workbench at the recipe as it is given, or where an earlier search has left it."""
+    """The evaluator at the given recipe, or at the incumbent of an earlier search."""
     recipe, placement = config.recipe, _placement(config)
     latest = studies.latest()
     incumbent, starts = (_given(config, placement), None) if latest is None else latest
@@ -168,14 +168,16 @@ def _open(
 
 
 def choose_repeats(evaluator: FamilyEvaluator, *, context: RunContext) -> None:
-    """Shows own items at any time where resting until they are due costs more than REST_COST on
-    the validation periods; for a placement with `repeats: when_due` alone."""
+    """Sets `repeats: allow` where `when_due` costs more than REST_COST on the validation periods.
+
+    Only for a placement with `repeats: when_due`.
+    """
     if evaluator.placement.repeats != "when_due" or evaluator.incumbent.repeats is not None:
         return
     names = list(evaluator.parts)
     weights = np.array([evaluator.incumbent.weights.get(name, 0.0) for name in names])
     by_period = [
-        [evaluator.parts[name][place] for name in names] for place in range(len(evaluator.tables))
+        [evaluator.parts[name][period] for name in names] for period in range(len(evaluator.tables))
     ]
     scores = totals(by_period, weights)
     # Padding has the number −1; nothing else is hidden.
@@ -238,7 +240,7 @@ def _with_validations(config: TrainingConfig) -> TrainingConfig:
 
 def _name(config: TrainingConfig, source: TrainingSource) -> str:
     """The same recipe, rules and events give the same name: such a search can go on."""
-    told = {
+    content = {
         "recipe": config.recipe.digest(),
         "split": config.split.model_dump(mode="json"),
         "rules": config.search.model_dump(mode="json", exclude={"minutes", "ranker", "rounds"}),
@@ -247,7 +249,7 @@ def _name(config: TrainingConfig, source: TrainingSource) -> str:
         "events": source.fingerprint,
         "families": sorted(families()),
     }
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _read(workspace: Workspace, now: datetime) -> TrainingSource:

@@ -29,7 +29,7 @@ KIND_WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = {
     },
     PURCHASES_ALONE: {"purchase": 1.0},
 }
-"""Ways to weigh kinds of events, by the name under which a trial tells of them."""
+"""Name in a trial → weights of event kinds."""
 
 WEIGHTING_HALF_LIFE: Final = Range(14, 400)
 
@@ -49,9 +49,9 @@ def weighting_space(kinds: Collection[str]) -> Space:
     """The ways to weigh events that differ where only these kinds happen."""
     apart: dict[tuple[tuple[str, float], ...], str] = {}
     for name, weights in KIND_WEIGHTS.items():
-        told = sorted((kind, weight) for kind, weight in weights.items() if kind in kinds)
-        if told:
-            apart.setdefault(tuple(told), name)
+        weighed = sorted((kind, weight) for kind, weight in weights.items() if kind in kinds)
+        if weighed:
+            apart.setdefault(tuple(weighed), name)
     return {"kinds": Choice(tuple(apart.values())), "half_life_days": WEIGHTING_HALF_LIFE}
 
 
@@ -77,10 +77,10 @@ def space_of(family: str) -> Space:
     """What is searched of a family; choices have its default as well."""
     fields = family_of(family).config.model_fields
     return {
-        name: Choice((*one.values, fields[name].default))
-        if isinstance(one, Choice) and fields[name].default not in one.values
-        else one
-        for name, one in family_of(family).search_space.items()
+        name: Choice((*dimension.values, fields[name].default))
+        if isinstance(dimension, Choice) and fields[name].default not in dimension.values
+        else dimension
+        for name, dimension in family_of(family).search_space.items()
     }
 
 
@@ -89,7 +89,9 @@ def start_of(family: str, settings: Settings) -> dict[str, Any] | None:
     config = config_of(family, settings).model_dump(mode="json")
     space = space_of(family)
     point = {name: config[name] for name in space}
-    return point if all(within(one, point[name]) for name, one in space.items()) else None
+    return (
+        point if all(within(dimension, point[name]) for name, dimension in space.items()) else None
+    )
 
 
 def within(space: Choice | Range, value: Any) -> bool:

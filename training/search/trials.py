@@ -9,8 +9,8 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class TrialRecord:
-    """One trial: `value` is what it came to, over the periods that it reached; `incumbent` what was
-    best when it ended. Both are relative to the configuration that the search began with."""
+    """One trial: `value` over the periods that it reached, and the value of the incumbent when it
+    ended. Both are relative to the configuration that the search began with."""
 
     round: int
     turn: str

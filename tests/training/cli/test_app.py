@@ -17,7 +17,6 @@ from recsys.bundle.publication import read_publication
 from training.cli.app import app, main
 from training.lock import FileLock
 from training.pipeline.publish import promote
-from training.tracking import Tracking
 from training.workspace import Workspace
 
 Register = Callable[..., str]
@@ -150,50 +149,46 @@ def test_a_night_without_events_ends_with_1_and_the_summary_says_why(
 
 
 def test_while_another_run_holds_the_lock_every_moving_command_ends_with_3(
-    recsys: Recsys, tmp_path: Path, tracking: Tracking, register: Register, workspace: Workspace
+    recsys: Recsys, tmp_path: Path, registry
 ) -> None:
-    promote(tracking, register("night-1"), root=workspace.published)
-    promote(tracking, register("night-2"), root=workspace.published)
+    workspace = registry.workspace
+    for version in ("night-1", "night-2"):
+        promote(registry.tracking, registry.number[version], root=registry.root)
     config = tmp_path / "shop.yaml"
     config.write_text("{}")
-    place = ("--workspace", workspace.root)
+    option = ("--workspace", workspace.root)
     with FileLock(workspace.nightly_lock).hold():
-        assert recsys("promote", "1", *place).code == 3
-        assert recsys("rollback", *place).code == 3
-        assert recsys("nightly", "--config", config, *place).code == 3
-        assert "under way" in recsys("status", *place).out
+        assert recsys("promote", "1", *option).code == 3
+        assert recsys("rollback", *option).code == 3
+        assert recsys("nightly", "--config", config, *option).code == 3
+        assert "under way" in recsys("status", *option).out
     assert champion(workspace) == "night-2"
 
 
-def test_promote_and_rollback_move_registry_and_pointer(
-    recsys: Recsys, tracking: Tracking, register: Register, workspace: Workspace
-) -> None:
-    register("night-1")
-    register("night-2")
-    place = ("--workspace", workspace.root)
-    assert recsys("promote", "1", *place).code == 0
-    ended = recsys("promote", "2", *place)
+def test_promote_and_rollback_move_registry_and_pointer(recsys: Recsys, registry) -> None:
+    workspace, tracking = registry.workspace, registry.tracking
+    option = ("--workspace", workspace.root)
+    assert recsys("promote", "1", *option).code == 0
+    ended = recsys("promote", "2", *option)
     assert ended.code == 0
     assert "Champion is version 2 (night-2)" in ended.out
     assert (tracking.champion().version, champion(workspace)) == ("2", "night-2")
-    ended = recsys("rollback", *place)
+    ended = recsys("rollback", *option)
     assert ended.code == 0
     assert "Champion is version 1 again (night-1)" in ended.out
     assert (tracking.champion().version, champion(workspace)) == ("1", "night-1")
-    ended = recsys("rollback", *place)
+    ended = recsys("rollback", *option)
     assert ended.code == 1
     assert ended.err.startswith("Error: No champion before")
-    ended = recsys("promote", "7", *place)
+    ended = recsys("promote", "70", *option)
     assert ended.code == 1
-    assert "no version '7'; it has 2, 1" in ended.err
+    assert "no version '70'; it has 7, 6, 5" in ended.err
 
 
-def test_versions_shows_aliases_measures_and_what_is_served(
-    recsys: Recsys, tracking: Tracking, register: Register, workspace: Workspace
-) -> None:
-    promote(tracking, register("night-1"), root=workspace.published)
-    tracking.set_alias("challenger", register("night-2"))
-    ended = recsys("versions", "--workspace", workspace.root)
+def test_versions_shows_aliases_measures_and_what_is_served(recsys: Recsys, registry) -> None:
+    promote(registry.tracking, registry.number["night-1"], root=registry.root)
+    registry.tracking.set_alias("challenger", registry.number["night-2"])
+    ended = recsys("versions", "--workspace", registry.workspace.root)
     assert ended.code == 0
     assert "champion, served" in ended.out
     assert "challenger" in ended.out
@@ -202,20 +197,20 @@ def test_versions_shows_aliases_measures_and_what_is_served(
 
 
 def test_status_ends_with_1_and_tells_the_remedy_where_registry_and_service_disagree(
-    recsys: Recsys, tracking: Tracking, register: Register, workspace: Workspace
+    recsys: Recsys, registry
 ) -> None:
-    place = ("--workspace", workspace.root)
-    ended = recsys("status", *place)
+    option = ("--workspace", registry.workspace.root)
+    ended = recsys("status", *option)
     assert ended.code == 1
     assert "run recsys nightly" in ended.out
-    promote(tracking, register("night-1"), root=workspace.published)
-    assert recsys("status", *place).code == 0
-    tracking.promote(register("night-2"))
-    ended = recsys("status", *place)
+    promote(registry.tracking, registry.number["night-1"], root=registry.root)
+    assert recsys("status", *option).code == 0
+    registry.tracking.promote(registry.number["night-2"])
+    ended = recsys("status", *option)
     assert ended.code == 1
     assert "recsys promote 2" in ended.out
-    assert recsys("promote", "2", *place).code == 0
-    ended = recsys("status", *place)
+    assert recsys("promote", "2", *option).code == 0
+    ended = recsys("status", *option)
     assert ended.code == 0
     assert "rollback goes to 1" in ended.out
 

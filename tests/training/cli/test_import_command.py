@@ -36,11 +36,14 @@ def write_jsonl(path: Path, *rows: object) -> str:
 
 def test_files_of_every_kind_come_in_together(command: typer.Typer, tmp_path: Path) -> None:
     workspace = Workspace(tmp_path / "w")
-    told = ["--events", write_jsonl(tmp_path / "e.jsonl", EVENT)]
-    told += ["--items", write_jsonl(tmp_path / "i.jsonl", {"item_id": "a", "title": "Mug"})]
-    told += ["--profiles", write_jsonl(tmp_path / "p.jsonl", {"user_id": "u1", "country": "NL"})]
-    told += ["--consent", "assumed", "--workspace", str(workspace.root)]
-    result = CliRunner().invoke(command, told)
+    arguments = ["--events", write_jsonl(tmp_path / "e.jsonl", EVENT)]
+    arguments += ["--items", write_jsonl(tmp_path / "i.jsonl", {"item_id": "a", "title": "Mug"})]
+    arguments += [
+        "--profiles",
+        write_jsonl(tmp_path / "p.jsonl", {"user_id": "u1", "country": "NL"}),
+    ]
+    arguments += ["--consent", "assumed", "--workspace", str(workspace.root)]
+    result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     assert "accepted    1 events, 0 items, 0 profiles" in result.stdout
     assert "1 events archived in the event log" in result.stdout
@@ -53,8 +56,8 @@ def test_files_of_every_kind_come_in_together(command: typer.Typer, tmp_path: Pa
 def test_a_merchant_feed_is_the_catalogue(command: typer.Typer, tmp_path: Path) -> None:
     feed = tmp_path / "feed.txt"
     feed.write_text("id\ttitle\tlink\tprice\navailable\tMug\thttps://x.example\t9.95 EUR\n")
-    told = ["--catalog", str(feed), "--format", "merchant", "--workspace", str(tmp_path / "w")]
-    result = CliRunner().invoke(command, told)
+    arguments = ["--catalog", str(feed), "--format", "merchant", "--workspace", str(tmp_path / "w")]
+    result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 0, result.output
     assert "feed.txt (merchant feed): 1 rows" in result.stdout
     store = SQLiteStore(Workspace(tmp_path / "w").store)
@@ -65,8 +68,13 @@ def test_a_merchant_feed_is_the_catalogue(command: typer.Typer, tmp_path: Path) 
 def test_refusals_are_exit_code_1_with_the_remedy_on_standard_error(
     command: typer.Typer, tmp_path: Path
 ) -> None:
-    told = ["--data", write_jsonl(tmp_path / "e.jsonl", EVENT), "--workspace", str(tmp_path / "w")]
-    result = CliRunner().invoke(command, told)
+    arguments = [
+        "--data",
+        write_jsonl(tmp_path / "e.jsonl", EVENT),
+        "--workspace",
+        str(tmp_path / "w"),
+    ]
+    result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 1
     assert "say --consent assumed" in result.stderr
 
@@ -75,12 +83,12 @@ def test_too_many_rejected_rows_are_exit_code_1_unless_allowed(
     command: typer.Typer, tmp_path: Path
 ) -> None:
     path = write_jsonl(tmp_path / "e.jsonl", EVENT, {**EVENT, "event_id": "e2", "event": "buy"})
-    told = ["--data", path, "--consent", "assumed", "--workspace", str(tmp_path / "w")]
-    result = CliRunner().invoke(command, told)
+    arguments = ["--data", path, "--consent", "assumed", "--workspace", str(tmp_path / "w")]
+    result = CliRunner().invoke(command, arguments)
     assert result.exit_code == 1
     assert "50.0% of the rows were rejected" in result.stderr
     assert "line 2: event is 'buy'" in result.stdout
-    assert CliRunner().invoke(command, [*told, "--max-rejected", "0.5"]).exit_code == 0
+    assert CliRunner().invoke(command, [*arguments, "--max-rejected", "0.5"]).exit_code == 0
 
 
 def test_nothing_to_import_is_a_usage_error_that_names_the_options(command: typer.Typer) -> None:

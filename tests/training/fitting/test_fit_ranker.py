@@ -182,11 +182,11 @@ def test_a_model_that_scores_for_hardly_anybody_is_not_the_rankers(period: Perio
 
 def test_the_same_tables_and_seed_give_the_same_trees(period: Period) -> None:
     table = labelled_table(period, PLACEMENT, CONFIG, rng=np.random.default_rng(1))
-    one, again, other = (fit_ranker([table], CONFIG, seed=seed) for seed in (1, 1, 2))
-    assert one is not None
+    first, again, other = (fit_ranker([table], CONFIG, seed=seed) for seed in (1, 1, 2))
+    assert first is not None
     assert again is not None
     assert other is not None
-    assert one.texts == again.texts != other.texts
+    assert first.texts == again.texts != other.texts
 
 
 def test_too_few_customers_teach_nothing(period: Period) -> None:

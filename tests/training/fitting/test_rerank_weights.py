@@ -51,14 +51,14 @@ def choices(
 def test_the_weights_of_simulated_choices_are_found_again() -> None:
     examined = (1.0 + np.arange(8)) ** -0.7
     parts, gains = choices([2.0, 0.0, 1.0], lists=8000, examined=examined)
-    found = conditional_logit(parts, gains, [np.log(examined)] * len(parts), reg=0.0)
-    assert found == pytest.approx([2.0, 0.0, 1.0], abs=0.15)
+    weights = conditional_logit(parts, gains, [np.log(examined)] * len(parts), reg=0.0)
+    assert weights == pytest.approx([2.0, 0.0, 1.0], abs=0.15)
 
 
 def test_a_source_that_speaks_against_what_is_taken_gets_no_weight() -> None:
     parts, gains = choices([-2.0, 1.0], lists=2000, examined=np.ones(8))
-    found = conditional_logit(parts, gains, [np.zeros(8)] * len(parts), reg=0.0)
-    assert found[0] == 0.0
+    weights = conditional_logit(parts, gains, [np.zeros(8)] * len(parts), reg=0.0)
+    assert weights[0] == 0.0
 
 
 def test_few_lists_change_nothing(bundle: Bundle) -> None:
@@ -85,8 +85,10 @@ def test_what_is_taken_against_the_engine_lowers_the_engine(
     assert learnt.blend["popularity"] > 5 * learnt.engine_weight
     assert set(learnt.stranger_blend) == {ENGINE, "popularity"} <= {ENGINE, *EVERYBODY}
     live_catalog = LiveCatalog.of(bundle.catalog)
-    rankings = rerank(bundle, [one.query for one in judged], learnt, live_catalog)
-    firsts = [one.gains[ranking.order[0]] for one, ranking in zip(judged, rankings, strict=True)]
+    rankings = rerank(bundle, [labelled.query for labelled in judged], learnt, live_catalog)
+    firsts = [
+        labelled.gains[ranking.order[0]] for labelled, ranking in zip(judged, rankings, strict=True)
+    ]
     assert np.mean(firsts) > 0.9
 
 

@@ -29,7 +29,9 @@ def test_a_recipe_without_placements_gets_those_that_its_models_serve() -> None:
     served = {placement.name: placement for placement in recipe.placements}
     assert set(served) == {"for_you", "buy_again", "popular_in_segment", "rerank"}
     assert set(served["for_you"].blend) == {"repeat", "popularity"}
-    assert {one.name for one in Recipe().placements} == {one.name for one in DEFAULT_PLACEMENTS}
+    assert {placement.name for placement in Recipe().placements} == {
+        placement.name for placement in DEFAULT_PLACEMENTS
+    }
     assert "refill" in families_needed([served["for_you"]], recipe)
 
 

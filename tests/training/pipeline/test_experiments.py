@@ -58,7 +58,7 @@ def store(workspace: Workspace) -> Iterator[SQLiteStore]:
 def shares_served(workspace: Workspace) -> dict[str, tuple[str, float]]:
     publication = read_publication(workspace.published)
     assert publication is not None
-    return {one.name: (one.model_version, one.share) for one in publication.variants}
+    return {entry.name: (entry.model_version, entry.share) for entry in publication.variants}
 
 
 def begin(workspace: Workspace, tracking: Tracking | None, **shares: float) -> Record:
@@ -147,7 +147,7 @@ def test_a_number_and_a_published_version_can_be_named(
 
 
 @pytest.mark.parametrize(
-    ("shares", "said"),
+    ("shares", "message"),
     [
         ({"champion": 100}, "at least one challenger"),
         ({"challenger": 50, "2": 50}, "name the champion"),
@@ -159,10 +159,10 @@ def test_what_is_no_experiment_is_refused(
     tracking: Tracking,
     two_versions: tuple[str, str],
     shares: dict[str, float],
-    said: str,
+    message: str,
 ) -> None:
     before = shares_served(workspace)
-    with pytest.raises(InvalidInput, match=said):
+    with pytest.raises(InvalidInput, match=message):
         begin(workspace, tracking, **shares)
     assert shares_served(workspace) == before
     assert records(workspace) == []
@@ -186,7 +186,7 @@ def test_the_result_reaches_both_versions_in_mlflow(
 ) -> None:
     begin(workspace, tracking)
     react(store, buyers={"champion": 0.1, "challenger": 0.6})
-    told = report(
+    outcome = report(
         workspace,
         store,
         tracking,
@@ -194,19 +194,19 @@ def test_the_result_reaches_both_versions_in_mlflow(
         now=AT + timedelta(days=15),
         rules=ExperimentRules(min_persons=50),
     )
-    assert told.report.of("challenger", "conversion").direction == 1
-    assert set(told.written_to) == set(two_versions)
+    assert outcome.report.of("challenger", "conversion").direction == 1
+    assert set(outcome.written_to) == set(two_versions)
     for version, variant in zip(two_versions, ("champion", "challenger"), strict=True):
-        found = tracking.version(version)
-        assert found.tags["experiment.autumn.variant"] == variant
-        assert "higher conversion" in found.tags["experiment.autumn.verdict"]
-        assert found.metrics["online/persons"] == 100
-        assert 0 < found.metrics["online/conversion_low"] < found.metrics["online/conversion"]
+        read = tracking.version(version)
+        assert read.tags["experiment.autumn.variant"] == variant
+        assert "higher conversion" in read.tags["experiment.autumn.verdict"]
+        assert read.metrics["online/persons"] == 100
+        assert 0 < read.metrics["online/conversion_low"] < read.metrics["online/conversion"]
     lift = tracking.version(two_versions[1]).metrics["online/lift_conversion"]
-    assert lift == pytest.approx(told.report.of("challenger", "conversion").lift[0])
+    assert lift == pytest.approx(outcome.report.of("challenger", "conversion").lift[0])
     run_id = tracking.version(two_versions[1]).run_id
     client = mlflow.MlflowClient(tracking_uri=tracking.uri)
-    files = {one.path for one in client.list_artifacts(run_id, "experiments")}
+    files = {entry.path for entry in client.list_artifacts(run_id, "experiments")}
     assert files == {"experiments/autumn.json", "experiments/autumn.png"}
 
 
@@ -215,11 +215,11 @@ def test_the_report_lies_in_the_workspace_and_names_nobody(
 ) -> None:
     begin(workspace, tracking)
     react(store, buyers={"champion": 0.3, "challenger": 0.3})
-    told = report(workspace, store, None, id="autumn", now=AT + timedelta(days=15))
-    assert told.written_to == ()
-    content = (told.folder / "report.json").read_text()
+    outcome = report(workspace, store, None, id="autumn", now=AT + timedelta(days=15))
+    assert outcome.written_to == ()
+    content = (outcome.folder / "report.json").read_text()
     assert '"u:' not in content
-    assert (told.folder / "report.png").stat().st_size > 1000
+    assert (outcome.folder / "report.png").stat().st_size > 1000
 
 
 def test_the_commands_start_report_and_stop(
@@ -230,23 +230,23 @@ def test_the_commands_start_report_and_stop(
     capsys: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
-    def recsys(*words: object) -> tuple[int, str]:
+    def recsys(*arguments: object) -> tuple[int, str]:
         with pytest.raises(SystemExit) as ended:
-            main([*map(str, words), "--workspace", str(workspace.root)])
-        said = capsys.readouterr()
-        return int(ended.value.code or 0), said.out + said.err
+            main([*map(str, arguments), "--workspace", str(workspace.root)])
+        message = capsys.readouterr()
+        return int(ended.value.code or 0), message.out + message.err
 
     shares = ("--variant", "challenger=10", "--variant", "champion=90")
-    code, said = recsys("experiment", "start", *shares, "--id", "autumn")
-    assert code == 0, said
-    assert said.index("champion") < said.index("challenger")
+    code, message = recsys("experiment", "start", *shares, "--id", "autumn")
+    assert code == 0, message
+    assert message.index("champion") < message.index("challenger")
     assert "night-2" in recsys("experiment", "status")[1]
     react(store, buyers={"champion": 0.3, "challenger": 0.3})
     figures = tmp_path / "figures.json"
-    code, said = recsys("experiment", "report", "--json", figures)
-    assert code == 0, said
-    assert "conversion" in said
-    assert {one["name"] for one in json.loads(figures.read_text())["variants"]} == {
+    code, message = recsys("experiment", "report", "--json", figures)
+    assert code == 0, message
+    assert "conversion" in message
+    assert {entry["name"] for entry in json.loads(figures.read_text())["variants"]} == {
         "champion",
         "challenger",
     }
@@ -254,8 +254,8 @@ def test_the_commands_start_report_and_stop(
     assert "No experiment is running" in recsys("experiment", "status")[1]
     assert recsys("experiment", "report", "--primary", "luck")[0] == 2
     assert recsys("experiment", "start", "--variant", "champion")[0] == 2
-    code, said = recsys("kpi", "--days", 2, "--json", figures)
-    assert code == 0, said
-    found = json.loads(figures.read_text())
-    assert (found["experiment"], len(found["days"])) == (None, 0)
+    code, message = recsys("kpi", "--days", 2, "--json", figures)
+    assert code == 0, message
+    read = json.loads(figures.read_text())
+    assert (read["experiment"], len(read["days"])) == (None, 0)
     assert figures.read_bytes() == workspace.kpi.read_bytes()

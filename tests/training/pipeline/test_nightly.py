@@ -62,7 +62,7 @@ def config(workspace: Path, **changes: object) -> dict[str, object]:
             **changes,
         },
         "split": {"test_days": 14, "validation_days": 14},
-        "evaluation": {"resamples": 200, "singles": True},
+        "evaluation": {"resamples": 200},
         "gate": {"resamples": 300},
     }
 
@@ -97,7 +97,17 @@ def files(small_shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def first(small_shop, files: Path, tmp_path_factory: pytest.TempPathFactory):
     """A workspace after its first night, and how that ended."""
     workspace = tmp_path_factory.mktemp("first") / "ws"
-    return workspace, run(config(workspace), small_shop.end, files)
+    settings = config(workspace)
+    settings["evaluation"] = {"resamples": 200, "singles": True}
+    return workspace, run(settings, small_shop.end, files)
+
+
+@pytest.fixture(scope="module")
+def second(first, small_shop, tmp_path_factory: pytest.TempPathFactory):
+    """A copy of that workspace after a night with the same recipe, and how that ended."""
+    workspace = tmp_path_factory.mktemp("second") / "ws"
+    shutil.copytree(first[0], workspace)
+    return workspace, run(config(workspace), small_shop.end)
 
 
 @pytest.fixture
@@ -144,10 +154,10 @@ def test_the_whole_is_compared_with_each_of_its_models_alone(first) -> None:
     above = outcome.summary["above_singles"]
     assert set(above) <= {"repeat", "random_walk", "popularity"}
     whole = outcome.summary["metrics"]["recall_at_20"]
-    for one in above.values():
-        told = one["recall_at_20"]
-        assert told["low"] <= told["value"] <= told["high"]
-        assert told["customers"] == whole["customers"]
+    for differences in above.values():
+        measured = differences["recall_at_20"]
+        assert measured["low"] <= measured["value"] <= measured["high"]
+        assert measured["customers"] == whole["customers"]
     assert above["popularity"]["recall_at_20"]["low"] > 0
     plots = workspace / "mlartifacts" / outcome.summary["run_id"] / "artifacts" / "plots"
     assert (plots / "above_singles" / "recall_at_20.png").is_file()
@@ -168,11 +178,11 @@ def test_no_person_is_named_in_what_mlflow_keeps(first) -> None:
             assert b"v-0000" not in content, path
 
 
-def test_the_same_recipe_again_is_promoted_as_not_worse(after_first: Path, small_shop) -> None:
-    again = run(config(after_first), small_shop.end)
+def test_the_same_recipe_again_is_promoted_as_not_worse(second) -> None:
+    workspace, again = second
     assert again.promoted
     assert any("Same recipe, not worse" in reason for reason in again.reasons)
-    assert champion(after_first) == again.summary["model_version"]
+    assert champion(workspace) == again.summary["model_version"]
 
 
 def test_a_changed_recipe_that_is_not_better_is_refused_and_the_champion_serves_on(
@@ -191,13 +201,11 @@ def test_a_changed_recipe_that_is_not_better_is_refused_and_the_champion_serves_
     assert (files / "plots" / "what_changed.png").is_file()
 
 
-def test_two_recipes_are_compared_on_the_same_customers(after_first: Path, small_shop) -> None:
-    settings = config(after_first, seed=8)
-    second = run(config(after_first), small_shop.end)
-    assert second.version is not None
-    compared = compare(
-        second.version, "1", config=TrainingConfig.model_validate(settings), now=small_shop.end
-    )
+def test_two_recipes_are_compared_on_the_same_customers(second, small_shop) -> None:
+    workspace, again = second
+    settings = TrainingConfig.model_validate(config(workspace, seed=8))
+    assert again.version is not None
+    compared = compare(again.version, "1", config=settings, now=small_shop.end)
     assert compared.same_recipe
     assert compared.differences["ndcg_at_20"].value == 0
 
@@ -289,11 +297,11 @@ def kill_at(step: str, night: BaseProcess, status: Path) -> str:
     while True:
         assert night.is_alive(), f"the run ended with {night.exitcode} before {step}"
         assert time.monotonic() < deadline, f"the run never came to {step}"
-        told = json.loads(status.read_text()) if status.exists() else {}
-        if told.get("pid") == night.pid and STEPS.index(told["step"]) >= STEPS.index(step):
+        measured = json.loads(status.read_text()) if status.exists() else {}
+        if measured.get("pid") == night.pid and STEPS.index(measured["step"]) >= STEPS.index(step):
             break
         time.sleep(0.002)
     night.kill()
     night.join(30)
     assert night.exitcode == -signal.SIGKILL
-    return str(told["step"])
+    return str(measured["step"])

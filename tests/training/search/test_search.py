@@ -77,15 +77,15 @@ def ticking(seconds: float = 1.0) -> Callable[[], float]:
 @pytest.fixture(scope="module")
 def filled(small_shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A workspace with the small shop's events and catalogue."""
-    place = Workspace(tmp_path_factory.mktemp("search") / "workspace").create()
-    store = SQLiteStore(place.store)
+    shop = Workspace(tmp_path_factory.mktemp("search") / "workspace").create()
+    store = SQLiteStore(shop.store)
     store.put_items(small_shop.shop.items, received_at=small_shop.end)
     store.close()
     for file in small_shop.log.files():
-        target = place.event_log / file.relative_to(small_shop.log.root)
+        target = shop.event_log / file.relative_to(small_shop.log.root)
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(file.read_bytes())
-    return place.root
+    return shop.root
 
 
 def searched(root: Path, small_shop, **rules: object) -> SearchResult:
@@ -99,7 +99,7 @@ def searched(root: Path, small_shop, **rules: object) -> SearchResult:
 
 
 @pytest.fixture(scope="module")
-def found(filled: Path, small_shop) -> SearchResult:
+def result(filled: Path, small_shop) -> SearchResult:
     return searched(filled, small_shop)
 
 
@@ -107,52 +107,52 @@ def mean(periods: tuple[tuple[float, float], ...]) -> float:
     return float(np.mean(periods))
 
 
-def test_validation_says_that_the_winner_is_better_than_the_start(found: SearchResult) -> None:
-    assert mean(found.ended) > 1.1 * mean(found.begun)
-    assert found.incumbent.value > 1.1
-    assert found.incumbent.weights["popularity"] < 0.5
+def test_validation_says_that_the_winner_is_better_than_the_start(result: SearchResult) -> None:
+    assert mean(result.ended) > 1.1 * mean(result.begun)
+    assert result.incumbent.value > 1.1
+    assert result.incumbent.weights["popularity"] < 0.5
 
 
-def test_every_family_and_the_weighting_had_a_turn(found: SearchResult) -> None:
-    assert {one.turn for one in found.tried} == {"weighting", *FAMILIES}
+def test_every_family_and_the_weighting_had_a_turn(result: SearchResult) -> None:
+    assert {trial.turn for trial in result.trials} == {"weighting", *FAMILIES}
 
 
-def test_the_standing_never_falls(found: SearchResult) -> None:
-    best = [one.incumbent for one in found.tried]
+def test_the_standing_never_falls(result: SearchResult) -> None:
+    best = [trial.incumbent for trial in result.trials]
     assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(best))
 
 
-def test_the_winner_was_measured_after_the_test_cut(found: SearchResult, small_shop) -> None:
-    assert found.trial.report.cut > small_shop.end - timedelta(days=11)
-    assert found.trial.report.estimates["ndcg_at_20"].value > 0
-    assert found.trial.recipe.digest() == found.config.recipe.digest()
+def test_the_winner_was_measured_after_the_test_cut(result: SearchResult, small_shop) -> None:
+    assert result.trial.report.cut > small_shop.end - timedelta(days=11)
+    assert result.trial.report.estimates["ndcg_at_20"].value > 0
+    assert result.trial.recipe.digest() == result.config.recipe.digest()
 
 
 def test_the_file_that_was_written_is_the_configuration_that_won(
-    found: SearchResult, filled
+    result: SearchResult, filled
 ) -> None:
     written = load_config(filled / "found.yaml")
-    assert written.recipe.digest() == found.config.recipe.digest()
+    assert written.recipe.digest() == result.config.recipe.digest()
     assert written.split.validations == 2
     assert written.workspace == filled
 
 
-def test_the_reasons_name_validation_and_trials(found: SearchResult) -> None:
-    told = " ".join(reasons(found))
-    assert "2 validation periods" in told
-    assert f"{len(found.tried)} trials" in told
+def test_the_reasons_name_validation_and_trials(result: SearchResult) -> None:
+    reported = " ".join(reasons(result))
+    assert "2 validation periods" in reported
+    assert f"{len(result.trials)} trials" in reported
 
 
 def test_trials_are_nested_runs_and_the_plots_are_figures(
-    found: SearchResult, filled: Path
+    result: SearchResult, filled: Path
 ) -> None:
-    place = Workspace(filled)
-    client = mlflow.MlflowClient(f"sqlite:///{place.mlflow_database.resolve()}")
+    shop = Workspace(filled)
+    client = mlflow.MlflowClient(f"sqlite:///{shop.mlflow_database.resolve()}")
     experiment = client.get_experiment_by_name("recsys")
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [run for run in runs if run.info.run_name == "search"]
     nested = [run for run in runs if run.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
-    assert len(nested) == len(found.tried)
+    assert len(nested) == len(result.trials)
     drawn = {file.path for file in client.list_artifacts(parent.info.run_id, "plots")}
     assert {"plots/search_history.png", "plots/importance.png", "plots/worth.png"} <= drawn
 
@@ -175,18 +175,18 @@ def dying(after: float) -> Callable[[], float]:
 
 
 def test_a_search_that_was_killed_goes_on_where_it_was(
-    found: SearchResult, filled: Path, small_shop
+    result: SearchResult, filled: Path, small_shop
 ) -> None:
     config = settings(filled, trials=2)
     arguments = {"console": Console(quiet=True), "started": small_shop.end}
     with pytest.raises(Killed):
-        run(config, clock=dying(0.45 * found.seconds), **arguments)
+        run(config, clock=dying(0.45 * result.seconds), **arguments)
     before = trials_of(filled)
     ended = run(config, clock=ticking(), **arguments)
     after = trials_of(filled)
     assert len(after) > len(before), "the search was killed before its end"
     assert all(after[name] >= trials for name, trials in before.items())
-    assert 0 < len(ended.tried) < 2 * (len(FAMILIES) + 1)
+    assert 0 < len(ended.trials) < 2 * (len(FAMILIES) + 1)
     assert ended.incumbent.value > 1.1
 
 
@@ -199,14 +199,14 @@ def trials_of(root: Path) -> dict[str, int]:
 
 def test_a_search_ends_in_time_to_measure(filled: Path, small_shop) -> None:
     console = Console(record=True, quiet=True)
-    found = run(
+    result = run(
         settings(filled, trials=50, minutes=1.5),
         console=console,
         started=small_shop.end,
         clock=ticking(0.5),
     )
-    assert 0 < len(found.tried) < 50
-    assert found.seconds <= 90.0
+    assert 0 < len(result.trials) < 50
+    assert result.seconds <= 90.0
 
 
 def test_a_search_without_a_validation_period_is_refused(filled: Path, small_shop) -> None:
@@ -332,7 +332,7 @@ def test_whether_own_items_rest_is_chosen_on_validation_and_kept_by_the_winner(
     given = settings(tmp_path / "ws", trials=1, families=["repeat", "popularity"])
     placement = given.recipe.placements[0].model_copy(update={"repeats": "when_due"})
     recipe = given.recipe.model_copy(update={"placements": (placement,)})
-    told = run(
+    reported = run(
         given.model_copy(update={"recipe": recipe}),
         console=Console(quiet=True),
         started=small_shop.end,
@@ -340,7 +340,7 @@ def test_whether_own_items_rest_is_chosen_on_validation_and_kept_by_the_winner(
         out=tmp_path / "found.yaml",
     )
     # The small shop's customers buy the same again before it is due.
-    assert told.incumbent.repeats == "allow"
+    assert reported.incumbent.repeats == "allow"
     read = load_config(tmp_path / "found.yaml")
     assert read.recipe.placements[0].repeats == "allow"
-    assert Incumbent.from_json(told.incumbent.as_json()).repeats == "allow"
+    assert Incumbent.from_json(reported.incumbent.as_json()).repeats == "allow"
