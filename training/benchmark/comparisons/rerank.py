@@ -206,7 +206,9 @@ def _search(
     *,
     stranger: bool,
 ) -> JudgedList | None:
-    """Somebody searches; a stranger's truth is that of a customer of whom nothing is known."""
+    """A random customer's search with the true gain of each result; None where there is no result
+    to reorder. With `stranger` the query lacks the customer's history.
+    """
     person = customers[int(rng.integers(len(customers)))]
     chances = shop.purchase_probabilities(person.removeprefix(USER_PREFIX), now)
     term = shop.queries[int(rng.integers(len(shop.queries)))]
@@ -220,8 +222,8 @@ def _search(
         np.array([score for _, score in page], np.float32),
     )
     query = Query(now=now) if stranger else data.queries([person], now=now)[0]
-    asked = replace(query, listed=listed, context=Context(search_term=term))
-    return JudgedList(asked, gains, np.ones(len(page)))
+    query = replace(query, listed=listed, context=Context(search_term=term))
+    return JudgedList(query, gains, np.ones(len(page)))
 
 
 def _measured(
