@@ -14,14 +14,16 @@ import pyarrow.parquet as pq
 
 from recsys.bundle.bundle import Bundle
 from recsys.catalog.items import Item
-from recsys.dataset.event_frame import Frame, after_newest
+from recsys.dataset.event_frame import after_newest
+from recsys.dataset.frames import Frame
+from recsys.dataset.item_frame import frame_of_items
 from recsys.dataset.splitting import HeldOut, hold_out
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.errors import InsufficientData, InvalidInput
 from recsys.events.log import SCHEMA, EventLog, rows
 from recsys.events.weighting import Weighting
 from recsys.extras import optional_packages
-from recsys.recommender import METRICS, Recommender, frame_of_items, load
+from recsys.recommender import METRICS, Recommender, load
 from recsys.store.protocol import Store
 
 EVENT_LOG: Final = "event_log"

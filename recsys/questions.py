@@ -9,8 +9,7 @@ from typing import Final
 
 import pandas as pd
 
-from recsys.dataset.event_frame import Frame, check_columns
-from recsys.dataset.item_frame import rows_of
+from recsys.dataset.frames import Frame, check_columns, rows_of
 from recsys.errors import InvalidInput
 from recsys.events.schema import EVENT_KINDS
 from recsys.ids import USER_PREFIX, VISITOR_PREFIX, Vocabulary

@@ -25,11 +25,10 @@ from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.publication import bundle_directory, read_publication
 from recsys.bundle.save_load import load_bundle
-from recsys.catalog.items import Item
 from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import Rule
-from recsys.dataset.event_frame import Frame
-from recsys.dataset.item_frame import ITEM_COLUMNS
+from recsys.dataset.frames import Frame
+from recsys.dataset.item_frame import frame_of_items
 from recsys.dataset.splitting import HeldOut
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError, InvalidInput, LeakFromFuture
@@ -282,12 +281,6 @@ def load(directory: Path | str) -> Recommender:
             )
         folder = bundle_directory(folder, publication.champion.model_version)
     return Recommender(load_bundle(folder))
-
-
-def frame_of_items(items: Sequence[Item]) -> pd.DataFrame:
-    """Catalogue items with the columns of `item_frame.ITEM_COLUMNS`, indexed by `item_id`."""
-    rows = [{name: getattr(item, name) for name in ITEM_COLUMNS} for item in items]
-    return pd.DataFrame(rows, columns=list(ITEM_COLUMNS)).set_index("item_id")
 
 
 def _rules_for(metrics: Sequence[str], placement: str) -> tuple[EvaluationRules, list[str]]:

@@ -6,22 +6,19 @@ the rows. Nested columns as canonical files have them (`items`, `context`, `cons
 
 from __future__ import annotations
 
-import difflib
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from recsys.dataset.frames import Frame, as_table, check_columns
 from recsys.errors import InvalidInput
 from recsys.events.log import SCHEMA
 from recsys.events.schema import CATEGORY_SEPARATOR, EVENT_KINDS, NEEDS_ITEMS
-
-Frame: TypeAlias = pd.DataFrame | pa.Table
 
 EVENT_COLUMNS: Final[Mapping[str, str]] = {
     "event": "what was done: view_item, add_to_cart, purchase, … (required)",
@@ -125,36 +122,6 @@ def after_newest(table: pa.Table) -> datetime:
         raise InvalidInput("events", "no rows", "give at least one event")
     moment: datetime = newest.astimezone(UTC) + timedelta(seconds=1)
     return moment
-
-
-def as_table(frame: Frame, what: str) -> pa.Table:
-    """The frame as an Arrow table, the index of a pandas frame left out."""
-    if isinstance(frame, pa.Table):
-        return frame
-    if isinstance(frame, pd.DataFrame):
-        with warnings.catch_warnings():
-            # pyarrow 25 reads the values of times with a zone in a way that pandas 4 will change.
-            warnings.filterwarnings("ignore", "Series.values returning", DeprecationWarning)
-            return pa.Table.from_pandas(frame, preserve_index=False)
-    raise InvalidInput(what, type(frame).__name__, "give a pandas DataFrame or a pyarrow Table")
-
-
-def check_columns(
-    what: str, columns: Collection[str], known: Mapping[str, str], *, required: Collection[str]
-) -> None:
-    """InvalidInput where a column is unknown, with the nearest known name, or one is missing."""
-    for name in columns:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"do you mean {near[0]}? " if near else ""
-            raise InvalidInput(
-                f"{what} column",
-                name,
-                f"{hint}rename it or leave it out; the columns are {', '.join(known)}",
-            )
-    for name in required:
-        if name not in columns:
-            raise InvalidInput(f"{what} columns", list(columns), f"the column {name} is required")
 
 
 def _flat(table: pa.Table) -> pa.Table:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, TypeVar
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from recsys.catalog.items import Item, parse_item
-from recsys.dataset.event_frame import Frame, check_columns
 from recsys.dataset.flat_rows import item_fields, profile_fields
+from recsys.dataset.frames import Frame, check_columns, rows_of
 from recsys.errors import InvalidInput
 from recsys.query.profile import Profile, parse_profile
 
@@ -56,6 +54,12 @@ def profiles_by_person(profiles: Frame) -> dict[str, Profile]:
     return {profile.person.key: profile for profile in parsed if profile.person.key is not None}
 
 
+def frame_of_items(items: Sequence[Item]) -> pd.DataFrame:
+    """Catalogue items with the columns of ITEM_COLUMNS, indexed by `item_id`."""
+    rows = [{name: getattr(item, name) for name in ITEM_COLUMNS} for item in items]
+    return pd.DataFrame(rows, columns=list(ITEM_COLUMNS)).set_index("item_id")
+
+
 def _parsed(
     frame: Frame,
     what: str,
@@ -72,29 +76,3 @@ def _parsed(
             raise InvalidInput(
                 f"{what} column {error.field!r} of row {number}", error.value, error.remedy
             ) from error
-
-
-def rows_of(frame: Frame, what: str) -> tuple[list[str], Iterator[dict[str, object]]]:
-    """The names of the columns, and each row as its cells that hold something.
-
-    Arrays in cells, as Parquet files have them, are lists.
-    """
-    if isinstance(frame, pa.Table):
-        names, records = list(frame.column_names), frame.to_pylist()
-    elif isinstance(frame, pd.DataFrame):
-        names, records = [str(name) for name in frame.columns], frame.to_dict(orient="records")
-    else:
-        raise InvalidInput(what, type(frame).__name__, "give a pandas DataFrame or a pyarrow Table")
-    return names, (
-        {name: _plain(cell) for name, cell in row.items() if _is_there(cell)} for row in records
-    )
-
-
-def _is_there(cell: object) -> bool:
-    return isinstance(cell, list | dict | tuple | np.ndarray) or not pd.isna(cell)
-
-
-def _plain(cell: object) -> object:
-    if isinstance(cell, pd.Timestamp):
-        return cell.to_pydatetime(warn=False)
-    return cell.tolist() if isinstance(cell, np.ndarray | np.generic) else cell

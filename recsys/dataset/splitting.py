@@ -15,7 +15,8 @@ from datetime import UTC, datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.dataset.event_frame import Frame, after_newest, event_table
+from recsys.dataset.event_frame import after_newest, event_table
+from recsys.dataset.frames import Frame
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InsufficientData, LeakFromFuture
 from recsys.events.views import EventSource, name_of, open_log

@@ -16,7 +16,8 @@ from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
 from recsys.dataset.context_counts import ContextCounts, no_context_counts, read_context_counts
-from recsys.dataset.event_frame import Frame, after_newest, event_table
+from recsys.dataset.event_frame import after_newest, event_table
+from recsys.dataset.frames import Frame
 from recsys.dataset.impressions import Impressions, no_impressions, read_impressions
 from recsys.dataset.item_frame import item_list, profiles_by_person
 from recsys.dataset.person_records import PersonRecords, no_records, session_codes
