@@ -252,9 +252,9 @@ def named(
     rules: Sequence[Rule], now: datetime, segments: Collection[str] = ()
 ) -> Iterator[tuple[str, Rule]]:
     """The rules in force with the names under which diagnostics speak of them."""
-    for place, rule in enumerate(rules):
+    for position, rule in enumerate(rules):
         if rule.in_force(now, segments):
-            yield rule.name or f"rules[{place}]", rule
+            yield rule.name or f"rules[{position}]", rule
 
 
 def _refuse_empty(test: _Part) -> None:
@@ -269,6 +269,6 @@ def _refuse_crossed(low: str, least: float | None, high: str, most: float | None
 
 
 def _in_words(message: str) -> str:
-    expected, _, place = message.partition(" - at `$")
-    where = re.sub(r"`$", "", place)
+    expected, _, path = message.partition(" - at `$")
+    where = re.sub(r"`$", "", path)
     return f"rules{where}: {expected}" if where else f"rules: {expected}"

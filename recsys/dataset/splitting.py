@@ -27,7 +27,7 @@ class Truth:
     """What one person took in the held-out period: parallel, one entry per distinct item, by id.
 
     `quantities` are summed over the period; `revenues` are quantity · price in the shop's currency,
-    NaN where no price was told.
+    NaN where no price was sent.
     """
 
     items: tuple[str, ...]

@@ -365,12 +365,12 @@ def _timeline(columns: _Columns, n_users: int) -> Timeline:
 
 
 def _visits(
-    users: Numbers, times: NDArray[np.float64], told: NDArray[np.uint64]
+    users: Numbers, times: NDArray[np.float64], codes: NDArray[np.uint64]
 ) -> NDArray[np.int64]:
-    """Numbers of visits; `told` is a code of the session id, 0 where there is none."""
+    """Numbers of visits; `codes` are those of the session ids, 0 where there is none."""
     silent = np.diff(times) > SESSION_GAP.total_seconds()
-    unnamed = (told[1:] == 0) & (told[:-1] == 0)
-    begins = (np.diff(users) != 0) | np.where(unnamed, silent, told[1:] != told[:-1])
+    unnamed = (codes[1:] == 0) & (codes[:-1] == 0)
+    begins = (np.diff(users) != 0) | np.where(unnamed, silent, codes[1:] != codes[:-1])
     numbers = np.zeros(len(users), np.int64)
     np.cumsum(begins, out=numbers[1:])
     return numbers

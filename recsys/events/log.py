@@ -68,35 +68,37 @@ CONTEXT_FIELDS: Final = frozenset({"country", "channel", "device", "referrer"})
 
 def rows(events: Iterable[Event]) -> pa.Table:
     """The events as a table of SCHEMA."""
-    told = list(events)
-    items = [item for event in told for item in event.items or NO_ITEM]
-    counts = np.array([max(len(event.items), 1) for event in told], np.int64)
+    all_events = list(events)
+    items = [item for event in all_events for item in event.items or NO_ITEM]
+    counts = np.array([max(len(event.items), 1) for event in all_events], np.int64)
     first_rows = np.cumsum(counts) - counts
     columns: dict[str, pa.Array] = {
         "position": pa.array(np.arange(len(items)) - np.repeat(first_rows, counts), pa.int32())
     }
     for name, field in ITEM_FIELDS.items():
-        told_of_items = [None if item is None else getattr(item, field) for item in items]
-        columns[name] = pa.array(told_of_items, SCHEMA.field(name).type)
-    # What an event says once is told once and repeated for each of its rows.
-    row_event = pa.array(np.repeat(np.arange(len(told)), counts))
+        of_items = [None if item is None else getattr(item, field) for item in items]
+        columns[name] = pa.array(of_items, SCHEMA.field(name).type)
+    # Fields of the event are converted once and repeated for each of its rows.
+    row_event = pa.array(np.repeat(np.arange(len(all_events)), counts))
     for name in SCHEMA.names:
         if name in columns:
             continue
         values: list[object]
         if name == "kind":
-            values = [event.event for event in told]
+            values = [event.event for event in all_events]
         elif name in CONTEXT_FIELDS:
-            values = [event.context and getattr(event.context, name) for event in told]
+            values = [event.context and getattr(event.context, name) for event in all_events]
         elif name == "category":
-            values = [event.category and CATEGORY_SEPARATOR.join(event.category) for event in told]
+            values = [
+                event.category and CATEGORY_SEPARATOR.join(event.category) for event in all_events
+            ]
         else:
-            values = [getattr(event, name) for event in told]
+            values = [getattr(event, name) for event in all_events]
         columns[name] = pa.array(values, SCHEMA.field(name).type).take(row_event)
     return pa.table([columns[name] for name in SCHEMA.names], schema=SCHEMA)
 
 
-# By DuckDB, which reads what it must and loads no pandas: somebody is waiting for the answer.
+# DuckDB reads only the matching row groups and needs no pandas: a request waits for the result.
 ROWS_OF_SQL: Final = """
 SELECT * REPLACE (epoch_us(timestamp) AS timestamp)
 FROM read_parquet(?, hive_partitioning = false, file_row_number = true)
@@ -105,9 +107,9 @@ WHERE list_contains(?::VARCHAR[], user_id)
 ORDER BY file_row_number LIMIT ? OFFSET ?
 """
 
-Place = tuple[int, int]
-"""The number of a file, and of a person's rows in it that were seen."""
-START: Final[Place] = (0, 0)
+LogPosition = tuple[int, int]
+"""The number of a file, and how many of a person's rows in it were read."""
+START: Final[LogPosition] = (0, 0)
 
 
 class EventLog:
@@ -137,65 +139,70 @@ class EventLog:
             if first <= date.fromisoformat(path.parent.name.removeprefix("date=")) <= last
         ]
 
-    def erase(self, owners: Sequence[Pseudonyms]) -> list[int]:
-        """Removes every row of some sets of persons, given as codes (`recsys.events.pseudonyms`).
+    def erase(self, users: Sequence[Pseudonyms]) -> list[int]:
+        """Removes the rows of each set of persons (`recsys.events.pseudonyms`) from all files.
 
-        Gives the number of rows for each set; files are replaced whole. A row is its customer's, or
-        its visitor's where it names no customer.
+        Gives the number of removed rows for each set. A row belongs to its customer, or to its
+        visitor where it names no customer.
         """
-        if not sum(map(len, owners)):
-            return [0] * len(owners)
-        sets = np.concatenate([np.full(len(codes), n) for n, codes in enumerate(owners)])
-        wanted = np.concatenate(owners)
+        if not sum(map(len, users)):
+            return [0] * len(users)
+        sets = np.concatenate([np.full(len(codes), n) for n, codes in enumerate(users)])
+        wanted = np.concatenate(users)
         order = np.argsort(wanted, kind="stable")
         wanted, sets = wanted[order], sets[order]
-        erased = np.zeros(len(owners), np.int64)
+        erased = np.zeros(len(users), np.int64)
         for path in self.files():
-            names, place = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
-            codes = pseudonyms_of(names)
-            found = np.minimum(np.searchsorted(wanted, codes), len(wanted) - 1)
-            rows_of = np.where(wanted[found] == codes, sets[found], -1)[place]
-            if (rows_of >= 0).any():
-                erased += np.bincount(rows_of[rows_of >= 0], minlength=len(owners))
+            keys, key_of_row = _persons(pq.read_table(path, columns=["user_id", "anonymous_id"]))
+            codes = pseudonyms_of(keys)
+            nearest = np.minimum(np.searchsorted(wanted, codes), len(wanted) - 1)
+            set_of_row = np.where(wanted[nearest] == codes, sets[nearest], -1)[key_of_row]
+            if (set_of_row >= 0).any():
+                erased += np.bincount(set_of_row[set_of_row >= 0], minlength=len(users))
                 table = pq.read_table(path, schema=SCHEMA)
-                _write_durably(table.filter(pa.array(rows_of < 0)), path)
+                _write_durably(table.filter(pa.array(set_of_row < 0)), path)
         return erased.tolist()
 
     def rows_of(
-        self, persons: Sequence[Person], *, since: Place = START, limit: int, most_files: int = 30
-    ) -> tuple[list[dict[str, Any]], Place | None]:
-        """At most `limit` rows of these persons, oldest day first: the values that are there.
+        self,
+        persons: Sequence[Person],
+        *,
+        since: LogPosition = START,
+        limit: int,
+        most_files: int = 30,
+    ) -> tuple[list[dict[str, Any]], LogPosition | None]:
+        """At most `limit` rows of these persons, oldest day first, without empty values.
 
-        Looks into so many files at most, and gives where to go on, None at the end.
+        Reads at most `most_files` files; gives the position to continue from, None at the end.
         """
         users = [person.user_id for person in persons if person.user_id is not None]
         visitors = [person.anonymous_id for person in persons if person.user_id is None]
         files = self.files()
-        found: list[dict[str, Any]] = []
+        records: list[dict[str, Any]] = []
         number, offset = since
         with duckdb.connect(config={"threads": 1}) as connection:
             for path in files[number : number + most_files]:
-                asked = limit - len(found)
-                # One more than fits tells whether the file has another page.
+                asked = limit - len(records)
+                # One row more than fits shows that the file has another page.
                 values = [str(path), users, visitors, asked + 1, offset]
                 rows_here = connection.execute(ROWS_OF_SQL, values).fetchall()
                 names = [column[0] for column in connection.description or ()]
-                found += [_told(names, row) for row in rows_here[:asked]]
+                records += [_values(names, row) for row in rows_here[:asked]]
                 if len(rows_here) > asked:
-                    return found, (number, offset + asked)
+                    return records, (number, offset + asked)
                 number, offset = number + 1, 0
-        return found, (number, 0) if number < len(files) else None
+        return records, (number, 0) if number < len(files) else None
 
 
-def _told(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
-    """The values of a row that are there."""
-    told = {name: value for name, value in zip(names, row, strict=True) if value is not None}
-    del told["file_row_number"]
-    return {**told, "timestamp": datetime.fromtimestamp(told["timestamp"] / 1e6, UTC)}
+def _values(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
+    """The values of a row that are not null, by column."""
+    values = {name: value for name, value in zip(names, row, strict=True) if value is not None}
+    del values["file_row_number"]
+    return {**values, "timestamp": datetime.fromtimestamp(values["timestamp"] / 1e6, UTC)}
 
 
 def _persons(table: pa.Table) -> tuple[list[str], NDArray[np.int64]]:
-    """Distinct person keys, and for each row its place among them; the empty key is nobody's."""
+    """Distinct person keys, and for each row the index of its key; the empty key is nobody's."""
     users = pc.binary_join_element_wise(USER_PREFIX, table["user_id"], "")
     visitors = pc.binary_join_element_wise(VISITOR_PREFIX, table["anonymous_id"], "")
     keys = pc.fill_null(pc.coalesce(users, visitors), "")

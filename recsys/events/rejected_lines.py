@@ -1,4 +1,4 @@
-"""Lines that an import could not take, and how those that name a person are found and removed."""
+"""Lines that an import rejected: those that name a person are listed and removed."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class _Line(msgspec.Struct):
 
 
 def lines_about(folder: Path, ids: Sequence[str]) -> list[dict[str, Any]]:
-    """Which lines name one of these ids: the file and the number of the line in what was imported.
+    """The lines that name one of these ids: the file and the line's number in the imported file.
 
-    Not their text, which nobody could read, and which may be about somebody else as well.
+    Their text is left out: it could not be parsed and may be about other persons as well.
     """
     wanted = _naming(ids)
     return [
@@ -34,8 +34,8 @@ def lines_about(folder: Path, ids: Sequence[str]) -> list[dict[str, Any]]:
 def remove_lines(folder: Path, ids: Sequence[str]) -> int:
     """Removes the lines that name one of these ids, durably, and gives their number.
 
-    What stands in such a line could not be read, so an id counts wherever it stands as a word of
-    its own: too much is removed rather than too little.
+    Such a line could not be parsed, so an id counts wherever it stands as a separate word: too much
+    is removed rather than too little.
     """
     wanted = _naming(ids)
     removed = 0
@@ -62,10 +62,10 @@ def _lines(path: Path) -> Iterator[tuple[bytes, _Line]]:
 
 def _naming(ids: Sequence[str]) -> re.Pattern[str]:
     # As it is, or as JSON writes it.
-    told = {form for id in ids if id for form in (id, msgspec.json.encode(id)[1:-1].decode())}
-    if not told:
+    forms = {form for id in ids if id for form in (id, msgspec.json.encode(id)[1:-1].decode())}
+    if not forms:
         return re.compile(r"(?!)")
-    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(told)))})(?![\w-])")
+    return re.compile(rf"(?<![\w-])(?:{'|'.join(map(re.escape, sorted(forms)))})(?![\w-])")
 
 
 _decoder = msgspec.json.Decoder(_Line)

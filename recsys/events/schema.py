@@ -229,8 +229,8 @@ def parse_struct(
         else:
             parsed = decoder.decode(raw)
     except msgspec.ValidationError as error:
-        told = invalid_event(str(error), raw, choices=choices)
-        raise refusal(told.field, told.value, told.remedy) from error
+        invalid = invalid_event(str(error), raw, choices=choices)
+        raise refusal(invalid.field, invalid.value, invalid.remedy) from error
     except (msgspec.DecodeError, UnicodeError) as error:
         raise refusal(whole, str(error), "send one JSON object in UTF-8") from error
     return parsed
@@ -243,8 +243,8 @@ def invalid_event(
 
     `choices`: field → the words that it may be.
     """
-    expected, _, place = message.partition(" - at ")
-    path = place.strip("`").removeprefix("key` in `")
+    expected, _, location = message.partition(" - at ")
+    path = location.strip("`").removeprefix("key` in `")
     unknown = re.search(r"unknown field `([^`]*)`", expected)
     missing = re.search(r"missing required field `([^`]*)`", expected)
     name = unknown or missing

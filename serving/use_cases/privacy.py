@@ -17,7 +17,7 @@ from numpy.random import Generator
 from recsys.bundle.manifest import read_manifest
 from recsys.bundle.publication import read_publication
 from recsys.errors import BundleError
-from recsys.events.log import START, EventLog, Place
+from recsys.events.log import START, EventLog, LogPosition
 from recsys.events.pseudonyms import Pseudonyms, pseudonyms_of
 from recsys.events.rejected_lines import lines_about, remove_lines
 from recsys.events.schema import Person
@@ -115,8 +115,8 @@ class Privacy:
         )
 
     def _page(
-        self, person: Person, section: str, since: Place, limit: int
-    ) -> tuple[list[dict[str, Any]], Place | None]:
+        self, person: Person, section: str, since: LogPosition, limit: int
+    ) -> tuple[list[dict[str, Any]], LogPosition | None]:
         """At most `limit` records of a section, and the position of the next; None at its end."""
         if section == EVENT_LOG:
             return self.log.rows_of(self.store.visitors(person), since=since, limit=limit)
@@ -165,7 +165,7 @@ def _holds(path: Path, owners: Pseudonyms) -> bool:
     return bool(np.isin(stored, owners).any())
 
 
-def _position(cursor: str | None) -> tuple[int, Place]:
+def _position(cursor: str | None) -> tuple[int, LogPosition]:
     if cursor is None:
         return 0, START
     name, _, since = cursor.partition(":")

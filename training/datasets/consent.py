@@ -1,4 +1,4 @@
-"""Consent of imported history: said by whoever imports, or carried by the file; never guessed."""
+"""Consent of imported history: stated at the import or carried by the file, never guessed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ ConsentStatement = Literal["assumed", "absent"]
 AGREED: Final = Consent(personalization=True, analytics=True)
 
 
-class ConsentNotSaid(InvalidInput):
-    """A file names persons and nothing says whether they agreed."""
+class ConsentMissing(InvalidInput):
+    """A file names persons and their consent is not stated."""
 
     def __init__(self, line: int) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class ConsentNotSaid(InvalidInput):
 
 @dataclass(frozen=True, slots=True)
 class ConsentRule:
-    """What was said about the file, and the keys of persons whose refusal is on record.
+    """The statement about the file, and the keys of persons whose refusal is on record.
 
     A consent in the file itself goes before the statement, and a refusal on record goes before an
     assumption.
@@ -42,18 +42,18 @@ class ConsentRule:
     refused: Collection[str] = frozenset()
 
     def event(self, event: Event, *, line: int) -> Event:
-        """The event with the consent that holds for it; ConsentNotSaid where nothing says."""
+        """The event with the consent that holds for it; ConsentMissing where neither states it."""
         key = event.person.key
         if key is None or event.consent is not None or not self._agreed(key, line):
             return event
         return msgspec.structs.replace(event, consent=AGREED)
 
     def allows(self, profile: Profile, *, line: int) -> bool:
-        """Whether the profile may be stored; ConsentNotSaid where nothing says."""
+        """Whether the profile may be stored; ConsentMissing where neither states it."""
         key = profile.person.key
         return profile.consent is not None or (key is not None and self._agreed(key, line))
 
     def _agreed(self, key: str, line: int) -> bool:
         if self.statement is None:
-            raise ConsentNotSaid(line)
+            raise ConsentMissing(line)
         return self.statement == "assumed" and key not in self.refused

@@ -1,4 +1,4 @@
-"""What a source finds in a file: events, items, profiles, and lines that it sets aside."""
+"""The findings of a source: events, items, profiles, and lines that are rejected or left out."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from recsys.catalog.items import Item
 from recsys.errors import InvalidInput
 from recsys.events.schema import Event
 from recsys.query.profile import Profile
-from training.datasets.reading import Row, Unreadable
+from training.datasets.reading import FileRow, Unreadable
 
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """Lines that break a rule; they are kept aside with the reason and what to send instead."""
+    """Lines that break a rule, with the reason and what to send instead."""
 
     line: int
     reason: str
@@ -21,19 +21,19 @@ class Rejected:
     lines: int = 1
 
     @classmethod
-    def of(cls, row: Row, error: InvalidInput) -> Rejected:
+    def of(cls, row: FileRow, error: InvalidInput) -> Rejected:
         """The row, with the error's field, value and remedy as the reason."""
         return cls(row.line, str(error), row.raw)
 
     @classmethod
     def unreadable(cls, row: Unreadable) -> Rejected:
-        """Lines of which not even a row could be made."""
+        """Lines that could not be parsed into a row."""
         return cls(row.line, row.reason, row.raw, row.lines)
 
 
 @dataclass(frozen=True, slots=True)
 class KeptOut:
-    """Lines that are sound but do not belong in, such as postage; counted by reason."""
+    """Valid lines that are not imported, such as postage; counted by reason."""
 
     reason: str
     lines: int = 1

@@ -1,4 +1,4 @@
-"""The import: files in, and the store, the catalogue and the event log have what was in them."""
+"""The import of files into the store, the catalogue and the event log."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from training.datasets.findings import (
     Rejected,
 )
 from training.datasets.records import RejectedLines, digest, write_down
-from training.datasets.sources import DataFile, ImportOptions, Source, open_source
+from training.datasets.sources import DataFile, FileSource, ImportOptions, open_source
 from training.datasets.summary import FileSummary, ImportSummary
 from training.workspace import Workspace
 
@@ -51,7 +51,7 @@ def import_files(
     """Brings the files into the store and its events on into the event log.
 
     Importing a file again adds nothing. Rows that break a rule are kept in `workspace.rejected`;
-    what was said about consent is written to `workspace.imports` before the first event is stored.
+    the consent statement is written to `workspace.imports` before the first event is stored.
     `at` is the time of the import. InvalidInput where a file cannot be read or recognised, or
     names persons while nothing says whether they agreed; what was stored by then stays.
     """
@@ -66,7 +66,7 @@ def import_files(
 
 
 def _import_source(
-    source: Source,
+    source: FileSource,
     options: ImportOptions,
     *,
     workspace: Workspace,
@@ -84,14 +84,14 @@ def _import_source(
         "at": at,
     }
     write_down(workspace.imports, {**record, "state": "begun"})
-    aside = RejectedLines(workspace.rejected / f"{path.name}.{sha256[:8]}.jsonl")
-    with aside:
+    rejected = RejectedLines(workspace.rejected / f"{path.name}.{sha256[:8]}.jsonl")
+    with rejected:
         consent = ConsentRule(options.consent, frozenset(store.denied()))
         intake = _Intake(store, consent, at)
         for finding in source.findings():
             if isinstance(finding, Rejected):
-                aside.keep(finding)
-            elif intake.take(finding):
+                rejected.add(finding)
+            elif intake.add(finding):
                 watch(path.name, source.table.done, source.table.total)
         intake.flush()
         watch(path.name, source.table.total, source.table.total)
@@ -104,10 +104,10 @@ def _import_source(
         items=intake.counts["items"],
         profiles=intake.counts["profiles"],
         known=intake.counts["known"],
-        rejected=aside.lines,
+        rejected=rejected.lines,
         kept_out=dict(intake.kept_out),
-        rejected_file=aside.written,
-        rejected_examples=tuple(aside.examples),
+        rejected_file=rejected.written,
+        rejected_examples=tuple(rejected.examples),
     )
     done = {"state": "done", "rows": summary.rows, "rejected": summary.rejected}
     write_down(workspace.imports, {**record, **done, **intake.counts, "kept_out": intake.kept_out})
@@ -128,15 +128,15 @@ class _Intake:
         self._profiles: list[Profile] = []
         self._known_items: dict[str, Item] | None = None
 
-    def take(self, finding: Finding) -> bool:
-        """Takes one finding; True where that filled a batch and the store has it now."""
+    def add(self, finding: Finding) -> bool:
+        """Adds a finding to its batch; True where the batch was full and is now stored."""
         match finding:
             case FoundEvent(line, event):
                 self._events.append(self._consent.event(event, line=line))
             case FoundItem():
-                self._take_item(finding)
+                self._add_item(finding)
             case FoundProfile():
-                self._take_profile(finding)
+                self._add_profile(finding)
             case KeptOut(reason, lines):
                 self.kept_out[reason] += lines
         full = max(len(self._events), len(self._items), len(self._profiles)) >= BATCH
@@ -160,26 +160,26 @@ class _Intake:
             self.counts["profiles"] += len(self._profiles)
             self._profiles = []
 
-    def _take_item(self, found: FoundItem) -> None:
+    def _add_item(self, finding: FoundItem) -> None:
         if self._known_items is None:
             self._known_items = {item.item_id: item for item in self._store.items()}
-        known = self._known_items.get(found.item.item_id)
-        if known == found.item or (known is not None and not found.declared):
+        known = self._known_items.get(finding.item.item_id)
+        if known == finding.item or (known is not None and not finding.declared):
             self.counts["known"] += 1
             return
-        self._known_items[found.item.item_id] = found.item
-        self._items.append(found.item)
+        self._known_items[finding.item.item_id] = finding.item
+        self._items.append(finding.item)
 
-    def _take_profile(self, found: FoundProfile) -> None:
-        profile = found.profile
-        if not self._consent.allows(profile, line=found.line):
+    def _add_profile(self, finding: FoundProfile) -> None:
+        profile = finding.profile
+        if not self._consent.allows(profile, line=finding.line):
             self.kept_out["profile of a person without consent"] += 1
             return
         known = self._store.person(profile.person, limit=1)
-        if found.declared and profile.consent is None and known.consent is None:
+        if finding.declared and profile.consent is None and known.consent is None:
             profile = msgspec.structs.replace(profile, consent=AGREED)
         new = _named(profile).items() - _named(known.profile).items()
-        if not found.declared:
+        if not finding.declared:
             new = {(name, value) for name, value in new if name not in _named(known.profile)}
         if new or profile.consent not in (None, known.consent):
             self._profiles.append(profile)
@@ -188,7 +188,7 @@ class _Intake:
 
 
 def _named(profile: Profile) -> dict[str, object]:
-    """What the profile says about its person: traits one by one, ids and consent apart."""
+    """The declared fields of the profile, trait by trait, without ids and consent."""
     fields = {
         "country": profile.country,
         "customer_group": profile.customer_group,

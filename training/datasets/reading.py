@@ -34,7 +34,7 @@ _BATCH_ROWS: Final = 8_192
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class FileRow:
     """One row as it stands: JSON text, or a mapping from column to cell.
 
     A CSV cell is text; an empty or null cell is left out. `line` counts from 1: lines of the file
@@ -96,11 +96,11 @@ class TableFile:
             with self._parquet() as file:
                 return tuple(file.schema_arrow.names)
         for row in self._csv_rows() if self.layout == "csv" else self._json_rows():
-            if isinstance(row, Row):
+            if isinstance(row, FileRow):
                 return _keys(row)
         return ()
 
-    def __iter__(self) -> Iterator[Row | Unreadable]:
+    def __iter__(self) -> Iterator[FileRow | Unreadable]:
         self.done = self.rows = 0
         if self.layout == "parquet":
             rows = self._parquet_rows()
@@ -113,7 +113,7 @@ class TableFile:
     def last_lines(self, column: str) -> dict[object, int]:
         """Value of the column → the last line that has it; null stands for a row without."""
         if self.layout != "parquet":
-            rows = (row for row in self if isinstance(row, Row))
+            rows = (row for row in self if isinstance(row, FileRow))
             return {
                 row.content.get(column): row.line
                 for row in rows
@@ -124,15 +124,15 @@ class TableFile:
         with self._parquet() as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=[column]):
                 for value in batch.column(0).to_pylist():
-                    last[value if _there(value) else None] = next(lines)
+                    last[value if _is_set(value) else None] = next(lines)
         return last
 
-    def _json_rows(self) -> Iterator[Row | Unreadable]:
+    def _json_rows(self) -> Iterator[FileRow | Unreadable]:
         for line, text in enumerate(self._lines(), start=1):
             if text.strip():
-                yield Row(line, text.rstrip(b"\r\n"))
+                yield FileRow(line, text.rstrip(b"\r\n"))
 
-    def _csv_rows(self, *, skip_header: bool = False) -> Iterator[Row | Unreadable]:
+    def _csv_rows(self, *, skip_header: bool = False) -> Iterator[FileRow | Unreadable]:
         """The header is given as a row of its own names, unless it is skipped."""
         taken: list[str] = []
         reader = csv.reader(self._texts(taken), delimiter=self._delimiter)
@@ -176,14 +176,16 @@ class TableFile:
                 "file", str(self.path), f"it cannot be read ({error}); get it again"
             ) from error
 
-    def _parquet_rows(self) -> Iterator[Row | Unreadable]:
+    def _parquet_rows(self) -> Iterator[FileRow | Unreadable]:
         line = 0
         with self._parquet() as file:
             for batch in file.iter_batches(batch_size=_BATCH_ROWS):
                 names = batch.schema.names
                 for cells in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                     line += 1
-                    yield Row(line, {n: v for n, v in zip(names, cells, strict=True) if _there(v)})
+                    yield FileRow(
+                        line, {n: v for n, v in zip(names, cells, strict=True) if _is_set(v)}
+                    )
                 self.done = line
 
     def _parquet(self) -> pq.ParquetFile:
@@ -213,21 +215,21 @@ def _uncompressed(file: BinaryIO, path: Path) -> AbstractContextManager[Iterable
 
 def _csv_row(
     line: int, header: Sequence[str], cells: Sequence[str], raw: str, *, lines: int
-) -> Row | Unreadable:
+) -> FileRow | Unreadable:
     if len(cells) != len(header):
         reason = f"the row has {len(cells)} cells; the header has {len(header)} columns"
         return Unreadable(line, reason, _shown(raw), lines)
     if not raw.isascii() and any("\udc80" <= sign <= "\udcff" for sign in raw):
         return Unreadable(line, "the row is not UTF-8; save the file as UTF-8", _shown(raw), lines)
     content = {name: cell for name, cell in zip(header, cells, strict=True) if cell}
-    return Row(line, content, raw)
+    return FileRow(line, content, raw)
 
 
 def _shown(raw: str) -> str:
     return raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _keys(row: Row) -> tuple[str, ...]:
+def _keys(row: FileRow) -> tuple[str, ...]:
     if isinstance(row.content, bytes):
         try:
             value = msgspec.json.decode(row.content)
@@ -237,6 +239,6 @@ def _keys(row: Row) -> tuple[str, ...]:
     return tuple(row.content)
 
 
-def _there(value: object) -> bool:
+def _is_set(value: object) -> bool:
     """Parquet files written by pandas hold NaN where they mean null."""
     return value is not None and value == value and value != ""

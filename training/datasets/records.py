@@ -1,4 +1,4 @@
-"""What an import writes beside the log: the record of what was said, and the rejected lines."""
+"""The files of an import: its record with the consent statement, and the rejected lines."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def write_down(path: Path, record: Mapping[str, object]) -> None:
 
 @dataclass(slots=True)
 class RejectedLines:
-    """The file of lines kept aside, with the reason; made with the first of them.
+    """The file of rejected lines, with the reason; made with the first of them.
 
     A file of the same name is from an earlier import of the same content and is replaced.
     """
@@ -47,8 +47,8 @@ class RejectedLines:
     def __enter__(self) -> Self:
         return self
 
-    def keep(self, rejected: Rejected) -> None:
-        """Writes the lines down: number, reason, text."""
+    def add(self, rejected: Rejected) -> None:
+        """Writes the line's number, reason and text."""
         if self._file is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("wb")

@@ -1,4 +1,4 @@
-"""Which source a file is, told or recognised by its columns, and what is found in it."""
+"""The format of a file, given or recognised by its columns, and how its findings are read."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class DataFile:
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class FileSource:
     """An opened file, recognised: its name for records, and how to read it."""
 
     table: TableFile | XMLFeed
@@ -83,11 +83,11 @@ class Source:
         return self.read()
 
 
-def open_source(file: DataFile, options: ImportOptions, *, at: datetime) -> Source:
-    """The file as a source, as of `at`; InvalidInput where it cannot be told what it is."""
+def open_source(file: DataFile, options: ImportOptions, *, at: datetime) -> FileSource:
+    """The file as a source, as of `at`; InvalidInput where its format is unknown."""
     if _is_xml(file.path):
         feed = XMLFeed(file.path)
-        return Source(feed, "merchant feed", "items", partial(read_merchant, feed, at=at))
+        return FileSource(feed, "merchant feed", "items", partial(read_merchant, feed, at=at))
     if file.contents == "unknown" and options.format in ("auto", "csv"):
         if options.mapping is not None:
             return _mapped(file.path, read_mapping(options.mapping))
@@ -97,28 +97,28 @@ def open_source(file: DataFile, options: ImportOptions, *, at: datetime) -> Sour
     match _format(file, options, table):
         case "events" | "items" | "profiles" as contents:
             read: Callable[[], Iterator[Finding]] = partial(read_canonical, table, contents)
-            return Source(table, f"canonical {contents}", contents, read)
+            return FileSource(table, f"canonical {contents}", contents, read)
         case "merchant":
-            return Source(table, "merchant feed", "items", partial(read_merchant, table, at=at))
+            return FileSource(table, "merchant feed", "items", partial(read_merchant, table, at=at))
         case "ga4":
             chosen = GA4Options() if options.mapping is None else read_ga4_options(options.mapping)
-            return Source(table, "GA4 export", "events", partial(read_ga4, table, chosen))
+            return FileSource(table, "GA4 export", "events", partial(read_ga4, table, chosen))
         case "segment":
-            return Source(
+            return FileSource(
                 table, "Segment messages", "events", partial(read_segment, table, SegmentConsent())
             )
         case "rees46":
             return _mapped(file.path, REES46)
         case "online-retail":
             read = partial(read_online_retail, table, options.protocol)
-            return Source(table, f"online-retail {options.protocol}", "unknown", read)
+            return FileSource(table, f"online-retail {options.protocol}", "unknown", read)
     raise InvalidInput(
         f"{file.path.name}: columns", ", ".join(table.columns), _REMEDIES[options.format]
     )
 
 
 def _format(file: DataFile, options: ImportOptions, table: TableFile) -> str | None:
-    """What the file is, as told or as its columns say; None where they say something else."""
+    """The format of the file, given or by its columns; None where they do not match."""
     columns = table.columns
     if file.contents != "unknown":
         feed = options.format == "merchant" or canonical_kind(columns) is None
@@ -138,9 +138,9 @@ def _format(file: DataFile, options: ImportOptions, table: TableFile) -> str | N
     return next((kind for kind in known.values() if kind is not None), None)
 
 
-def _mapped(path: Path, mapping: ColumnMapping) -> Source:
+def _mapped(path: Path, mapping: ColumnMapping) -> FileSource:
     table = TableFile(path, delimiter=mapping.delimiter)
-    return Source(table, "csv", "unknown", partial(read_mapped, table, mapping))
+    return FileSource(table, "csv", "unknown", partial(read_mapped, table, mapping))
 
 
 def _is_xml(path: Path) -> bool:

@@ -96,10 +96,10 @@ def test_an_item_is_read_from_json_and_from_a_mapping() -> None:
 def test_a_bad_item_is_refused_with_its_field_and_a_remedy(
     change: dict[str, Any], field: str, remedy: str
 ) -> None:
-    with pytest.raises(InvalidInput) as told:
+    with pytest.raises(InvalidInput) as refused:
         parse_item({"item_id": "a", **change})
-    assert told.value.field == field
-    assert remedy in told.value.remedy
+    assert refused.value.field == field
+    assert remedy in refused.value.remedy
 
 
 @pytest.mark.parametrize("raw", [b"{", b"[]", b"\xff", b""])

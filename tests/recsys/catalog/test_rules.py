@@ -118,7 +118,7 @@ def test_a_changed_item_is_matched_by_what_it_is_now(live_catalog: LiveCatalog) 
 
 def test_new_stock_leaves_the_masks_of_other_attributes(live_catalog: LiveCatalog) -> None:
     of_brand, of_stock = where(brand="Fern"), where(stock={"min": 10})
-    masks = [live_catalog.columns.mask(one) for one in (of_brand, of_stock)]
+    masks = [live_catalog.columns.mask(where) for where in (of_brand, of_stock)]
     put = msgspec.structs.replace(ITEMS[2], stock=1.0)
     changed = live_catalog.with_changes([put], revision=1).columns
     assert changed.mask(of_brand) is masks[0]
@@ -165,7 +165,7 @@ def test_prepared_columns_match_alike(live_catalog: LiveCatalog) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fields", "told"),
+    ("fields", "message"),
     [
         ({"filter": {"price": {"min": 9, "max": 3}}}, "max must not be below min"),
         ({"filter": {"price": {}}}, "use one of min, max, exists"),
@@ -185,8 +185,8 @@ def test_prepared_columns_match_alike(live_catalog: LiveCatalog) -> None:
         ({"diversity": [{"per": "brand", "at_most": 1, "depth": 1}]}, "levels of a category"),
     ],
 )
-def test_a_rule_that_cannot_be_meant_is_refused(fields: dict[str, Any], told: str) -> None:
-    with pytest.raises(msgspec.ValidationError, match=told):
+def test_a_rule_that_cannot_be_meant_is_refused(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=message):
         rules(**fields)
 
 

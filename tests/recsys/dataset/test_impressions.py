@@ -36,7 +36,7 @@ def event(
         user_id=user,
         session_id=session,
         search_term=term,
-        items=[EventItem(item, index=place) for place, item in enumerate(items)],
+        items=[EventItem(item, index=position) for position, item in enumerate(items)],
     )
 
 
@@ -53,7 +53,7 @@ def outcomes(data: TrainingData, lists: Impressions, number: int) -> dict[str, i
 
 
 def test_the_furthest_step_of_the_visit_is_the_outcome(tmp_path: Path) -> None:
-    found = read(
+    data = read(
         tmp_path,
         [
             event("view_item_list", 0, ["a", "b", "c", "d"], term="Red  Mug"),
@@ -64,15 +64,15 @@ def test_the_furthest_step_of_the_visit_is_the_outcome(tmp_path: Path) -> None:
             event("purchase", 50, ["d"]),
         ],
     )
-    lists = found.impressions
-    assert outcomes(found, lists, 0) == {"a": NOT_TAKEN, "b": CLICKED, "c": IN_CART, "d": BOUGHT}
+    lists = data.impressions
+    assert outcomes(data, lists, 0) == {"a": NOT_TAKEN, "b": CLICKED, "c": IN_CART, "d": BOUGHT}
     assert lists.positions.tolist() == [0, 1, 2, 3]
     assert lists.term_names.ids() == ["red mug"]
-    assert found.users.ids(lists.users) == ["u:u"]
+    assert data.users.ids(lists.users) == ["u:u"]
 
 
 def test_what_follows_belongs_to_the_newest_list_with_the_item(tmp_path: Path) -> None:
-    found = read(
+    data = read(
         tmp_path,
         [
             event("view_item", 0, ["a"]),
@@ -83,13 +83,13 @@ def test_what_follows_belongs_to_the_newest_list_with_the_item(tmp_path: Path) -
             event("view_item", 5, ["a"], session="s2"),
         ],
     )
-    assert outcomes(found, found.impressions, 0) == {"a": NOT_TAKEN, "b": CLICKED}
-    assert outcomes(found, found.impressions, 1) == {"b": CLICKED, "c": NOT_TAKEN}
-    assert found.impressions.terms.tolist() == [0, -1]
+    assert outcomes(data, data.impressions, 0) == {"a": NOT_TAKEN, "b": CLICKED}
+    assert outcomes(data, data.impressions, 1) == {"b": CLICKED, "c": NOT_TAKEN}
+    assert data.impressions.terms.tolist() == [0, -1]
 
 
 def test_without_a_session_an_action_counts_within_half_an_hour(tmp_path: Path) -> None:
-    found = read(
+    data = read(
         tmp_path,
         [
             event("view_item_list", 0, ["a", "b"], term="mug", session=None),
@@ -97,7 +97,7 @@ def test_without_a_session_an_action_counts_within_half_an_hour(tmp_path: Path) 
             event("view_item", 40, ["b"], session=None),
         ],
     )
-    assert outcomes(found, found.impressions, 0) == {"a": CLICKED, "b": NOT_TAKEN}
+    assert outcomes(data, data.impressions, 0) == {"a": CLICKED, "b": NOT_TAKEN}
 
 
 def test_a_list_of_nobodys_visit_teaches_nothing(tmp_path: Path) -> None:
@@ -109,9 +109,9 @@ def test_a_list_of_nobodys_visit_teaches_nothing(tmp_path: Path) -> None:
 
 
 def test_a_list_of_the_held_out_days_is_a_leak(tmp_path: Path) -> None:
-    found = read(tmp_path, [event("view_item_list", 0, ["a"], user=None)])
+    data = read(tmp_path, [event("view_item_list", 0, ["a"], user=None)])
     late = HeldOut(AS_OF - timedelta(days=1), AS_OF, (), ())
-    assert not len(found.timeline.times)
+    assert not len(data.timeline.times)
     with pytest.raises(LeakFromFuture):
-        check_no_leak(found, late)
-    assert np.all(found.impressions.times < AS_OF.timestamp())
+        check_no_leak(data, late)
+    assert np.all(data.impressions.times < AS_OF.timestamp())

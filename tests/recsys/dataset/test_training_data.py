@@ -189,7 +189,7 @@ def test_sums_that_cancel_leave_nothing(tmp_path: Path) -> None:
     assert data.items.ids(served) == ["c"]
 
 
-def said(action: str, items: str, *, days: float, user: str = "u") -> Event:
+def feedback(action: str, items: str, *, days: float, user: str = "u") -> Event:
     return make_event("feedback", items, days=days, user_id=user, action=action)
 
 
@@ -197,10 +197,10 @@ def test_a_like_that_holds_is_an_event_and_one_taken_back_is_none(tmp_path: Path
     data = read(
         tmp_path,
         [
-            said("like", "abc", days=10),
-            said("undo", "b", days=9),
-            said("not_interested", "c", days=8),
-            said("like", "a", days=10, user="v"),
+            feedback("like", "abc", days=10),
+            feedback("undo", "b", days=9),
+            feedback("not_interested", "c", days=8),
+            feedback("like", "a", days=10, user="v"),
         ],
     )
     assert weights(data, "u:u") == pytest.approx({"a": 1.5})
@@ -214,7 +214,7 @@ def test_what_a_person_refuses_says_nothing_of_their_taste(tmp_path: Path, actio
         [
             make_event("purchase", "ab", days=10, user_id="u"),
             make_event("purchase", "ab", days=10, user_id="v"),
-            said(action, "a", days=5),
+            feedback(action, "a", days=5),
         ],
     )
     assert set(weights(data, "u:u")) == {"b"}
@@ -228,9 +228,9 @@ def test_a_snoozed_or_regained_item_teaches_as_before(tmp_path: Path) -> None:
         tmp_path,
         [
             make_event("purchase", "ab", days=10, user_id="u"),
-            said("snooze", "a", days=5),
-            said("never_again", "b", days=5),
-            said("undo", "b", days=4),
+            feedback("snooze", "a", days=5),
+            feedback("never_again", "b", days=5),
+            feedback("undo", "b", days=4),
         ],
     )
     assert set(weights(data, "u:u")) == {"a", "b"}
@@ -286,7 +286,7 @@ def test_popularity_counts_events_per_item_kind_country_and_day(tmp_path: Path) 
     )
     popularity = data.popularity
     midnight = AS_OF.timestamp()
-    told = set(
+    events = set(
         zip(
             popularity.kinds.tolist(),
             popularity.countries.tolist(),
@@ -296,7 +296,7 @@ def test_popularity_counts_events_per_item_kind_country_and_day(tmp_path: Path) 
         )
     )
     view, bought = KIND_NUMBER["view_item"], KIND_NUMBER["purchase"]
-    assert told == {(view, 0, -1.0, 2.0), (view, -1, -1.0, 1.0), (bought, 0, -2.0, 1.0)}
+    assert events == {(view, 0, -1.0, 2.0), (view, -1, -1.0, 1.0), (bought, 0, -2.0, 1.0)}
     assert popularity.country_names.ids() == ["NL"]
 
 
@@ -424,12 +424,12 @@ def test_a_silence_of_more_than_half_an_hour_ends_a_visit(tmp_path: Path) -> Non
 
 
 def test_a_session_id_makes_a_visit_however_long_the_silence(tmp_path: Path) -> None:
-    told = [("a", 9.0, "s1"), ("b", 5.0, "s1"), ("c", 4.999, "s2"), ("d", 4.998, None)]
+    rows = [("a", 9.0, "s1"), ("b", 5.0, "s1"), ("c", 4.999, "s2"), ("d", 4.998, None)]
     data = read(
         tmp_path,
         [
             make_event("view_item", item, days=days, user_id="u", session_id=session)
-            for item, days, session in told
+            for item, days, session in rows
         ],
     )
     assert visits(data, "u:u") == ["ab", "c", "d"]

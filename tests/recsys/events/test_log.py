@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from recsys.atomic_files import path_beside
-from recsys.events.log import SCHEMA, START, EventLog, Place, rows
+from recsys.events.log import SCHEMA, START, EventLog, LogPosition, rows
 from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import Event, EventContext, EventItem, Person
 
@@ -23,8 +23,8 @@ def make_event(id: str, *, hours: float = 0, **fields: Any) -> Event:
 
 
 def all_rows(log: EventLog) -> list[dict[str, Any]]:
-    found = [pq.read_table(path, schema=SCHEMA) for path in log.files()]
-    return pa.concat_tables(found).to_pylist() if found else []
+    tables = [pq.read_table(path, schema=SCHEMA) for path in log.files()]
+    return pa.concat_tables(tables).to_pylist() if tables else []
 
 
 def test_an_event_is_one_row_per_item_with_all_that_it_said() -> None:
@@ -167,18 +167,18 @@ def test_erasing_leaves_the_files_of_others_untouched(tmp_path: Path) -> None:
 
 def test_the_rows_of_a_person_come_in_pages(tmp_path: Path) -> None:
     log = EventLog(tmp_path)
-    own = [make_event(f"u{n}", user_id="u", hours=n * 12) for n in range(5)]
+    of_user = [make_event(f"u{n}", user_id="u", hours=n * 12) for n in range(5)]
     visits = [make_event("v", anonymous_id="v"), make_event("x", anonymous_id="v", user_id="x")]
-    log.append(rows([*own, *visits, make_event("nobody")]), part="p")
+    log.append(rows([*of_user, *visits, make_event("nobody")]), part="p")
     persons = [Person("u"), Person(anonymous_id="v")]
-    told: list[str] = []
-    place: Place | None = START
+    read: list[str] = []
+    position: LogPosition | None = START
     pages = 0
-    while place is not None:
-        page, place = log.rows_of(persons, since=place, limit=2, most_files=2)
+    while position is not None:
+        page, position = log.rows_of(persons, since=position, limit=2, most_files=2)
         assert len(page) <= 2
         assert all(value is not None for row in page for value in row.values())
-        told += [row["event_id"] for row in page]
+        read += [row["event_id"] for row in page]
         pages += 1
-    assert sorted(told) == ["u0", "u1", "u2", "u3", "u4", "v"]
+    assert sorted(read) == ["u0", "u1", "u2", "u3", "u4", "v"]
     assert pages >= 3

@@ -99,19 +99,19 @@ def test_a_bad_event_is_refused_with_its_field_and_a_remedy(
     change: dict[str, Any], field: str, remedy: str, as_json: bool
 ) -> None:
     raw = changed(change)
-    with pytest.raises(InvalidEvent) as told:
+    with pytest.raises(InvalidEvent) as refused:
         parse_event(json.dumps(raw).encode() if as_json else raw, now=NOW)
-    assert told.value.field == field
-    assert remedy in told.value.remedy
+    assert refused.value.field == field
+    assert remedy in refused.value.remedy
 
 
 @pytest.mark.parametrize(
     "raw", [b"", b"{", b"[]", b"7", b"null", b"\xff", b'{"event_id":"\xff"}', b'"\\ud800"']
 )
 def test_what_is_no_json_object_is_refused(raw: bytes) -> None:
-    with pytest.raises(InvalidEvent) as told:
+    with pytest.raises(InvalidEvent) as refused:
         parse_event(raw)
-    assert told.value.field == "event"
+    assert refused.value.field == "event"
 
 
 def test_text_that_cannot_be_written_as_utf_8_is_refused() -> None:
@@ -120,10 +120,10 @@ def test_text_that_cannot_be_written_as_utf_8_is_refused() -> None:
 
 
 def test_the_refused_value_is_told_and_cut_short() -> None:
-    with pytest.raises(InvalidEvent) as told:
+    with pytest.raises(InvalidEvent) as refused:
         parse_event(changed({"user_id": "x" * 1000}))
-    assert told.value.value == "x" * 1000
-    assert len(str(told.value)) < 200
+    assert refused.value.value == "x" * 1000
+    assert len(str(refused.value)) < 200
 
 
 def test_the_documented_event_is_read_as_it_stands() -> None:
@@ -157,8 +157,8 @@ def test_the_tolerance_is_that_of_the_call() -> None:
 
 
 def test_times_of_other_zones_are_the_same_moment() -> None:
-    told = parse_event(changed({"timestamp": "2026-11-21T22:15:00+02:00"}), now=NOW)
-    assert told.timestamp == NOW
+    event = parse_event(changed({"timestamp": "2026-11-21T22:15:00+02:00"}), now=NOW)
+    assert event.timestamp == NOW
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def test_an_event_after_now_counts_as_if_it_had_just_happened() -> None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"kind_weights": {"purchse": 5.0}}, "no kind of event"),
         ({"kind_weights": {"purchase": float("nan")}}, "finite"),
@@ -42,8 +42,10 @@ def test_an_event_after_now_counts_as_if_it_had_just_happened() -> None:
         ({"halflife": 3}, "Extra inputs"),
     ],
 )
-def test_a_setting_that_makes_no_sense_is_refused(settings: dict[str, object], told: str) -> None:
-    with pytest.raises(ValidationError, match=told):
+def test_a_setting_that_makes_no_sense_is_refused(
+    settings: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValidationError, match=message):
         Weighting.model_validate(settings)
 
 

@@ -93,7 +93,7 @@ def test_without_consent_nothing_is_settled(
 
 def test_the_assignment_is_exported_and_erased_with_the_person(store: Store, event: Make) -> None:
     put(store, event("identify", user_id="u", anonymous_id="v"))
-    (told, *_) = store.export(Person("u"), section="person", offset=0, limit=10)
-    assert told["variant_hangs_on"] == "a:v"
+    (record, *_) = store.export(Person("u"), section="person", offset=0, limit=10)
+    assert record["variant_hangs_on"] == "a:v"
     store.erase(Person("u"), receipt="e-1", at=NOON)
     assert assigned(store, "u") is None

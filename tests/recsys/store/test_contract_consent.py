@@ -46,13 +46,13 @@ def logged_rows(store: Store, folder: Path) -> list[dict[str, object]]:
 def test_without_consent_nothing_tied_to_a_person_is_stored(
     store: Store, event: Make, tmp_path: Path, consent: Consent | None
 ) -> None:
-    told = put(
+    stored = put(
         store,
         event("purchase", items=["a", "b"], user_id="u", anonymous_id="v", session_id="s",
               account_id="c", transaction_id="t", recommendation_id="r", search_term="q",
               consent=consent),
     )  # fmt: skip
-    assert told == [True]
+    assert stored == [True]
     assert store.person(Person("u", "v")) == KnownPerson()
     assert store.denied() == set()
     rows = logged_rows(store, tmp_path)

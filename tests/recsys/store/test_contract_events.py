@@ -214,7 +214,7 @@ def test_in_whatever_order_events_arrive_history_and_training_name_the_same_pers
     asked = [Person(user_id=id) for id in people.values()]
     if store.person(Person(anonymous_id=device)).key == f"a:{device}":
         asked.append(Person(anonymous_id=device))
-    stored = {row.item_id: one.key for one in asked for row in store.person(one).history}
+    stored = {row.item_id: person.key for person in asked for row in store.person(person).history}
     since = NOON - timedelta(days=1)
     with open_log(log, since=since, until=NOON + timedelta(days=1)) as connection:
         trained = dict(connection.sql("SELECT item_id, person FROM item_events").fetchall())
@@ -227,6 +227,6 @@ def test_what_is_not_archived_yet_waits_in_the_order_of_arrival(
 ) -> None:
     late, early = event(minute=2, items=["tea"]), event(minute=1, items=["mug"])
     put(store, late, early)
-    assert [one.event_id for one in store.waiting()] == [late.event_id, early.event_id]
+    assert [event.event_id for event in store.waiting()] == [late.event_id, early.event_id]
     store.archive(EventLog(tmp_path / "log"))
     assert store.waiting() == []

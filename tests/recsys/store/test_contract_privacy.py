@@ -70,13 +70,13 @@ def known(store: Store, event: Make, tmp_path: Path) -> Store:
 
 
 def test_an_export_shows_all_that_is_held_and_nothing_of_others(known: Store) -> None:
-    found = everything(known, Person("u"))
-    assert set(found) == set(EXPORT_SECTIONS)
-    told = str(found)
+    exported = everything(known, Person("u"))
+    assert set(exported) == set(EXPORT_SECTIONS)
+    text = str(exported)
     for shown in ("NL", "private", "'v'", "'a'", "'b'", "'c'", "'q'"):
-        assert shown in told, shown
-    assert "other" not in told
-    assert "'z'" not in told
+        assert shown in text, shown
+    assert "other" not in text
+    assert "'z'" not in text
     assert everything(known, Person("stranger")) == {}
 
 
@@ -94,7 +94,7 @@ def test_an_erased_person_is_a_stranger_and_others_are_as_before(
     assert known.person(Person("u")).history == ()
     assert known.person(Person("other")).history == before.history
     given = known.answers(since=NOON, until=LATER)
-    assert [one.person for one in given] == [None, "u:other", None]
+    assert [answer.person for answer in given] == [None, "u:other", None]
     assert given[0].item_ids == ["a"]
 
 

@@ -99,25 +99,27 @@ def test_changes_since_a_revision_are_what_was_put_after_it(store: Store) -> Non
 def test_a_change_is_seen_through_another_opening_of_the_store(
     open_store: Callable[[], Store],
 ) -> None:
-    one, other = open_store(), open_store()
-    other.catalog_changes(since=0)
-    revision = one.put_items([Item(item_id="a", price=1.0)], received_at=NOON)
-    assert other.catalog_changes(since=0).revision == revision
+    first, second = open_store(), open_store()
+    second.catalog_changes(since=0)
+    revision = first.put_items([Item(item_id="a", price=1.0)], received_at=NOON)
+    assert second.catalog_changes(since=0).revision == revision
 
 
 def test_answers_come_back_oldest_first_within_the_time_asked(store: Store) -> None:
     store.log_answers([answer("late", minute=5), answer("early", minute=1, person="u:u")])
     store.log_answers([answer("at the end", minute=9)])
-    found = store.answers(since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=9))
-    assert found == [answer("early", minute=1, person="u:u"), answer("late", minute=5)]
+    read = store.answers(since=NOON + timedelta(minutes=1), until=NOON + timedelta(minutes=9))
+    assert read == [answer("early", minute=1, person="u:u"), answer("late", minute=5)]
 
 
 def test_more_answers_than_one_part_come_one_by_one_and_each_once(store: Store) -> None:
     # Many at one moment, across the border of a part.
-    told = [answer(f"r-{n:05}", minute=float(n > 3000)) for n in range(5300)]
-    store.log_answers(told)
-    found = store.each_answer(since=NOON, until=NOON + timedelta(minutes=5))
-    assert [one.recommendation_id for one in found] == [one.recommendation_id for one in told]
+    logged = [answer(f"r-{n:05}", minute=float(n > 3000)) for n in range(5300)]
+    store.log_answers(logged)
+    read = store.each_answer(since=NOON, until=NOON + timedelta(minutes=5))
+    assert [entry.recommendation_id for entry in read] == [
+        entry.recommendation_id for entry in logged
+    ]
     until = NOON + timedelta(minutes=1)
     assert store.count_answers(since=NOON, until=until, at_most=9000) == 3001
     assert store.count_answers(since=NOON, until=until, at_most=100) == 100

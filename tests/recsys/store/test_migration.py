@@ -140,16 +140,16 @@ def test_a_migrated_store_has_the_tables_of_a_new_one(old: Path, tmp_path: Path)
     def tables(path: Path) -> dict[str, object]:
         connection = apsw.Connection(str(path))
         names = sorted(connection.execute("SELECT type, name FROM sqlite_schema"))
-        found: dict[str, object] = {
+        rows: dict[str, object] = {
             f"{kind} {name}": set(
                 connection.execute(f"SELECT name, type FROM pragma_table_info('{name}')")
             )
             for kind, name in names
         }
-        found["meta"] = sorted(connection.execute("SELECT name FROM meta"))
-        found["version"] = next(connection.execute("PRAGMA user_version"))
+        rows["meta"] = sorted(connection.execute("SELECT name FROM meta"))
+        rows["version"] = next(connection.execute("PRAGMA user_version"))
         connection.close()
-        return found
+        return rows
 
     assert tables(old) == tables(tmp_path / "new" / "store.sqlite")
 

@@ -38,8 +38,8 @@ def make_event(id: str, *, day: int = 0, user: str = "u") -> Event:
 
 
 def logged(log: EventLog) -> list[str]:
-    found = [pq.read_table(path, schema=SCHEMA) for path in log.files()]
-    return sorted(pa.concat_tables(found)["event_id"].to_pylist()) if found else []
+    tables = [pq.read_table(path, schema=SCHEMA) for path in log.files()]
+    return sorted(pa.concat_tables(tables)["event_id"].to_pylist()) if tables else []
 
 
 def python(program: str, *arguments: object) -> subprocess.Popen[str]:
@@ -155,7 +155,7 @@ def test_eight_processes_at_once_lose_and_double_nothing(tmp_path: Path, path: P
     assert senders.communicate(timeout=60)[0].split() == ["0"] * 8
     # Each shared event was new for exactly one sender.
     flags = [(tmp_path / f"flags-{number}").read_text() for number in range(8)]
-    assert [sum(int(told[n]) for told in flags) for n in range(15)] == [1] * 15
+    assert [sum(int(stored[n]) for stored in flags) for n in range(15)] == [1] * 15
 
     store = SQLiteStore(path)
     for number in range(8):
@@ -252,9 +252,9 @@ def test_a_second_archiver_is_told_to_wait(tmp_path: Path, path: Path) -> None:
     class SlowLog(EventLog):
         def append(self, table: pa.Table, *, part: str) -> None:
             other = SQLiteStore(path, busy_timeout=0.05)
-            with pytest.raises(StoreUnavailable) as told:
+            with pytest.raises(StoreUnavailable) as message:
                 other.archive(EventLog(self.root))
-            refused.append(str(told.value))
+            refused.append(str(message.value))
             other.close()
             super().append(table, part=part)
 
@@ -362,13 +362,13 @@ def _write_other_database(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "told"), [(_write_junk, "damaged"), (_write_other_database, "another program")]
+    ("spoil", "message"), [(_write_junk, "damaged"), (_write_other_database, "another program")]
 )
 def test_a_file_that_is_no_store_is_refused_and_left_as_it_is(
-    path: Path, spoil: Callable[[Path], None], told: str
+    path: Path, spoil: Callable[[Path], None], message: str
 ) -> None:
     spoil(path)
-    with pytest.raises(StoreError, match=told):
+    with pytest.raises(StoreError, match=message):
         SQLiteStore(path)
     reread = path.read_bytes()
     assert b"event_ids" not in reread

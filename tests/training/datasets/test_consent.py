@@ -14,7 +14,7 @@ import pytest
 from recsys.events.schema import Consent, Event, Person
 from recsys.query.profile import Profile
 from recsys.store.sqlite import SQLiteStore
-from training.datasets import ConsentNotSaid, ImportSummary
+from training.datasets import ConsentMissing, ImportSummary
 from training.workspace import Workspace
 
 BringIn = Callable[..., ImportSummary]
@@ -50,7 +50,7 @@ def test_events_that_name_persons_are_refused_where_nothing_says_whether_they_ag
     tmp_path: Path, bring_in: BringIn, store: SQLiteStore, workspace: Workspace, name: str
 ) -> None:
     path = written(tmp_path, event(1), event(2, **{name: "p1"}))
-    with pytest.raises(ConsentNotSaid, match=r"line 2: consent is None.*--consent assumed"):
+    with pytest.raises(ConsentMissing, match=r"line 2: consent is None.*--consent assumed"):
         bring_in(path)
     assert bring_in(written(tmp_path, event(1))).files[0].events == 1
     assert [record["state"] for record in records(workspace)] == ["begun", "begun", "done"]
@@ -122,7 +122,7 @@ def test_an_assumption_takes_nothing_back_that_a_profile_has_on_record(
 def test_profiles_are_refused_where_nothing_says_whether_their_persons_agreed(
     tmp_path: Path, bring_in: BringIn, store: SQLiteStore
 ) -> None:
-    with pytest.raises(ConsentNotSaid, match="line 1"):
+    with pytest.raises(ConsentMissing, match="line 1"):
         bring_in(written(tmp_path, {"user_id": "p1", "country": "NL"}), "profiles")
     assert store.profiles() == {}
 

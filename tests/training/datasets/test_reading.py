@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from recsys.errors import InvalidInput
-from training.datasets.reading import Row, TableFile, Unreadable
+from training.datasets.reading import FileRow, TableFile, Unreadable
 
 
 def written(path: Path, content: bytes) -> TableFile:
@@ -20,7 +20,7 @@ def written(path: Path, content: bytes) -> TableFile:
 
 def test_a_csv_row_with_a_line_break_in_quotes_begins_on_its_first_line(tmp_path: Path) -> None:
     table = written(tmp_path / "a.csv", b'id,text\n1,"two\nlines"\n2,one\n')
-    assert [(row.line, row.content) for row in table if isinstance(row, Row)] == [
+    assert [(row.line, row.content) for row in table if isinstance(row, FileRow)] == [
         (2, {"id": "1", "text": "two\nlines"}),
         (4, {"id": "2", "text": "one"}),
     ]
@@ -30,17 +30,17 @@ def test_an_empty_cell_and_a_null_are_left_out(tmp_path: Path) -> None:
     rows = {"id": ["1"], "price": [float("nan")], "country": pa.array([None], pa.string())}
     pq.write_table(pa.table(rows), tmp_path / "a.parquet")
     (row,) = TableFile(tmp_path / "a.parquet")
-    assert isinstance(row, Row)
+    assert isinstance(row, FileRow)
     assert row.content == {"id": "1"}
     (row,) = written(tmp_path / "a.csv", b"id,price\n1,\n")
-    assert isinstance(row, Row)
+    assert isinstance(row, FileRow)
     assert row.content == {"id": "1"}
 
 
 def test_a_row_with_a_cell_too_few_is_set_aside_with_its_text(tmp_path: Path) -> None:
     first, second = written(tmp_path / "a.csv", b"id,price\n1\n2,3\n")
     assert first == Unreadable(2, "the row has 1 cells; the header has 2 columns", "1")
-    assert isinstance(second, Row)
+    assert isinstance(second, FileRow)
 
 
 def test_a_row_that_is_not_utf_8_is_set_aside_and_the_next_is_read(tmp_path: Path) -> None:
@@ -49,7 +49,7 @@ def test_a_row_that_is_not_utf_8_is_set_aside_and_the_next_is_read(tmp_path: Pat
     assert first.line == 2
     assert "UTF-8" in first.reason
     assert first.raw == "caf\\xe9"
-    assert isinstance(second, Row)
+    assert isinstance(second, FileRow)
     assert second.content == {"id": "café"}
 
 

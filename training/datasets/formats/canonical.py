@@ -20,7 +20,7 @@ from training.datasets.findings import (
     FoundProfile,
     Rejected,
 )
-from training.datasets.reading import Row, TableFile, Unreadable
+from training.datasets.reading import FileRow, TableFile, Unreadable
 
 CanonicalKind = Literal["events", "items", "profiles"]
 
@@ -53,26 +53,26 @@ def canonical_kind(columns: tuple[str, ...]) -> CanonicalKind | None:
     return None
 
 
-def _event(row: Row) -> Finding:
+def _event(row: FileRow) -> Finding:
     return FoundEvent(row.line, parse_event(_fields(row, event_fields)))
 
 
-def _item(row: Row) -> Finding:
+def _item(row: FileRow) -> Finding:
     return FoundItem(parse_item(_fields(row, item_fields)))
 
 
-def _profile(row: Row) -> Finding:
+def _profile(row: FileRow) -> Finding:
     return FoundProfile(row.line, parse_profile(_fields(row, profile_fields)))
 
 
 def _fields(
-    row: Row, unfold: Callable[[Mapping[str, object]], dict[str, object]]
+    row: FileRow, unfold: Callable[[Mapping[str, object]], dict[str, object]]
 ) -> bytes | Mapping[str, object]:
     """JSON text as it is; a flat row as the object that it means."""
     return row.content if isinstance(row.content, bytes) else unfold(row.content)
 
 
-_PARSERS: Final[Mapping[CanonicalKind, Callable[[Row], Finding]]] = {
+_PARSERS: Final[Mapping[CanonicalKind, Callable[[FileRow], Finding]]] = {
     "events": _event,
     "items": _item,
     "profiles": _profile,

@@ -26,7 +26,7 @@ from recsys.events.adapters.canonical import as_id
 from recsys.events.adapters.ga4_export import GA4RowItem
 from recsys.events.schema import parse_event
 from training.datasets.findings import Finding, FoundEvent, FoundItem, KeptOut, Rejected
-from training.datasets.reading import Row, TableFile, Unreadable
+from training.datasets.reading import FileRow, TableFile, Unreadable
 
 T = TypeVar("T")
 
@@ -81,9 +81,9 @@ def read_ga4(table: TableFile, options: GA4Options) -> Iterator[Finding]:
             yield Rejected.unreadable(row)
             continue
         try:
-            told = _convert(row, GA4Row)
+            exported = _convert(row, GA4Row)
             translated = row_event(
-                told,
+                exported,
                 ignore=options.ignore,
                 consent_key=consent.key if consent else None,
                 granted=consent.granted if consent else (),
@@ -93,7 +93,7 @@ def read_ga4(table: TableFile, options: GA4Options) -> Iterator[Finding]:
             yield Rejected.of(row, error)
             continue
         if options.describe_items and isinstance(finding, FoundEvent):
-            for item in told.items or ():
+            for item in exported.items or ():
                 _describe(item, described)
         yield finding
     for fields in described.values():
@@ -135,7 +135,7 @@ _CATEGORIES: Final = (
 )
 
 
-def _convert(row: Row, type_: type[T]) -> T:
+def _convert(row: FileRow, type_: type[T]) -> T:
     return read_lax(row.content if isinstance(row.content, bytes) else _plain(row.content), type_)
 
 
@@ -150,14 +150,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _finding(row: Row, translated: Translated) -> Finding:
+def _finding(row: FileRow, translated: Translated) -> Finding:
     if isinstance(translated, Ignored):
         return KeptOut(translated.reason)
     return FoundEvent(row.line, parse_event(translated))
 
 
 def _describe(item: GA4RowItem, described: dict[str, dict[str, Any]]) -> None:
-    """Notes what the newest row says of an item, field by field."""
+    """Records the fields of an item; those of later rows replace earlier ones."""
     id = as_id(item.item_id)
     if id is None:
         return
@@ -168,8 +168,9 @@ def _describe(item: GA4RowItem, described: dict[str, dict[str, Any]]) -> None:
         "category": [level[:64] for level in levels if level],
         "price": item.price if item.price is not None and 0 < item.price <= 1e9 else None,
     }
-    told = {name: value for name, value in fields.items() if value}
-    described.setdefault(id, {"item_id": id}).update(told)
+    described.setdefault(id, {"item_id": id}).update(
+        {name: value for name, value in fields.items() if value}
+    )
 
 
 def _cut(text: str | None, length: int) -> str | None:

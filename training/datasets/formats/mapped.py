@@ -16,7 +16,7 @@ from training.datasets.formats.mapping import (
     EventColumns,
     KindColumn,
 )
-from training.datasets.reading import Row, TableFile, Unreadable
+from training.datasets.reading import FileRow, TableFile, Unreadable
 
 Cells = Mapping[str, object]
 
@@ -61,7 +61,7 @@ def _check_columns(table: TableFile, mapping: ColumnMapping) -> None:
             raise InvalidConfig(f"mapping {key}", column, f"{table.path.name} has only: {there}")
 
 
-def _kind(row: Row, kind: KindColumn) -> str:
+def _kind(row: FileRow, kind: KindColumn) -> str:
     if kind.always is not None:
         return kind.always
     column = kind.column or ""
@@ -74,7 +74,7 @@ def _kind(row: Row, kind: KindColumn) -> str:
     return known
 
 
-def _event(row: Row, kind: str, mapping: ColumnMapping) -> Event:
+def _event(row: FileRow, kind: str, mapping: ColumnMapping) -> Event:
     cells, columns = _cells(row), mapping.events
     fields: dict[str, object] = {
         "event_id": _id(cells, columns.event_id) or _made_id(row),
@@ -97,10 +97,10 @@ def _event(row: Row, kind: str, mapping: ColumnMapping) -> Event:
     }
     if columns.consent is None:
         return parse_event(fields)
-    said = _text(cells, columns.consent.column)
-    if said is None:  # nothing was said: the event is nobody's, and nothing is put on record
+    answer = _text(cells, columns.consent.column)
+    if answer is None:  # without an answer the event is anonymised and no consent recorded
         return anonymised(parse_event(fields))
-    granted = said in columns.consent.granted
+    granted = answer in columns.consent.granted
     fields["consent"] = {"personalization": granted, "analytics": granted}
     return parse_event(fields)
 
@@ -114,7 +114,7 @@ def _event_items(cells: Cells, columns: EventColumns) -> list[dict[str, object]]
     return [item if quantity is None else {**item, "quantity": quantity}]
 
 
-def _item(row: Row, mapping: ColumnMapping) -> dict[str, object]:
+def _item(row: FileRow, mapping: ColumnMapping) -> dict[str, object]:
     """The item's fields that the row fills in, checked; empty where it describes none."""
     cells = _cells(row)
     item_id = _id(cells, mapping.events.item_id)
@@ -136,12 +136,12 @@ def _described(cells: Cells, columns: CatalogColumns) -> dict[str, object]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def _made_id(row: Row) -> str:
+def _made_id(row: FileRow) -> str:
     """The same row on the same line always gives the same id; equal rows stay two events."""
     return hashlib.sha256(f"{row.line}\n{row.raw}".encode()).hexdigest()[:ID_DIGITS]
 
 
-def _cells(row: Row) -> Cells:
+def _cells(row: FileRow) -> Cells:
     return row.content if isinstance(row.content, Mapping) else {}
 
 

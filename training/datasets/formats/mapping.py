@@ -20,7 +20,7 @@ from recsys.events.schema import CATEGORY_SEPARATOR, EventKind
 EPOCH_UNITS: Final[Mapping[str, float]] = {"epoch_seconds": 1.0, "epoch_milliseconds": 1_000.0}
 
 
-class _Section(BaseModel):
+class _MappingSection(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -30,7 +30,7 @@ def _known_zone(name: str) -> str:
     return name
 
 
-class KindColumn(_Section):
+class KindColumn(_MappingSection):
     """The event kind: a column with a map of its values, or the same for every row."""
 
     column: str | None = None
@@ -49,7 +49,7 @@ class KindColumn(_Section):
         return self
 
 
-class TimeColumn(_Section):
+class TimeColumn(_MappingSection):
     """When it happened; `zone` is where a time without an offset was written down."""
 
     column: str
@@ -81,7 +81,7 @@ class TimeColumn(_Section):
         return datetime.strptime(str(cell), self.format)
 
 
-class ConsentColumn(_Section):
+class ConsentColumn(_MappingSection):
     """Which column holds the consent to personalisation, and which of its values mean yes."""
 
     column: str
@@ -90,7 +90,7 @@ class ConsentColumn(_Section):
     """Values that mean yes; any other is a refusal, an empty cell makes the event nobody's."""
 
 
-class EventColumns(_Section):
+class EventColumns(_MappingSection):
     """Columns that make up an event; one row is one event with at most one item."""
 
     kind: KindColumn
@@ -129,7 +129,7 @@ class EventColumns(_Section):
     """Consent to personalisation as the file has it; without it say `--consent`."""
 
 
-class CatalogColumns(_Section):
+class CatalogColumns(_MappingSection):
     """Columns that describe the item of a row; the newest row of an item wins, cell by cell."""
 
     title: str | None = None
@@ -144,7 +144,7 @@ class CatalogColumns(_Section):
     """Price of one unit."""
 
 
-class ColumnMapping(_Section):
+class ColumnMapping(_MappingSection):
     """A mapping file: which column is what, how times and kinds are written."""
 
     events: EventColumns

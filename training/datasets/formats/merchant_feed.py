@@ -17,7 +17,7 @@ from recsys.catalog.items import parse_item
 from recsys.errors import InvalidInput
 from training.datasets.findings import Finding, FoundItem, Rejected
 from training.datasets.formats.xml_feed import XMLFeed
-from training.datasets.reading import Row, TableFile, Unreadable
+from training.datasets.reading import FileRow, TableFile, Unreadable
 
 Fields = Mapping[str, list[str]]
 """Field name without namespace → its values; most fields have one."""
@@ -91,10 +91,10 @@ def _price(fields: Fields, name: str) -> float | None:
     text = _one(fields, name)
     if text is None:
         return None
-    found = _PRICE.fullmatch(text)
-    if found is None:
+    match = _PRICE.fullmatch(text)
+    if match is None:
         raise InvalidInput(name, text, "write it as 9.95 EUR")
-    return _number(found[1])
+    return _number(match[1])
 
 
 def _number(text: str) -> float:
@@ -168,7 +168,7 @@ def _attributes(fields: Fields) -> dict[str, str | list[str]]:
     return attributes
 
 
-def _fields(row: Row) -> Fields:
+def _fields(row: FileRow) -> Fields:
     fields: dict[str, list[str]] = {}
     for column, cell in row.content.items() if isinstance(row.content, Mapping) else ():
         cells = cell if isinstance(cell, list) else [cell]

@@ -31,7 +31,7 @@ from training.datasets.formats.retail_lines import (
     parse_line,
     reason_to_keep_out,
 )
-from training.datasets.reading import Row, TableFile, Unreadable
+from training.datasets.reading import FileRow, TableFile, Unreadable
 
 ITEMS_PER_EVENT: Final = 1_000
 """The most that an event may hold; a longer invoice goes on in a second event."""
@@ -41,7 +41,7 @@ ITEMS_PER_EVENT: Final = 1_000
 class _Invoice:
     """An invoice as it grows: its distinct lines, and the rows on which they stand."""
 
-    rows: dict[RetailLine, Row] = field(default_factory=dict)
+    rows: dict[RetailLine, FileRow] = field(default_factory=dict)
     customer: str | None = None
 
 
@@ -63,14 +63,14 @@ def read_online_retail(table: TableFile, protocol: Protocol) -> Iterator[Finding
         yield from _take(row, invoice, protocol)
         if last_line[number] == row.line:
             del open_invoices[number]
-            found = list(_events(invoice))
-            yield from found
-            if all(isinstance(finding, FoundEvent) for finding in found):
+            findings = list(_events(invoice))
+            yield from findings
+            if all(isinstance(finding, FoundEvent) for finding in findings):
                 shop.learn(invoice)
     yield from shop.findings()
 
 
-def _take(row: Row, invoice: _Invoice, protocol: Protocol) -> Iterator[Finding]:
+def _take(row: FileRow, invoice: _Invoice, protocol: Protocol) -> Iterator[Finding]:
     try:
         line = parse_line(row, protocol)
     except InvalidInput as error:
@@ -171,5 +171,5 @@ class _Shop:
             yield FoundProfile(line, Profile(user_id=customer, country=country), declared=False)
 
 
-def _invoice_cell(row: Row) -> object:
+def _invoice_cell(row: FileRow) -> object:
     return row.content.get("InvoiceNo") if isinstance(row.content, Mapping) else None

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Final, Literal, NamedTuple
 
 from recsys.errors import InvalidInput
-from training.datasets.reading import Row
+from training.datasets.reading import FileRow
 
 Protocol = Literal["shop", "anchor"]
 """`shop`: as a shop wants it. `anchor`: the clean purchases on which published figures rest.
@@ -66,7 +66,7 @@ class RetailLine(NamedTuple):
         return self.invoice[:1] in "Cc"
 
 
-def parse_line(row: Row, protocol: Protocol) -> RetailLine:
+def parse_line(row: FileRow, protocol: Protocol) -> RetailLine:
     """The row's line; InvalidInput names column, value and remedy."""
     cells = row.content
     if not isinstance(cells, Mapping):

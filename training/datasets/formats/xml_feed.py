@@ -14,7 +14,7 @@ from typing import Final
 from xml.parsers import expat
 
 from recsys.errors import InvalidInput
-from training.datasets.reading import Row, Unreadable
+from training.datasets.reading import FileRow, Unreadable
 
 CHUNK: Final = 1 << 16
 """Bytes read at a time."""
@@ -38,7 +38,7 @@ class XMLFeed:
         self.done = 0
         self.rows = 0
 
-    def __iter__(self) -> Iterator[Row | Unreadable]:
+    def __iter__(self) -> Iterator[FileRow | Unreadable]:
         self.done = self.rows = 0
         parsing = _Parsing(self.path)
         try:
@@ -59,7 +59,7 @@ class XMLFeed:
             ) from error
         yield from self._taken(parsing)
 
-    def _taken(self, parsing: _Parsing) -> list[Row]:
+    def _taken(self, parsing: _Parsing) -> list[FileRow]:
         rows, parsing.products = parsing.products, []
         self.rows += len(rows)
         return rows
@@ -69,7 +69,7 @@ class _Parsing:
     """Where the parser stands: outside, in a product, in one of its fields."""
 
     def __init__(self, path: Path) -> None:
-        self.products: list[Row] = []
+        self.products: list[FileRow] = []
         self._path = path
         self._depth = 0
         self._product_depth = 0
@@ -106,7 +106,7 @@ class _Parsing:
         if self._product_depth and self._depth == self._product_depth + 1:
             self._note(name)
         elif self._depth == self._product_depth:
-            self.products.append(Row(self._line, dict(self._fields)))
+            self.products.append(FileRow(self._line, dict(self._fields)))
             self._product_depth = 0
         self._depth -= 1
         self._text = []

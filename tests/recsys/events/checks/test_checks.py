@@ -113,17 +113,17 @@ def unknown_items(share: float) -> list[Event]:
 
 def repeated(share: float) -> list[Event]:
     """The share is sent again under another event id, 40 milliseconds later."""
-    found = healthy()
+    events = healthy()
     again = [
         msgspec.structs.replace(
             each,
             event_id=f"{each.event_id}-again",
             timestamp=each.timestamp + timedelta(milliseconds=40),
         )
-        for each, bad in first_share(found, share)
+        for each, bad in first_share(events, share)
         if bad
     ]
-    return found + again
+    return events + again
 
 
 def one_item(share: float) -> list[Event]:

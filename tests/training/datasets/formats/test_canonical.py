@@ -64,9 +64,9 @@ def write_jsonl(path: Path, rows: Sequence[object]) -> Path:
 
 
 def events_of(path: Path) -> list[Event]:
-    found = list(read_canonical(TableFile(path), "events"))
-    assert all(isinstance(finding, FoundEvent) for finding in found), found
-    return [finding.event for finding in found if isinstance(finding, FoundEvent)]
+    findings = list(read_canonical(TableFile(path), "events"))
+    assert all(isinstance(finding, FoundEvent) for finding in findings), findings
+    return [finding.event for finding in findings if isinstance(finding, FoundEvent)]
 
 
 def test_jsonl_compressed_csv_and_parquet_give_the_same_events(tmp_path: Path) -> None:
@@ -117,8 +117,9 @@ def test_an_item_row_has_its_category_as_a_path_or_as_json(tmp_path: Path) -> No
             {"item_id": "b", "category": '["Home"]', "withdrawn": "true", "stock": "0"},
         ],
     )
-    found = [f.item for f in read_canonical(TableFile(path), "items") if isinstance(f, FoundItem)]
-    assert found == [
+    findings = read_canonical(TableFile(path), "items")
+    items = [finding.item for finding in findings if isinstance(finding, FoundItem)]
+    assert items == [
         Item(item_id="a", category=["Home", "Mugs"], price=3.0, attributes={"size": "L"}),
         Item(item_id="b", category=["Home"], withdrawn=True, stock=0.0),
     ]

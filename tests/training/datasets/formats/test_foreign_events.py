@@ -15,7 +15,7 @@ import pytest
 from recsys.errors import InvalidInput
 from recsys.store.sqlite import SQLiteStore
 from training.datasets import ImportSummary
-from training.datasets.consent import ConsentNotSaid
+from training.datasets.consent import ConsentMissing
 from training.datasets.formats.mapping import read_mapping
 from training.datasets.formats.rees46 import COLUMNS, REES46
 
@@ -116,7 +116,7 @@ def test_an_export_in_parquet_is_the_same_also_with_wrapped_lists(
 def test_an_export_says_nothing_of_consent_and_is_refused_until_somebody_does(
     tmp_path: Path, bring_in: BringIn
 ) -> None:
-    with pytest.raises(ConsentNotSaid):
+    with pytest.raises(ConsentMissing):
         bring_in(write_lines(tmp_path / "events.jsonl", ROWS[:1]))
 
 

@@ -13,7 +13,7 @@ from recsys.catalog.items import Item
 from recsys.errors import InvalidConfig
 from recsys.events.schema import Event
 from recsys.store.sqlite import SQLiteStore
-from training.datasets import ConsentNotSaid, ImportSummary
+from training.datasets import ConsentMissing, ImportSummary
 from training.datasets.findings import Finding, FoundEvent, FoundItem, KeptOut, Rejected
 from training.datasets.formats.mapped import read_mapped
 from training.datasets.formats.mapping import (
@@ -40,7 +40,7 @@ EVENTS: dict[str, Any] = {
 HEADER = "what,when,who,sku,paid\n"
 
 
-def found(folder: Path, rows: str, **change: Any) -> list[Finding]:
+def findings_of(folder: Path, rows: str, **change: Any) -> list[Finding]:
     (folder / "t.csv").write_text(HEADER + rows)
     sections = {"events": {**EVENTS, **change.pop("events", {})}, **change}
     mapping = ColumnMapping.model_validate(sections)
@@ -53,7 +53,7 @@ def events(findings: list[Finding]) -> list[Event]:
 
 def test_a_time_without_an_offset_is_of_the_named_zone(tmp_path: Path) -> None:
     rows = "buy,2026-07-01 12:00,u,a,\nbuy,2026-12-01 12:00,u,a,\nbuy,2026-12-01 12:00Z,u,a,\n"
-    hours = [event.timestamp.hour for event in events(found(tmp_path, rows))]
+    hours = [event.timestamp.hour for event in events(findings_of(tmp_path, rows))]
     assert hours == [10, 11, 12]
 
 
@@ -69,7 +69,7 @@ def test_times_are_read_in_the_format_that_the_mapping_names(
     tmp_path: Path, format: str, cell: str
 ) -> None:
     time = {**EVENTS["timestamp"], "format": format}
-    (event,) = events(found(tmp_path, f"buy,{cell},u,a,\n", events={"timestamp": time}))
+    (event,) = events(findings_of(tmp_path, f"buy,{cell},u,a,\n", events={"timestamp": time}))
     assert event.timestamp.isoformat() == "2025-12-01T12:00:00+00:00"
 
 
@@ -77,16 +77,16 @@ def test_made_ids_are_the_same_on_every_reading_and_equal_rows_stay_two_events(
     tmp_path: Path,
 ) -> None:
     rows = "buy,2026-07-01 12:00,u,a,\n" * 2
-    first, second = events(found(tmp_path, rows))
+    first, second = events(findings_of(tmp_path, rows))
     assert first.event_id != second.event_id
-    assert [event.event_id for event in events(found(tmp_path, rows))] == [
+    assert [event.event_id for event in events(findings_of(tmp_path, rows))] == [
         first.event_id,
         second.event_id,
     ]
 
 
 def test_a_value_to_ignore_is_kept_out_and_an_unknown_one_rejected_by_name(tmp_path: Path) -> None:
-    ignored, unknown = found(tmp_path, "ping,2026-07-01,u,a,\nhover,2026-07-01,u,a,\n")
+    ignored, unknown = findings_of(tmp_path, "ping,2026-07-01,u,a,\nhover,2026-07-01,u,a,\n")
     assert ignored == KeptOut("event kind to ignore")
     assert isinstance(unknown, Rejected)
     assert unknown.line == 3
@@ -106,20 +106,20 @@ def test_a_value_to_ignore_is_kept_out_and_an_unknown_one_rejected_by_name(tmp_p
 def test_a_row_that_makes_no_event_is_rejected_with_column_value_and_remedy(
     tmp_path: Path, row: str, reason: str
 ) -> None:
-    (rejected,) = found(tmp_path, row + "\n", events={"price": "paid"})
+    (rejected,) = findings_of(tmp_path, row + "\n", events={"price": "paid"})
     assert isinstance(rejected, Rejected)
     assert rejected.reason.startswith(reason)
 
 
 def test_a_column_that_the_file_lacks_is_named_with_those_that_it_has(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfig, match=r"events.session_id is 'visit'; .*what, when, who"):
-        found(tmp_path, "", events={"session_id": "visit"})
+        findings_of(tmp_path, "", events={"session_id": "visit"})
 
 
 def test_the_catalogue_takes_the_newest_cell_of_each_item(tmp_path: Path) -> None:
     rows = "buy,2026-07-01,Home.Mugs,a,1\nbuy,2026-07-02,,a,2\n"
     catalog = {"category": "who", "category_separator": ".", "price": "paid"}
-    findings = found(tmp_path, rows, events={"user_id": None}, catalog=catalog)
+    findings = findings_of(tmp_path, rows, events={"user_id": None}, catalog=catalog)
     assert [finding for finding in findings if isinstance(finding, FoundItem)] == [
         FoundItem(Item(item_id="a", category=["Home", "Mugs"], price=2.0), declared=False)
     ]
@@ -130,7 +130,7 @@ def test_a_consent_column_says_yes_no_or_nothing(
 ) -> None:
     columns = {**EVENTS, "event_id": "id", "consent": {"column": "ok", "granted": ["y"]}}
     (tmp_path / "m.yaml").write_text(yaml.safe_dump({"events": columns}))
-    rows = [f"buy,2026-07-01,u{n},a,e{n},{said}\n" for n, said in enumerate(["y", "n", ""])]
+    rows = [f"buy,2026-07-01,u{n},a,e{n},{answer}\n" for n, answer in enumerate(["y", "n", ""])]
     (tmp_path / "t.csv").write_text("what,when,who,sku,id,ok\n" + "".join(rows))
     bring_in(tmp_path / "t.csv", mapping=tmp_path / "m.yaml")
     assert log_rows("event_id, user_id") == [("e0", "u0"), ("e1", None), ("e2", None)]
@@ -175,7 +175,7 @@ def test_the_rees46_slice_comes_in_with_its_catalogue(
 ) -> None:
     path = shared_data / "rees46" / "2019-Oct-slice.csv.gz"
     mapping = CONFIGS / "import-rees46.yaml"
-    with pytest.raises(ConsentNotSaid):
+    with pytest.raises(ConsentMissing):
         bring_in(path, mapping=mapping)
     (file,) = bring_in(path, mapping=mapping, consent="assumed").files
     assert (file.rows, file.events, file.rejected) == (17_435, 17_434, 1)

@@ -65,8 +65,8 @@ def test_an_rss_feed_is_the_catalogue(
     (summary,) = bring_in(path, "items", format="merchant").files
     assert (summary.source, summary.rows, summary.rejected) == ("merchant feed", 4, 2)
     assert summary.rejected_examples[0].startswith("line 21: id is None")
-    found = items(store)
-    assert found["sku-1"] == Item(
+    stored = items(store)
+    assert stored["sku-1"] == Item(
         item_id="sku-1",
         title="Coffee mug & lid",
         category=["Home", "Kitchen", "Mugs"],
@@ -81,7 +81,8 @@ def test_an_rss_feed_is_the_catalogue(
             "product_highlight": ["Big", "Blue"],
         },
     )
-    assert (found["sku-2"].price, found["sku-2"].list_price, found["sku-2"].stock) == (5, None, 0)
+    second = stored["sku-2"]
+    assert (second.price, second.list_price, second.stock) == (5, None, 0)
 
 
 def test_an_atom_feed_is_one_too_and_googles_id_goes_before_atoms(

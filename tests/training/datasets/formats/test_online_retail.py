@@ -49,7 +49,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def found(
+def findings_of(
     folder: Path, lines: Sequence[Mapping[str, Any]], protocol: Protocol = "shop"
 ) -> list[Finding]:
     table = pa.table({name: [row[name] for row in lines] for name in BAG})
@@ -67,7 +67,7 @@ def kept_out(findings: Sequence[Finding]) -> Counter[str]:
 
 def test_an_invoice_is_one_purchase_with_its_distinct_items(folder: Path) -> None:
     mug = line(StockCode="22386", UnitPrice=2.0)
-    (event,) = events(found(folder, [line(), mug, line(Quantity=4)]))
+    (event,) = events(findings_of(folder, [line(), mug, line(Quantity=4)]))
     assert (event.event_id, event.transaction_id) == ("536365", "536365")
     assert (event.event, event.user_id, event.currency) == ("purchase", "17850", "GBP")
     assert event.timestamp == datetime(2010, 12, 1, 8, 26, tzinfo=UTC)
@@ -80,26 +80,26 @@ def test_an_invoice_is_one_purchase_with_its_distinct_items(folder: Path) -> Non
 
 
 def test_a_repeated_line_counts_once(folder: Path) -> None:
-    findings = found(folder, [line(), line(), line(Quantity=1)])
+    findings = findings_of(folder, [line(), line(), line(Quantity=1)])
     assert events(findings)[0].items[0].quantity == 7.0
     assert kept_out(findings) == {"duplicate line": 1}
 
 
 def test_two_prices_of_one_item_leave_what_was_paid_as_it_is(folder: Path) -> None:
-    (event,) = events(found(folder, [line(Quantity=1, UnitPrice=4.0), line(Quantity=3)]))
+    (event,) = events(findings_of(folder, [line(Quantity=1, UnitPrice=4.0), line(Quantity=3)]))
     (item,) = event.items
     assert item.price is not None
     assert item.quantity * item.price == pytest.approx(4.0 + 3 * 1.95)
 
 
 def test_a_cancellation_is_a_refund(folder: Path) -> None:
-    (event,) = events(found(folder, [line(InvoiceNo="C536379", Quantity=-2)]))
+    (event,) = events(findings_of(folder, [line(InvoiceNo="C536379", Quantity=-2)]))
     assert (event.event_id, event.event, event.user_id) == ("C536379", "refund", "17850")
     assert event.items[0].quantity == 2.0
 
 
 def test_a_missing_customer_makes_nobodys_basket(folder: Path) -> None:
-    (event,) = events(found(folder, [line(CustomerID=None), line(StockCode="22386")][:1]))
+    (event,) = events(findings_of(folder, [line(CustomerID=None), line(StockCode="22386")][:1]))
     assert event.person.key is None
     assert event.consent is None
     assert event.transaction_id == "536365"
@@ -113,25 +113,25 @@ def test_a_missing_customer_makes_nobodys_basket(folder: Path) -> None:
     ],
 )
 def test_postage_fees_vouchers_and_corrections_are_kept_out(folder: Path, code: str) -> None:
-    findings = found(folder, [line(StockCode=code), line()])
+    findings = findings_of(folder, [line(StockCode=code), line()])
     assert [item.item_id for item in events(findings)[0].items] == ["85099B"]
     assert kept_out(findings) == {"not a product": 1}
 
 
 def test_lines_without_a_price_are_kept_out(folder: Path) -> None:
-    findings = found(folder, [line(UnitPrice=0.0), line(UnitPrice=-5.0), line(InvoiceNo="2")])
+    findings = findings_of(folder, [line(UnitPrice=0.0), line(UnitPrice=-5.0), line(InvoiceNo="2")])
     assert [event.event_id for event in events(findings)] == ["2"]
     assert kept_out(findings) == {"price not above zero": 2}
 
 
 def test_codes_that_differ_in_case_are_one_product(folder: Path) -> None:
-    (event,) = events(found(folder, [line(StockCode="85099b"), line()]))
+    (event,) = events(findings_of(folder, [line(StockCode="85099b"), line()]))
     assert [(item.item_id, item.quantity) for item in event.items] == [("85099B", 6.0)]
 
 
 def test_an_invoice_in_two_places_of_the_file_is_one_event_at_its_first_time(folder: Path) -> None:
     later = line(StockCode="22386", InvoiceDate="2010-12-01 08:27:00")
-    findings = found(folder, [line(), line(InvoiceNo="536366"), later])
+    findings = findings_of(folder, [line(), line(InvoiceNo="536366"), later])
     first, second = events(findings)
     assert (first.event_id, second.event_id) == ("536366", "536365")
     assert len(second.items) == 2
@@ -140,14 +140,14 @@ def test_an_invoice_in_two_places_of_the_file_is_one_event_at_its_first_time(fol
 
 def test_an_invoice_longer_than_an_event_goes_on_in_a_second_one(folder: Path) -> None:
     lines = [line(StockCode=f"9{number:04}") for number in range(1_001)]
-    first, second = events(found(folder, lines))
+    first, second = events(findings_of(folder, lines))
     assert (first.event_id, second.event_id) == ("536365", "536365#2")
     assert (len(first.items), len(second.items)) == (1_000, 1)
     assert first.transaction_id == second.transaction_id == "536365"
 
 
 def test_a_line_of_another_customer_in_an_invoice_is_rejected(folder: Path) -> None:
-    findings = found(folder, [line(), line(StockCode="22386", CustomerID=12345.0)])
+    findings = findings_of(folder, [line(), line(StockCode="22386", CustomerID=12345.0)])
     (rejected,) = [finding for finding in findings if isinstance(finding, Rejected)]
     assert rejected.line == 2
     assert "CustomerID is '12345'; invoice 536365 is already" in rejected.reason
@@ -167,7 +167,7 @@ def test_a_line_of_another_customer_in_an_invoice_is_rejected(folder: Path) -> N
 def test_a_line_that_cannot_be_read_is_rejected_with_column_value_and_remedy(
     folder: Path, change: dict[str, Any], reason: str
 ) -> None:
-    findings = found(folder, [line(**{"InvoiceNo": "1", **change}), line()])
+    findings = findings_of(folder, [line(**{"InvoiceNo": "1", **change}), line()])
     (rejected,) = [finding for finding in findings if isinstance(finding, Rejected)]
     assert rejected.line == 1
     assert rejected.reason.startswith(reason)
@@ -177,7 +177,7 @@ def test_a_line_that_cannot_be_read_is_rejected_with_column_value_and_remedy(
 def test_the_catalogue_has_the_usual_title_the_median_price_and_the_first_day(folder: Path) -> None:
     change = {"Description": "wrong", "UnitPrice": 100.0, "InvoiceDate": "2010-11-30 09:00:00"}
     lines = [line(**change), line(InvoiceNo="2", Description=" JUMBO  BAG RED RETROSPOT")]
-    findings = found(folder, [*lines, line(InvoiceNo="3", UnitPrice=2.05)])
+    findings = findings_of(folder, [*lines, line(InvoiceNo="3", UnitPrice=2.05)])
     (item,) = [finding for finding in findings if isinstance(finding, FoundItem)]
     assert item.item == Item(
         item_id="85099B",
@@ -191,7 +191,7 @@ def test_the_catalogue_has_the_usual_title_the_median_price_and_the_first_day(fo
 def test_a_customer_has_the_country_of_the_newest_invoice(folder: Path) -> None:
     newest = line(InvoiceNo="2", Country="France", InvoiceDate="2011-01-01 00:00:00")
     nowhere = line(InvoiceNo="3", Country="Unspecified", InvoiceDate="2011-02-01 00:00:00")
-    findings = found(folder, [newest, line(), nowhere])
+    findings = findings_of(folder, [newest, line(), nowhere])
     assert [finding.profile for finding in findings if isinstance(finding, FoundProfile)] == [
         Profile(user_id="17850", country="France")
     ]
@@ -205,7 +205,7 @@ def test_the_anchor_protocol_takes_the_clean_purchases_and_nothing_else(folder: 
         line(InvoiceNo="C1", Quantity=-1),
         line(InvoiceNo="2", CustomerID=None),
     ]
-    findings = found(folder, lines, "anchor")
+    findings = findings_of(folder, lines, "anchor")
     (event,) = events(findings)
     assert [item.item_id for item in event.items] == ["85099b", "POST"]
     assert kept_out(findings) == {
@@ -217,7 +217,7 @@ def test_the_anchor_protocol_takes_the_clean_purchases_and_nothing_else(folder: 
 
 def test_csv_with_american_dates_gives_the_same_as_parquet(folder: Path) -> None:
     lines = [line(), line(InvoiceNo="2", CustomerID=None)]
-    from_parquet = found(folder, lines)
+    from_parquet = findings_of(folder, lines)
     american = [{**row, "InvoiceDate": "12/1/2010 8:26"} for row in lines]
     table = pa.table({name: [row[name] for row in american] for name in BAG})
     pyarrow.csv.write_csv(table, folder / "retail.csv")
