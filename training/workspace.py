@@ -12,14 +12,14 @@ class Workspace:
 
     store.sqlite    events, profiles, live catalogue, logged answers
     event_log/      Parquet partitions by day, what training reads
-    imports.jsonl   what was imported, when, and what was said about consent
-    rejected/       lines that an import could not take, with the reason
+    imports.jsonl   what was imported, when, and the consent statement
+    rejected/       lines that an import rejected, with the reason
     published/      bundles and the pointer that the service follows
     mlflow.sqlite   runs and registry; mlartifacts/ holds their files
-    nightly.json    the step that the newest nightly run has reached
+    nightly.json    the current step of the nightly run
     nightly.lock    held by the nightly run, so that two never overlap
-    experiments/    what was served side by side, and what came of it
-    kpi.json        the figures that `recsys kpi` wrote last
+    experiments/    records and reports of A/B tests
+    kpi.json        the newest figures of `recsys kpi`
     search.sqlite   the studies of `recsys search`; search.lock is held by one that is under way
     """
 

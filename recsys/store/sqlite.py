@@ -29,7 +29,7 @@ from recsys.store.sqlite_archive import archive, clear_log, waiting_events
 from recsys.store.sqlite_catalog import all_items, catalog_changes, put_items, put_stock
 from recsys.store.sqlite_file import SQLiteFile, meta, set_meta
 from recsys.store.sqlite_history import asked_for, known_person, note_ids, store_events
-from recsys.store.sqlite_people import PersonRecords
+from recsys.store.sqlite_people import PersonWriter
 from recsys.store.sqlite_privacy import (
     export_page,
     prune_answers,
@@ -101,7 +101,7 @@ class SQLiteStore:
     def put_profiles(self, profiles: Sequence[Profile], *, received_at: datetime) -> None:
         """Declares profiles; a field that a profile leaves out keeps its value."""
         with self._file.writing() as connection:
-            people = PersonRecords(connection)
+            people = PersonWriter(connection)
             for profile in profiles:
                 people.declare(profile, received_at.timestamp())
             people.save()
@@ -111,7 +111,7 @@ class SQLiteStore:
     ) -> list[bool]:
         """Stores preferences; False where nothing may be kept, since consent is missing."""
         with self._file.writing() as connection:
-            people = PersonRecords(connection)
+            people = PersonWriter(connection)
             kept = [people.prefer(wishes, received_at.timestamp()) for wishes in preferences]
             people.save()
         return kept

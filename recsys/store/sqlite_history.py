@@ -16,7 +16,7 @@ from recsys.query.facts import ACCOUNT_LIMIT, CUSTOM_LIMIT, FEEDBACK_LIMIT, LIST
 from recsys.query.history import StoredEvent
 from recsys.query.preferences import NO_PREFERENCES, Preferences, preferred_over
 from recsys.store.protocol import KnownPerson
-from recsys.store.sqlite_people import PersonRecords
+from recsys.store.sqlite_people import PersonWriter
 from recsys.store.sqlite_records import (
     Record,
     declared_over,
@@ -84,7 +84,7 @@ def store_events(connection: apsw.Connection, events: Sequence[Event], *, first_
     An event is tied to a person when it carries consent, the person's latest statement, which may
     be newer than the event, does not refuse, and the person was not erased since.
     """
-    people = PersonRecords(connection)
+    people = PersonWriter(connection)
     waiting: list[tuple[int, bytes]] = []
     history: list[tuple[Any, ...]] = []
     for seq, event in enumerate(events, start=first_seq):

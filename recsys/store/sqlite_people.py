@@ -22,7 +22,7 @@ from recsys.store.sqlite_records import (
 )
 
 
-class PersonRecords:
+class PersonWriter:
     """Identities and records as one transaction sees them; `save` writes what changed.
 
     Of two statements of consent the later one stands; of two at one moment, the refusal.

@@ -54,7 +54,7 @@ class Record:
     objects: bool = False
     preferences: Preferences = NO_PREFERENCES
     assigned: str | None = None
-    """The key that decides the person's variant (`PersonRecords.assign`)."""
+    """The key that decides the person's variant (`PersonWriter.assign`)."""
 
     @property
     def refuses(self) -> bool:

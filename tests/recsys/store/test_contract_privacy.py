@@ -196,7 +196,7 @@ def test_an_erased_id_stands_in_none_of_the_stores_files(
     assert left() == []
 
 
-def test_the_forgotten_are_the_erased_and_the_refusing(store: Store, event: Make) -> None:
+def test_erased_users_are_the_erased_and_those_who_refuse(store: Store, event: Make) -> None:
     start = store.erased_users()
     assert start is not None
     assert start.pseudonyms.tolist() == []
@@ -220,7 +220,7 @@ def code(person: str) -> int:
     return int(pseudonyms_of([person])[0])
 
 
-def test_old_ids_and_answers_are_forgotten_and_those_of_imports_are_not(
+def test_old_ids_and_answers_are_pruned_and_those_of_imports_are_not(
     store: Store, event: Make
 ) -> None:
     old = NOON - timedelta(days=60)
@@ -236,6 +236,6 @@ def test_old_ids_and_answers_are_forgotten_and_those_of_imports_are_not(
     assert len(store.answers(since=old, until=LATER)) == 1
 
 
-def test_many_old_ids_are_forgotten_in_bites(store: Store, event: Make) -> None:
+def test_many_old_ids_are_pruned_in_small_transactions(store: Store, event: Make) -> None:
     store.append([event(event_id=f"e{n}") for n in range(5000)], received_at=NOON)
     assert store.prune(event_ids_before=LATER, answers_before=LATER)[0] == 5000
