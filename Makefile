@@ -14,7 +14,7 @@ demo: $(READY)  ## the whole product on a synthetic shop; ONCE=1 stops by itself
 	$(BIN)/recsys demo --config configs/demo.yaml $(if $(ONCE),--once)
 
 test: $(READY)  ## all tests
-	$(BIN)/pytest --numprocesses=auto --dist=loadfile
+	$(BIN)/pytest --numprocesses=auto --dist=loadfile --durations=20
 
 check: lint types contracts test  ## what continuous integration runs
 

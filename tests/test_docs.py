@@ -52,6 +52,7 @@ READMES = (
     "configs/README.md",
     "recsys/README.md",
     "serving/README.md",
+    "tests/README.md",
     "training/README.md",
     "training/benchmark/README.md",
 )
