@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 from recsys.dataset.training_data import TrainingData, read_training_data
@@ -188,3 +189,14 @@ def test_whoever_has_done_nothing_is_a_stranger(tmp_path: Path, person: str) -> 
     facts = data.facts(person, now=NOW)
     assert len(facts.events) == 0
     assert facts.profile.country is None
+
+
+def test_a_log_without_the_columns_of_feedback_on_brands_is_read(tmp_path: Path) -> None:
+    log = EventLog(tmp_path)
+    refusal = event("feedback", "b", minutes=9, action="never_again")
+    log.append(rows([event("view_item", "a"), refusal]), part="all")
+    for path in log.files():
+        table = pq.read_table(path, partitioning=None)
+        pq.write_table(table.drop_columns(["brand", "category", "days"]), path)
+    data = read_training_data(log, as_of=NOW, weighting=Weighting())
+    assert data.facts("u:u", now=NOW).feedback.disliked == {"b"}
