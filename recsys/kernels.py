@@ -57,9 +57,9 @@ def best_of_all(
     return result
 
 
-def union(numbers: Numbers, hidden: Numbers, n_items: int) -> Numbers:
-    """The distinct numbers that are not hidden, ascending; all lie in 0 … n_items − 1."""
-    result: Numbers = _union(numbers, np.ascontiguousarray(hidden, np.int32), n_items)
+def union(numbers: Numbers, excluded: Numbers, n_items: int) -> Numbers:
+    """The distinct numbers that are not excluded, ascending; all lie in 0 … n_items − 1."""
+    result: Numbers = _union(numbers, np.ascontiguousarray(excluded, np.int32), n_items)
     return result
 
 
@@ -189,11 +189,11 @@ def _best_of_all(scores, allow, also, n):  # type: ignore[no-untyped-def]
 
 
 @njit(types.int32[::1](_NUMBERS, _NUMBERS, types.int64), cache=True, nogil=True)
-def _union(numbers, hidden, n_items):  # type: ignore[no-untyped-def]
+def _union(numbers, excluded, n_items):  # type: ignore[no-untyped-def]
     blocks = np.zeros((n_items >> 6) + 1, np.uint64)
     for number in numbers:
         blocks[number >> 6] |= np.uint64(1) << np.uint64(number & 63)
-    for number in hidden:
+    for number in excluded:
         if 0 <= number < n_items:
             blocks[number >> 6] &= ~(np.uint64(1) << np.uint64(number & 63))
     result = np.empty(len(numbers), np.int32)

@@ -89,9 +89,8 @@ def past(shop: SyntheticShop) -> list[Event]:
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """A service over an empty workspace: it lives, and has nothing to answer with."""
     workspace = tmp_path_factory.mktemp("journey")
-    service = Service.start(workspace, workers=1, ready=False)
-    yield service
-    service.stop()
+    with Service.start(workspace, workers=1, ready=False) as service:
+        yield service
 
 
 def night(service: Service, *, seed: int) -> nightly.NightlyOutcome:

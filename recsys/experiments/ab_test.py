@@ -1,8 +1,8 @@
 """A/B tests: measures per variant with intervals, lifts over the control, and a verdict as text.
 
 The unit is the person. Whoever was answered by more than one variant is left out and counted. The
-intervals hold for one look at the end of the time that was set; who looks every day will see
-differences that are none.
+intervals are valid for one reading at the end of the planned time; repeated readings inflate the
+rate of false positives.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ MEASURES: Final[Mapping[Measure, str]] = {
     "attributed_revenue": "what a person bought of the items in their lists",
     "returning": "share of the persons who were answered on a later day too",
 }
-"""Measure → what it is; of all, more is better."""
+"""Measure → what it means; higher is better for each."""
 DETECTABLE: Final = 0.05
 """The lift for which the number of persons needed is given, relative to the control."""
 _POWER: Final = 2.8
@@ -48,7 +48,7 @@ class ExperimentRules(BaseModel):
     min_days: float = Field(default=14.0, ge=0)
     """Whole weeks, so that every weekday counts alike."""
     min_persons: int = Field(default=100, ge=2)
-    """Per variant; fewer say nothing, and the intervals do not hold."""
+    """Per variant; with fewer the intervals are not valid."""
     broken_split: float = Field(default=0.001, gt=0, lt=0.5)
     """The p-value below which the numbers of persons are not those of the shares."""
 
@@ -84,16 +84,16 @@ class Comparison:
 @dataclass(frozen=True, slots=True)
 class ExperimentReport:
     """The result. The first variant is the control; `split_p` is the p-value of the sample-ratio
-    check, NaN with one variant; `crossed` are persons with several variants; `nobodys` answers
-    without consent, which are no person's."""
+    check, NaN with one variant; `persons_in_several_variants` are left out;
+    `answers_without_person` are those without consent."""
 
     variants: tuple[VariantResult, ...]
     comparisons: tuple[Comparison, ...]
     since: datetime
     until: datetime
     split_p: float
-    crossed: int
-    nobodys: int
+    persons_in_several_variants: int
+    answers_without_person: int
     verdict: tuple[str, ...]
     rules: ExperimentRules
 
@@ -143,8 +143,8 @@ def experiment_report(
         since=since,
         until=until,
         split_p=split_p,
-        crossed=int((groups.variants == _CROSSED).sum()),
-        nobodys=int((inside & (attributed.persons < 0)).sum()),
+        persons_in_several_variants=int((groups.variants == _IN_SEVERAL).sum()),
+        answers_without_person=int((inside & (attributed.persons < 0)).sum()),
         verdict=tuple(_verdict(variants, comparisons, split_p, until - since, rules)),
         rules=rules,
     )
@@ -167,13 +167,13 @@ def sample_ratio(persons: Sequence[int], shares: Sequence[float]) -> float:
     return float(chi2.sf(statistic, len(wanted) - 1))
 
 
-_CROSSED: Final = -2
+_IN_SEVERAL: Final = -2
 _NOT_IN: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class _Persons:
-    """Per person the variant (number in the experiment, or _CROSSED, _NOT_IN) and what they did;
+    """Per person the variant (number in the experiment, or _IN_SEVERAL, _NOT_IN) and what they did;
     `inside` says which answers count."""
 
     inside: NDArray[np.bool_]
@@ -205,7 +205,7 @@ def _persons(attributed: Attributed, names: Sequence[str], since: float, until: 
     highest = np.full(size, _NOT_IN, np.int64)
     np.minimum.at(lowest, persons, places)
     np.maximum.at(highest, persons, places)
-    variants = np.where(highest < 0, _NOT_IN, np.where(lowest == highest, highest, _CROSSED))
+    variants = np.where(highest < 0, _NOT_IN, np.where(lowest == highest, highest, _IN_SEVERAL))
     first = np.full(size, np.inf)
     np.minimum.at(first, persons, attributed.times[counted])
 
@@ -323,7 +323,7 @@ def _conclusion(
 
 def persons_needed(ours: Ratio, theirs: Ratio, *, detectable: float = DETECTABLE) -> int | None:
     """Persons per variant with which 80 % of the tests see a lift of `detectable`; None where the
-    control has nothing to be lifted.
+    control's measure is 0.
 
     n = (z₀.₉₇₅ + z₀.₈)² · (σ₁² + σ₂²) / δ², δ = detectable · control.
     Kohavi, Tang, Xu: Trustworthy Online Controlled Experiments, 2020, ch. 17.

@@ -1,8 +1,8 @@
-"""What followed from the answers that were given: outcome ⋈ logged answer.
+"""Attribution of outcomes to logged answers: which clicks, carts and purchases followed from which.
 
 A click belongs to the answer whose `recommendation_id` it carries. A cart or a purchase belongs to
 the answer that it names, else to the newest that showed the item to that person within a window.
-Orders of everybody who was answered are there too, whatever was in them.
+Orders of every person who received an answer are included, whatever was in them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from recsys.ids import USER_PREFIX, VISITOR_PREFIX, Numbers, Vocabulary
 from recsys.store.protocol import LoggedAnswer, Store
 
 PART: Final = 5000
-"""So many answers are turned into columns at once."""
+"""Answers that are turned into columns at once."""
 _ANSWER_SCHEMA: Final = pa.schema(
     [
         ("number", pa.int32()),
@@ -44,7 +44,7 @@ CLOCKS: Final = 300.0
 
 
 class AttributionRules(BaseModel):
-    """How long after an answer an outcome counts as its own."""
+    """How long after an answer an outcome is attributed to it."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -53,7 +53,7 @@ class AttributionRules(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Orders:
-    """Orders of persons who were answered: who, when (epoch seconds), how much (by the events'
+    """Orders of persons who received answers: who, when (epoch seconds), how much (by the events'
     prices). Parallel arrays, oldest first."""
 
     persons: Numbers
@@ -63,12 +63,12 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class Attributed:
-    """Answers with their outcomes, and the orders of the persons who were answered.
+    """Answers with their outcomes, and the orders of the persons who received them.
 
     One row per answer (one placement of one request), oldest first: `times` in epoch seconds, codes
-    into the three vocabularies, `persons` (numbers that mean nothing outside; −1 for nobody in
-    particular), whether anything in it was seen (where the shop reports that), clicked, put into a
-    cart or bought, and for how much.
+    into the three vocabularies, `persons` (numbers that are valid within this value alone; −1 where
+    the answer has no person), whether anything in it was seen (where the shop reports that),
+    clicked, put into a cart or bought, and for how much.
     """
 
     times: NDArray[np.float64]
@@ -105,7 +105,7 @@ def attribute(
     a year of them need not lie in memory.
 
     `waiting` are events that are not in the log yet. A visitor who has logged in is the customer;
-    answers and orders of who is `denied` are nobody's.
+    answers and orders of `denied` persons are treated as anonymous.
     """
     window = timedelta(days=(rules or AttributionRules()).window_days)
     gathered = _gathered(answers)
@@ -152,7 +152,7 @@ def read_attributed(
     threads: int | None = None,
 ) -> Attributed:
     """What followed from the answers that the store logged in [since, until), from the event log
-    and from what waits to go there. Nothing is written."""
+    and the events that are not archived yet. Nothing is written."""
     # Read before the log: what is archived meanwhile is then read twice, and counted once.
     waiting = store.waiting()
     return attribute(

@@ -29,8 +29,8 @@ class PlacementDay(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShopDay(msgspec.Struct, frozen=True, kw_only=True):
-    """One day of everybody who was answered: `returning` had been answered on an earlier day that
-    was looked at; orders are theirs, whatever was in them; `order_value` is null without any."""
+    """One day of all persons who received an answer: `returning` had received one on an earlier day
+    that was read; orders are theirs, whatever was in them; `order_value` is null without any."""
 
     date: str
     persons: int
@@ -48,7 +48,7 @@ class Kpis(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):
-    """A value with its interval; null where there is too little to say."""
+    """A value with its interval; null where there are too few observations."""
 
     value: float | None
     low: float | None
@@ -76,8 +76,8 @@ class ComparisonFigures(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ExperimentResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What an experiment says. The first variant is the control; `sample_ratio_p` is small where
-    the split is broken, null with one variant."""
+    """The result of an experiment. The first variant is the control; `sample_ratio_p` is small
+    where the split is broken, null with one variant."""
 
     experiment: str
     since: datetime
@@ -93,9 +93,9 @@ class ExperimentResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ShopFigures(msgspec.Struct, frozen=True, kw_only=True):
-    """The last days, today included, by placement and for the shop, and what the experiment that is
-    running says so far. Who returns had been answered up to a week before these days. Sums alone:
-    nobody is named."""
+    """The last days, today included, by placement and for the shop, and the result so far of the
+    running experiment. Returning persons had received an answer up to a week before these days.
+    Aggregates alone: no person is named."""
 
     as_of: datetime
     since: datetime

@@ -1,6 +1,6 @@
-"""What the answers brought, day by day: clicks, carts, sales, and who came back.
+"""Daily KPIs of the recommendations: clicks, carts, sales and returning persons.
 
-Days are UTC days. Sums alone, no person: what a product owner reads, and `GET /v1/kpi` shows.
+Days are UTC days. Aggregates without any person, as `GET /v1/kpi` returns them.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from recsys.experiments.figures import Kpis, PlacementDay, ShopDay
 
 
 def kpis(attributed: Attributed, *, since: datetime) -> Kpis:
-    """The tables from the day of `since` on; earlier answers only say who returns."""
+    """The tables from the day of `since` on; earlier answers only decide who is returning."""
     first = int(since.timestamp() // SECONDS_PER_DAY)
     days = _days(attributed.times)
     order_days = _days(attributed.orders.times)

@@ -23,8 +23,8 @@ def result_of(report: ExperimentReport, *, experiment: str) -> ExperimentResult:
         primary=report.rules.primary,
         confidence=confidence,
         sample_ratio_p=_finite(report.split_p),
-        persons_with_several_variants=report.crossed,
-        answers_of_nobody=report.nobodys,
+        persons_with_several_variants=report.persons_in_several_variants,
+        answers_of_nobody=report.answers_without_person,
         verdict=list(report.verdict),
         variants=[
             VariantFigures(

@@ -1,4 +1,4 @@
-"""`shop_figures`: what the answers of the last days brought, and what a running experiment says.
+"""`shop_figures`: the KPIs of the last days, and the result so far of a running experiment.
 
 The same figures on the command line, in a file and over HTTP.
 """
@@ -20,11 +20,11 @@ from recsys.store.protocol import Store
 
 SHOWN_DAYS: Final = 7
 LOOK_BACK: Final = timedelta(days=7)
-"""How long before the first day shown somebody may have been answered to return."""
+"""How long before the first day an answer makes its person a returning one."""
 
 
 def first_moment(now: datetime, *, days: int, experiment: Experiment | None) -> datetime:
-    """From when on answers are needed for the figures of so many days."""
+    """The start of the period whose answers the figures of the last `days` need."""
     first = _midnight(now) - timedelta(days=days - 1) - LOOK_BACK
     return first if experiment is None else min(first, experiment.started_at)
 

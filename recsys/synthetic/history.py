@@ -38,7 +38,7 @@ CELLS_AT_ONCE: Final = 4_000_000
 
 @dataclass(slots=True)
 class _Households:
-    """What the people have at home and what comes back: the state that a history builds up."""
+    """The state of a history: items owned, refills due, refunds to come, visitors identified."""
 
     owned: dict[int, set[int]] = field(default_factory=lambda: defaultdict(set))
     refills: dict[int, list[tuple[int, int]]] = field(default_factory=lambda: defaultdict(list))
@@ -54,7 +54,7 @@ class _Plan:
     person: int
     start: datetime
     refill: int | None
-    shelves: NDArray[np.float64]
+    category_scores: NDArray[np.float64]
     """Category logits with Gumbel noise: their order is a draw from the choice model."""
     wishes: NDArray[np.float64]
     """Item logits with Gumbel noise."""
@@ -63,8 +63,8 @@ class _Plan:
 def simulate(shop: SyntheticShop, *, days: int, rng: Generator) -> Iterator[list[Event]]:
     """The events of each day from the first on, in order of time; synthetic, from `rng` alone.
 
-    Everything that a visit does lies on its day (UTC). Events carry the person's consent; what is
-    denied there must not be stored with the person.
+    Everything that a visit does lies on its day (UTC). Events carry the person's consent; what
+    it denies must not be stored with the person.
     """
     homes = _Households()
     for day in range(days):
@@ -107,8 +107,10 @@ def _plans(
     for first in range(0, len(people), at_once):
         turns = order[first : first + at_once]
         part = people[turns]
-        shelves = shop.category_logits(part, noon)
-        shelves = np.where(empty, -np.inf, shelves + rng.gumbel(size=shelves.shape))
+        category_scores = shop.category_logits(part, noon)
+        category_scores = np.where(
+            empty, -np.inf, category_scores + rng.gumbel(size=category_scores.shape)
+        )
         wishes = shop.item_logits(part, noon)
         wishes += rng.gumbel(size=wishes.shape)
         for row, turn in enumerate(turns.tolist()):
@@ -118,9 +120,9 @@ def _plans(
                 if CATEGORIES[category].refill_days is None:
                     wishes[row, item] -= OWNED
                 if CATEGORIES[category].once:
-                    shelves[row, category] -= OWNED
+                    category_scores[row, category] -= OWNED
             start = midnight + timedelta(seconds=float(seconds[turn]))
-            yield _Plan(person, start, refills[turn], shelves[row], wishes[row])
+            yield _Plan(person, start, refills[turn], category_scores[row], wishes[row])
 
 
 def _visit(
@@ -163,7 +165,7 @@ def _browse(
     *,
     buys: bool,
 ) -> list[Line]:
-    """Looks along one to three shelves and gives what went into the cart and stayed there."""
+    """Browses one to three categories and gives the lines that stay in the cart."""
     basket: list[Line] = []
     if plan.refill is not None:
         item = plan.refill
@@ -175,8 +177,8 @@ def _browse(
         visit.cart(*basket[0])
         if rng.random() < 0.6:
             return basket
-    shelves = np.argsort(-plan.shelves)[: 1 + int(rng.binomial(2, 0.3))]
-    for category in shelves[np.isfinite(plan.shelves[shelves])].tolist():
+    category_scores = np.argsort(-plan.category_scores)[: 1 + int(rng.binomial(2, 0.3))]
+    for category in category_scores[np.isfinite(plan.category_scores[category_scores])].tolist():
         looked_at = _look_along(shop, visit, plan, category, members[category], rng)
         if not looked_at:
             continue
@@ -203,7 +205,7 @@ def _look_along(
     listed: NDArray[np.int64],
     rng: Generator,
 ) -> list[int]:
-    """Finds a shelf by search, by its listing page or directly; the favourite is viewed last."""
+    """Reaches a category by search, listing page or directly; the favourite is viewed last."""
     way = rng.random()
     page: list[int] = []
     logits = plan.wishes[listed]

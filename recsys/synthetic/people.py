@@ -1,4 +1,4 @@
-"""Who comes to the synthetic shop: tastes drawn from taste groups, and habits of visiting."""
+"""The people of the synthetic shop: tastes drawn from taste groups, and visiting rates."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def make_people(
     days: int,
     rng: Generator,
 ) -> People:
-    """People whose tastes are mostly that of one group, a little of others, and a little their own.
+    """People with the tastes of one group mostly, a little of other groups, and individual noise.
 
     Visits per day follow a gamma distribution (shape 1.2): few heavy visitors, many light ones.
     """

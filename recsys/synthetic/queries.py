@@ -1,4 +1,4 @@
-"""Search in the synthetic shop: terms, their true grades, and an engine that errs."""
+"""Search in the synthetic shop: terms, true relevance grades, and an engine with errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from recsys.synthetic.assortment import CATEGORIES
 ENGINE_NOISE: Final = 1.3
 """Standard deviation of the engine's error, in grades."""
 STRAYS: Final = 3.0
-"""Mean number of items that a result holds for no reason."""
+"""Mean number of irrelevant items in a result."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""How the synthetic shop's people react to a list that somebody shows them."""
+"""How the synthetic shop's people react to a list that they are shown."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def react(shop: SyntheticShop, impression: Impression, *, rng: Generator) -> lis
     """What the person does with the list: the part seen, clicks, carts, perhaps one purchase.
 
     Position-based model (Craswell et al. 2008): P(click) = P(examined | position) ·
-    P(attracted | person, item). What is examined does not depend on who looks. An empty list gives
+    P(attracted | person, item). Examination does not depend on the person. An empty list gives
     no events; InvalidInput for a person or item that the shop does not have.
     """
     numbers = [shop.item_number(item) for item in impression.item_ids]

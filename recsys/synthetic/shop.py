@@ -1,4 +1,4 @@
-"""The synthetic shop and its truth: who likes what, what goes together, what a search means."""
+"""The synthetic shop and its truth: tastes, complements and the relevance of search results."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class ShopConfig(BaseModel):
     conversion: float = Field(
         default=0.4, ge=0, le=1, description="visits of customers that end in a purchase"
     )
-    search_share: float = Field(default=0.3, ge=0, le=1, description="shelves reached by search")
+    search_share: float = Field(default=0.3, ge=0, le=1, description="category visits by search")
     listing_share: float = Field(
-        default=0.2, ge=0, le=1, description="shelves reached by a category page"
+        default=0.2, ge=0, le=1, description="category visits by a category page"
     )
     refund_share: float = Field(default=0.03, ge=0, le=1, description="lines sent back")
     page_size: int = Field(default=12, ge=1, le=100, description="items on a list page")
@@ -66,7 +66,7 @@ class ShopConfig(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class SyntheticShop:
-    """A shop that does not exist, with everything known that a real shop hides.
+    """An invented shop whose true tastes, complements and relevance grades are known.
 
     Items carry the attribute `synthetic: true` and profiles the trait `synthetic: true`. A person
     is named by a customer id (`c-0042`) or a visitor id (`v-00042`); InvalidInput for other ids.
@@ -102,10 +102,10 @@ class SyntheticShop:
         A nested choice: P(i) = P(category) · P(i | category), both multinomial logit.
         """
         people = np.array([self.person_number(person)])
-        shelves = self.category_logits(people, when)[0]
+        category_logits = self.category_logits(people, when)[0]
         logits = self.item_logits(people, when)[0]
         chances = np.zeros(len(logits))
-        weights = np.exp(shelves - shelves.max())
+        weights = np.exp(category_logits - category_logits.max())
         for category, members in enumerate(self.members(when)):
             if len(members):
                 within = np.exp(logits[members] - logits[members].max())
@@ -161,11 +161,11 @@ class SyntheticShop:
         return [(self.items[number].item_id, score) for number, score in page]
 
     def item_number(self, item: str) -> int:
-        """The place of an item in `items`."""
+        """The position of an item in `items`."""
         return _number(item, "sku-", 5, len(self.items), "item")
 
     def person_number(self, person: str) -> int:
-        """The place of a customer or visitor in the arrays of `people`."""
+        """The position of a customer or visitor in the arrays of `people`."""
         if person.startswith("c-"):
             return _number(person, "c-", 4, self.people.customers, "person")
         return _number(person, "v-", 5, len(self.people), "person")

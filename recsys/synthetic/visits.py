@@ -1,4 +1,4 @@
-"""One visit to the synthetic shop, written down as canonical events."""
+"""One visit to the synthetic shop as canonical events."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Visit:
         )
 
     def resume(self, *, logged_in: bool) -> None:
-        """A visit that goes on where another page began it: no `identify` is sent again."""
+        """A visit that continues on a later page: no `identify` is sent again."""
         self._user_id = self._shop.people.user_id(self._person) if logged_in else None
 
     def log_in(self) -> None:

@@ -78,19 +78,19 @@ def described(data: TrainingData, *, seed: int) -> TrainingData:
     rng = np.random.default_rng(seed)
     n_items = len(data.items)
     title_terms = rng.integers(0, WORDS, (n_items, 3))
-    shelves = rng.integers(0, CATEGORIES, n_items)
+    category_codes = rng.integers(0, CATEGORIES, n_items)
     items = [
         Item(
             item_id=id,
             title=" ".join(f"word{word}" for word in title_terms[number].tolist()),
-            category=[f"department {shelf % 20}", f"shelf {shelf}"],
+            category=[f"department {code % 20}", f"shelf {code}"],
             brand=f"brand {brand}",
             price=price,
         )
-        for number, (id, shelf, brand, price) in enumerate(
+        for number, (id, code, brand, price) in enumerate(
             zip(
                 data.items,
-                shelves.tolist(),
+                category_codes.tolist(),
                 rng.integers(0, BRANDS, n_items).tolist(),
                 np.round(rng.lognormal(3.0, 1.0, n_items), 2).tolist(),
                 strict=True,

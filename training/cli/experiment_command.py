@@ -184,10 +184,11 @@ def _show(outcome: ExperimentOutcome) -> None:
     out.print(experiment_table(outcome.report, outcome.record))
     for sentence in outcome.report.verdict:
         out.print(f"[bold]{escape(sentence)}[/]", highlight=False)
-    p = outcome.report.split_p
+    report = outcome.report
     out.print(
-        f"Sample ratio p = {p:.3g}; {outcome.report.crossed} persons saw several variants and are "
-        f"left out; {outcome.report.nobodys} lists were for nobody in particular.",
+        f"Sample ratio p = {report.split_p:.3g}; {report.persons_in_several_variants} persons saw "
+        f"several variants and are left out; {report.answers_without_person} lists were for nobody "
+        "in particular.",
         highlight=False,
     )
     named = ", ".join(outcome.written_to)

@@ -4,10 +4,10 @@
     ga4_export.row_event     one row of the BigQuery export
     segment.message_event    one Segment message of the e-commerce spec, v1 or v2
 
-What comes out has yet to pass `recsys.events.schema.parse_event`, so that every rule is stated and
-enforced once. An adapter decides three things: which kind an event name means, which
-of the sender's ids is whose, and what the sender's consent says. Consent that is absent stays
-absent, which means no.
+The result is still validated by `recsys.events.schema.parse_event`, so that every rule is stated
+and enforced once. An adapter decides three things: which event kind a name stands for, which of
+the sender's ids is the customer's and which the visitor's, and what consent was given. Consent
+that is absent stays absent, which counts as none.
 """
 
 from recsys.events.adapters.canonical import Ignored, Translated, read_lax

@@ -20,7 +20,7 @@ ForeignId = str | int | None
 """An id as other systems send it: many write their numbers without quotes."""
 
 RECOMMENDATION_ID: Final = re.compile(r"r-[0-9a-f]{24,40}")
-"""What an answer's `recommendation_id` looks like, to be known in a field for list ids."""
+"""The form of a `recommendation_id`, to recognise it in a field for list ids."""
 
 NOT_SET: Final = frozenset({"", "(not set)", "(none)", "(other)"})
 """What Google's exports write where nothing was sent."""
@@ -38,7 +38,7 @@ Translated = Mapping[str, Any] | Ignored
 
 def read_lax(raw: bytes | msgspec.Raw | Mapping[str, Any], type_: type[T]) -> T:
     """The message in `raw` (JSON text or a mapping), numbers in quotes as numbers and empty texts
-    as nothing said; InvalidEvent names field and value."""
+    as missing; InvalidEvent names field and value."""
     try:
         try:
             if isinstance(raw, Mapping):
@@ -55,7 +55,7 @@ def read_lax(raw: bytes | msgspec.Raw | Mapping[str, Any], type_: type[T]) -> T:
 
 
 def cut(text: str | None, length: int) -> str | None:
-    """The beginning of a text that may be longer than is kept; None where it says nothing."""
+    """The text cut to the longest length that is stored; None where it is empty."""
     return as_id(text) and text and text[:length]
 
 
@@ -66,7 +66,7 @@ def context_of(
     channel: str | None = None,
     referrer: str | None = None,
 ) -> dict[str, Any]:
-    """The canonical context, each text as long as it may be."""
+    """The canonical context, each text cut to its longest length."""
     return filled(
         {
             "device": cut(device, 64),
@@ -89,18 +89,18 @@ def _without_empty_texts(value: Any) -> Any:
 
 
 def as_id(value: ForeignId) -> str | None:
-    """The id as text; None where nothing was said."""
+    """The id as text; None where there is none."""
     return None if value is None or value in NOT_SET else str(value)
 
 
 def made_id(source: str, *parts: object) -> str:
-    """An id of 128 bits from what makes the event itself: the same parts give the same id."""
+    """A 128-bit event id hashed from identifying fields: the same parts give the same id."""
     text = "\x1f".join("" if part is None else str(part) for part in parts)
     return f"{source}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
 
 
 def moment(micros: int) -> str:
-    """Epoch microseconds as an RFC 3339 time; InvalidEvent where there is no such time."""
+    """Epoch microseconds as an RFC 3339 time; InvalidEvent where it is out of range."""
     try:
         return datetime.fromtimestamp(micros / 1e6, UTC).isoformat()
     except (ValueError, OverflowError, OSError) as error:
@@ -110,7 +110,7 @@ def moment(micros: int) -> str:
 
 
 def recommendation_of(recommendation_id: ForeignId, list_id: ForeignId) -> str | None:
-    """The answer that led to an event: the id that was sent, else a list id of the same form."""
+    """The recommendation id of an event: the one that was sent, else a list id of the same form."""
     if recommendation_id is not None:
         return as_id(recommendation_id)
     listed = as_id(list_id)

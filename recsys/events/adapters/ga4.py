@@ -1,11 +1,11 @@
 """Google Analytics 4: Measurement Protocol bodies as canonical events.
 
 The canonical names are GA4's own, so that most events keep theirs; `view_search_results` is a
-search, `login` and `sign_up` join a visitor to a customer, what GA4 sends by itself about visits
-(`session_start`, `user_engagement`, …) is ignored, and any other name is a custom event.
+search, `login` and `sign_up` join a visitor to a customer, GA4's own events about visits
+(`session_start`, `user_engagement`, …) are ignored, and any other name is a custom event.
 
 Consent is the body's `consent.ad_personalization`, the one switch of Google's consent mode that
-is about personalisation: GRANTED is yes, DENIED a refusal, and a body without it says nothing.
+is about personalisation: GRANTED is consent, DENIED a refusal, and a body without it states none.
 `ad_user_data` says what may be stored for measuring, and becomes the consent to analytics.
 
 GA4 has no event ids. A purchase or refund is known by its `transaction_id`, any other event by
@@ -38,7 +38,7 @@ from recsys.events.schema import EVENT_KINDS
 
 
 class GA4Item(msgspec.Struct, frozen=True, kw_only=True):
-    """One item of an event's parameters; what else it holds (name, coupon, …) is left."""
+    """One item of an event's parameters; other fields (name, coupon, …) are ignored."""
 
     item_id: ForeignId = None
     price: float | None = None
@@ -48,7 +48,7 @@ class GA4Item(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GA4Params(msgspec.Struct, frozen=True, kw_only=True):
-    """The parameters that mean something here; all others are left."""
+    """The parameters that are read; all others are ignored."""
 
     items: list[GA4Item] | None = None
     transaction_id: ForeignId = None
@@ -80,19 +80,19 @@ class GA4Consent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GA4Device(msgspec.Struct, frozen=True, kw_only=True):
-    """What it was done with."""
+    """The device of the event."""
 
     category: str | None = None
 
 
 class GA4Location(msgspec.Struct, frozen=True, kw_only=True):
-    """Where it was done."""
+    """The location of the event."""
 
     country_id: str | None = None
 
 
 class GA4Body(msgspec.Struct, frozen=True, kw_only=True):
-    """A body of the Measurement Protocol but for its events."""
+    """The fields of a Measurement Protocol body that all its events share."""
 
     client_id: ForeignId = None
     app_instance_id: ForeignId = None
@@ -124,13 +124,13 @@ ABOUT_VISITS: Final = frozenset(
         "app_clear_data",
     }
 )
-"""What GA4 sends by itself and no answer could use."""
+"""Events that GA4 itself sends about visits; they are ignored."""
 
 
 def measurement_event(
     event: GA4Event, body: GA4Body, *, position: int, received_at: datetime
 ) -> Translated:
-    """The event at `position` in a body; InvalidEvent where its time is none."""
+    """The event at `position` in a body; InvalidEvent where its time is invalid."""
     if event.name in ABOUT_VISITS:
         return Ignored(f"{event.name} is about the visit, not about items")
     micros = event.timestamp_micros or body.timestamp_micros
@@ -153,7 +153,7 @@ def measurement_event(
 
 
 def consent_of(consent: GA4Consent | None) -> dict[str, bool] | None:
-    """Consent mode as canonical consent; None where it says nothing of personalisation."""
+    """Consent mode as canonical consent; None where it does not cover personalisation."""
     if consent is None or consent.ad_personalization is None:
         return None
     return {
@@ -173,7 +173,7 @@ def canonical_event(
     consent: dict[str, bool] | None,
     context: Mapping[str, Any],
 ) -> Translated:
-    """The canonical event of a GA4 name and its parameters, from whichever side they came.
+    """The canonical event of a GA4 name and parameters, of the Measurement Protocol or the export.
 
     A session id is unique only with its client: it becomes `<client>.<session>`.
     """

@@ -3,7 +3,8 @@
 As JSON lines (`bq extract`, 64-bit numbers in quotes) or Parquet; one row is one event, its
 parameters a list of keys with a value in the column of their type. The export has no consent to
 personalisation: whoever imports says it, or names the parameter or user property in which the
-site recorded it. A row whose `privacy_info` says No to analytics is nobody's, whatever was said.
+site recorded it. A row whose `privacy_info` says No to analytics is linked to no person, whatever
+consent the importer states.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ class GA4Value(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> Scalar:
-        """The one that is there."""
+        """The value of the column that is filled."""
         there = (self.string_value, self.int_value, self.float_value, self.double_value)
         return next((value for value in there if value is not None), None)
 
@@ -84,13 +85,13 @@ class GA4Privacy(msgspec.Struct, frozen=True):
 
 
 class GA4RowDevice(msgspec.Struct, frozen=True):
-    """What it was done with."""
+    """The device of the event."""
 
     category: str | None = None
 
 
 class GA4RowGeo(msgspec.Struct, frozen=True):
-    """Where it was done; the country by its English name."""
+    """The location of the event; the country by its English name."""
 
     country: str | None = None
 
@@ -127,7 +128,7 @@ def row_event(
 
     `ignore`: event names to leave out beside GA4's own about visits. `consent_key` is a parameter
     or user property, `granted` its values that mean yes; any other value is a refusal.
-    InvalidEvent where the row's time is none or a parameter that is used has another type.
+    InvalidEvent where the row's time is invalid or a parameter that is used has another type.
     """
     if row.event_name in ABOUT_VISITS or row.event_name in ignore:
         return Ignored("event about the visit" if row.event_name in ABOUT_VISITS else "to ignore")
@@ -142,8 +143,8 @@ def row_event(
         items=[_item(item) for item in row.items or ()],
         transaction_id=transaction or as_id(known.transaction_id),
     )
-    nobodys = row.privacy_info is not None and row.privacy_info.analytics_storage == "No"
-    client = None if nobodys else as_id(row.user_pseudo_id)
+    analytics_denied = row.privacy_info is not None and row.privacy_info.analytics_storage == "No"
+    client = None if analytics_denied else as_id(row.user_pseudo_id)
     return canonical_event(
         row.event_name,
         known,
@@ -158,8 +159,8 @@ def row_event(
         ),
         timestamp=moment(row.event_timestamp),
         client=client,
-        user=None if nobodys else as_id(row.user_id),
-        consent=None if nobodys else _consent(row, params, consent_key, granted),
+        user=None if analytics_denied else as_id(row.user_id),
+        consent=None if analytics_denied else _consent(row, params, consent_key, granted),
         context=context_of(
             device=row.device.category if row.device else None,
             country=row.geo.country if row.geo else None,

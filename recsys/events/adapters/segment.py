@@ -2,11 +2,11 @@
 
 `track` messages become what their name means, any other name a custom event; `identify` and
 `alias` join a visitor to a customer; `page` and `screen` are custom events of these names;
-`group` tells nothing that an answer could use. Of `identify` no trait is taken: they are names
-and addresses as a rule, and what should steer answers is declared with PUT /v1/profiles.
+`group` is ignored. Traits of `identify` are ignored: they are names and addresses as a rule, and
+traits that should steer recommendations are declared with PUT /v1/profiles.
 
 Consent is `context.consent.categoryPreferences`, whose categories a shop names itself: the first
-of `SegmentConsent.personalization` that a message has decides; one that has none says nothing.
+of `SegmentConsent.personalization` that a message has decides; one without any states no consent.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from recsys.events.adapters.canonical import (
 
 
 class SegmentProduct(msgspec.Struct, frozen=True, kw_only=True):
-    """One product; what else it holds (name, image, …) is left."""
+    """One product; other fields (name, image, …) are ignored."""
 
     product_id: ForeignId = None
     sku: ForeignId = None
@@ -43,7 +43,7 @@ class SegmentProduct(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SegmentProperties(SegmentProduct, frozen=True, kw_only=True):
-    """What an event says: of one product directly, or of several in `products`."""
+    """The properties of an event: of one product directly, or of several in `products`."""
 
     products: list[SegmentProduct] | None = None
     order_id: ForeignId = None
@@ -62,13 +62,13 @@ class SegmentConsentGiven(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class SegmentDevice(msgspec.Struct, frozen=True):
-    """What it was done with."""
+    """The device of the event."""
 
     type: str | None = None
 
 
 class SegmentLocation(msgspec.Struct, frozen=True):
-    """Where it was done."""
+    """The location of the event."""
 
     country: str | None = None
 
@@ -80,7 +80,7 @@ class SegmentPage(msgspec.Struct, frozen=True):
 
 
 class SegmentContext(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """The parts of a message's context that mean something here; all others are left."""
+    """The parts of a message's context that are read; all others are ignored."""
 
     consent: SegmentConsentGiven | None = None
     device: SegmentDevice | None = None

@@ -1,4 +1,4 @@
-"""The checks themselves: each a question to the log, its answer graded by the rules."""
+"""The checks: each computes one figure over the log and grades it by the thresholds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from recsys.events.checks.window import Window, moment, open_window, share_of
 from recsys.events.log import EventLog
 
 EARLIEST: Final = date(2000, 1, 1)
-"""No shop has events before this day: they come from a clock that was never set."""
+"""Earlier events count as wrong times: they come from a clock that was never set."""
 
 
 def check_log(
@@ -24,8 +24,8 @@ def check_log(
 ) -> list[Check]:
     """All checks over the events in [since, as_of), in a fixed order; the log is only read.
 
-    Times later than `as_of` and before the year 2000 are looked at for wrong clocks alone. Without
-    an event in the window there is one check, a FAIL.
+    Events later than `as_of` or before the year 2000 count only in the check of wrong times.
+    Without an event in the window there is one check, a FAIL.
     """
     with open_window(log, catalog_ids=catalog_ids, as_of=as_of, since=since, rules=rules) as window:
         if not window.events:
@@ -107,10 +107,10 @@ GROUP BY deed ORDER BY max(n) DESC, 1
 
 
 def _repeats(log: Window) -> Check:
-    """The same deed sent twice under two event ids, as by a double click or a retry.
+    """The same action sent twice under two event ids, as by a double click or a retry.
 
-    Times that are mere dates (exactly midnight) say nothing about a second and are left out; so
-    are events that name nobody.
+    Dates without a time (exactly midnight) are left out, since their second is unknown; so are
+    events without a person.
     """
     again = log.number("SELECT sum(n - 1) " + REPEATS_SQL)
     return log.judged(
@@ -179,7 +179,7 @@ WHERE most_a_day > {day} OR most_a_minute > {minute}
 def _bots(log: Window) -> Check:
     """People who do more in a day or a minute than a human can.
 
-    Times that are mere dates say nothing about a minute and count for the day alone.
+    Dates without a time count for the day alone, since their minute is unknown.
     """
     rules = log.rules
     bots = BOTS_SQL.format(day=rules.bot_events_per_day, minute=rules.bot_events_per_minute)
@@ -260,7 +260,7 @@ PRICELESS_SQL = "FROM log WHERE kind = 'purchase' AND item_id IS NOT NULL AND pr
 
 
 def _missing_prices(log: Window) -> Check:
-    """Prices feed one group of features and no more, so that their want never stops a run."""
+    """Missing prices warn but never fail: only the price features use them."""
     lines = log.number("SELECT count(item_id) FROM log WHERE kind = 'purchase'")
     share = share_of(log.number("SELECT count(*) " + PRICELESS_SQL), lines)
     return log.judged(

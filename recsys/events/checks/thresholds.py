@@ -1,4 +1,4 @@
-"""What a check says, and the thresholds by which it says it."""
+"""The result of a check, and the thresholds that grade it."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class Check:
     examples: tuple[str, ...] = ()
 
     def public(self) -> Check:
-        """The same without examples, fit for a place where no customer may be named."""
+        """The same without examples, which may name customers."""
         return replace(self, examples=())
 
 
 class CheckRules(BaseModel):
-    """Where a warning begins and where a failure; shares are 0 to 1 of the events in the window."""
+    """The thresholds of warnings and failures; shares are 0 to 1 of the events in the window."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -92,10 +92,10 @@ class CheckRules(BaseModel):
         default=0.6, ge=0, le=1, description="share tied to no person, for want of id or consent"
     )
     nobody_fail: float = Field(default=0.99, ge=0, le=1)
-    """Events of nobody, as a failure."""
+    """Events without a person, as a failure."""
     examples: int = Field(default=5, ge=0, le=100, description="examples kept per check")
 
 
 def worst(checks: Sequence[Check]) -> Status:
-    """The gravest status among the checks; PASS for none."""
+    """The worst status among the checks; PASS where there is no check."""
     return max((check.status for check in checks), default=Status.PASS)

@@ -1,4 +1,4 @@
-"""The part of the event log that is checked, as SQL sees it."""
+"""The checked window of the event log, as SQL views."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Window:
     """The view `log` over [since, as_of) and the view `every_row` behind one connection.
 
     An event with several items is several rows; its first row stands at position 0. `utc` is the
-    time without a zone; `person` is text that names a customer or a visitor, NULL for nobody.
+    time without a zone; `person` is the key of a customer or a visitor, NULL where none.
     """
 
     def __init__(

@@ -161,20 +161,20 @@ def test_a_broken_split_is_seen_and_nothing_else_is_said(
 def test_who_was_answered_by_both_variants_is_left_out_and_counted(
     alike: Attributed, shop: SyntheticShop
 ) -> None:
-    assert report_of(alike, shop).crossed == 0
+    assert report_of(alike, shop).persons_in_several_variants == 0
     variants = alike.variants.copy()
     twice = int(np.flatnonzero(np.bincount(alike.persons) > 1)[0])
     first = int(np.flatnonzero(alike.persons == twice)[0])
     variants[first] = 1 - variants[first]
     report = report_of(replace(alike, variants=variants), shop)
-    assert report.crossed == 1
+    assert report.persons_in_several_variants == 1
     assert sum(variant.persons for variant in report.variants) == CUSTOMERS - 1
 
 
 def test_answers_without_consent_are_nobodys(alike: Attributed, shop: SyntheticShop) -> None:
     persons = alike.persons.copy()
     persons[:10] = -1
-    assert report_of(replace(alike, persons=persons), shop).nobodys == 10
+    assert report_of(replace(alike, persons=persons), shop).answers_without_person == 10
 
 
 def test_it_is_too_early_before_the_days_and_the_persons_that_were_set(

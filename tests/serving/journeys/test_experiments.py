@@ -133,7 +133,7 @@ def test_outcomes_reach_the_report_and_the_daily_figures(
         store.close()
     conversion = served.report.of("v2", "conversion")
     assert conversion.direction == 1
-    assert served.report.crossed == 0
+    assert served.report.persons_in_several_variants == 0
     assert served.report.split_p > 0.001
     assert "v2 has a higher conversion than champion" in served.report.verdict[0]
     answer = http.get("/v1/kpi")

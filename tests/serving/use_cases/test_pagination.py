@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -69,17 +70,34 @@ def test_all_lists_of_the_named_answers_are_found_and_no_others(store: SQLiteSto
     assert not earlier.degraded
 
 
-def test_an_answer_that_is_just_being_logged_is_waited_for(store: SQLiteStore) -> None:
+class ReadStore(SQLiteStore):
+    """A store that signals when its answers have been read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.was_read = threading.Event()
+
+    def answers(self, *, since: datetime, until: datetime) -> list[LoggedAnswer]:
+        answers = super().answers(since=since, until=until)
+        self.was_read.set()
+        return answers
+
+
+def test_an_answer_that_is_just_being_logged_is_waited_for(tmp_path: Path) -> None:
+    store = ReadStore(tmp_path / "read.sqlite")
     id = new_id(NOW, np.random.default_rng(2))
 
     async def ask() -> tuple[str, ...]:
         reading = asyncio.create_task(read_pagination(store, [id], now=NOW, wait_seconds=30))
-        await asyncio.sleep(0.1)
+        assert await asyncio.to_thread(store.was_read.wait, 60)
         assert not reading.done()
         store.log_answers([logged(id, "a")])
         return (await reading).recommendation_ids
 
-    assert asyncio.run(ask()) == (id,)
+    try:
+        assert asyncio.run(ask()) == (id,)
+    finally:
+        store.close()
 
 
 def test_an_old_answer_that_is_not_there_is_not_waited_for(store: SQLiteStore) -> None:

@@ -117,7 +117,7 @@ def test_every_family_and_the_weighting_had_a_turn(result: SearchResult) -> None
     assert {trial.turn for trial in result.trials} == {"weighting", *FAMILIES}
 
 
-def test_the_standing_never_falls(result: SearchResult) -> None:
+def test_the_value_of_the_incumbent_never_falls(result: SearchResult) -> None:
     best = [trial.incumbent for trial in result.trials]
     assert all(later >= earlier - 1e-9 for earlier, later in itertools.pairwise(best))
 

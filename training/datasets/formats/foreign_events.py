@@ -43,12 +43,12 @@ class GA4Consent(BaseModel):
 
 
 class GA4Options(BaseModel):
-    """What there is to choose about an export; see `configs/import-ga4.yaml`."""
+    """Options for reading an export; see `configs/import-ga4.yaml`."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     ignore: frozenset[str] = Field(default_factory=frozenset)
-    """Event names to leave out, besides what GA4 says about visits."""
+    """Event names to leave out, besides GA4's own events about visits."""
     consent: GA4Consent | None = None
     """Where the site recorded consent to personalisation; null follows `--consent`."""
     describe_items: bool = True

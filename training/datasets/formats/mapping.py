@@ -1,4 +1,4 @@
-"""A column mapping: a YAML file that says which column of a table of events is what.
+"""A column mapping: a YAML file that maps the columns of a table of events.
 
 See `configs/import-example.yaml` for every key with its comment.
 """
@@ -50,7 +50,7 @@ class KindColumn(_MappingSection):
 
 
 class TimeColumn(_MappingSection):
-    """When it happened; `zone` is where a time without an offset was written down."""
+    """The time of the event; `zone` is that of times without an offset."""
 
     column: str
     """Column of the time."""
@@ -87,7 +87,7 @@ class ConsentColumn(_MappingSection):
     column: str
     """Column of the consent."""
     granted: frozenset[str] = frozenset({"true", "True", "1", "yes"})
-    """Values that mean yes; any other is a refusal, an empty cell makes the event nobody's."""
+    """Values that mean yes; any other is a refusal, an empty cell states no consent."""
 
 
 class EventColumns(_MappingSection):
@@ -145,7 +145,7 @@ class CatalogColumns(_MappingSection):
 
 
 class ColumnMapping(_MappingSection):
-    """A mapping file: which column is what, how times and kinds are written."""
+    """A mapping file: columns, formats of times, values of event kinds."""
 
     events: EventColumns
     """Columns that make up an event."""

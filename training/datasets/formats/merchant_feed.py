@@ -3,7 +3,7 @@
 `id` is the item, `item_group_id` what it is a variant of, `product_type` (else the words of
 `google_product_category`) its category, `availability` its stock. `sale_price` is the price while
 its dates hold, and `price` then the list price. What else a product has becomes attributes, but
-for descriptions, links and nested groups (shipping, tax), which no answer uses.
+for descriptions, links and nested groups (shipping, tax), which are not used.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _price(fields: Fields, name: str) -> float | None:
 
 
 def _number(text: str) -> float:
-    """A sign followed by one or two digits at the end is the decimal one, and a single point is."""
+    """A separator before one or two final digits is the decimal one, and so is a single point."""
     digits = text.replace(" ", "").replace("'", "")
     last = max(digits.rfind("."), digits.rfind(","))
     sign, cents = digits[last], digits[last + 1 :]
@@ -130,7 +130,7 @@ def _moment(name: str, text: str) -> datetime:
 
 
 def _stock(fields: Fields) -> float | None:
-    """0 for what cannot be had, the quantity where the feed has one, else not counted."""
+    """0 where it is not available, the quantity where the feed has one, else None (not counted)."""
     availability = (_one(fields, "availability") or "in_stock").lower().replace(" ", "_")
     if availability not in ("in_stock", "preorder", "backorder", "out_of_stock"):
         raise InvalidInput(

@@ -39,7 +39,7 @@ ITEMS_PER_EVENT: Final = 1_000
 
 @dataclass(slots=True)
 class _Invoice:
-    """An invoice as it grows: its distinct lines, and the rows on which they stand."""
+    """An invoice that is being read: its distinct lines and their row numbers."""
 
     rows: dict[RetailLine, FileRow] = field(default_factory=dict)
     customer: str | None = None
@@ -129,7 +129,7 @@ def _item(code: str, lines: Sequence[RetailLine]) -> dict[str, object]:
 
 
 class _Shop:
-    """What the purchases say about the products and the customers; grows with those alone."""
+    """Catalogue and profiles derived from the purchases; memory grows with these alone."""
 
     def __init__(self) -> None:
         self._titles: defaultdict[str, Counter[str]] = defaultdict(Counter)

@@ -1,4 +1,4 @@
-"""One line of an Online Retail invoice: what it says, and whether it belongs in."""
+"""One line of an Online Retail invoice: parsing, and which lines are kept out."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Protocol = Literal["shop", "anchor"]
 """`shop`: as a shop wants it. `anchor`: the clean purchases on which published figures rest.
 
 Both keep prices at or below zero and repeated lines out. `shop` joins codes that differ only in
-case, keeps non-products out, takes cancellations as refunds and baskets without a customer as
-nobody's. `anchor` takes purchases of known customers alone, the codes as they stand, postage
-included.
+case, keeps non-products out, takes cancellations as refunds and keeps baskets without a
+customer as anonymous. `anchor` keeps purchases of known customers alone, with the codes as they
+stand, postage included.
 """
 
 COLUMNS: Final = (
@@ -45,7 +45,7 @@ NO_COUNTRY: Final = frozenset({"Unspecified", "European Community"})
 
 
 class RetailLine(NamedTuple):
-    """One line without its place in the file, so that repeated lines are equal.
+    """One line without its row number, so that repeated lines are equal.
 
     `price` is that of one unit in pounds; `sold_at` is UTC. A tuple, because the file has half a
     million lines and each is hashed.
@@ -85,7 +85,7 @@ def parse_line(row: FileRow, protocol: Protocol) -> RetailLine:
 
 
 def reason_to_keep_out(line: RetailLine, protocol: Protocol) -> str | None:
-    """Why a sound line does not belong in; None where it does."""
+    """Why a valid line is kept out; None where it is not."""
     if protocol == "anchor" and line.customer is None:
         return "no customer (protocol anchor)"
     if protocol == "anchor" and line.cancels:

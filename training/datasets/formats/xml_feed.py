@@ -26,8 +26,9 @@ _PRODUCTS: Final = frozenset({"item", "entry"})
 class XMLFeed:
     """One XML file; iterating gives a Row per product: field name → its values, in order.
 
-    Names come without their namespace; what is nested in a field (shipping, tax) is left.
-    `done` of `total` are bytes of the file. InvalidInput where it is no XML, or not harmless.
+    Names come without their namespace; fields nested in a field (shipping, tax) are ignored.
+    `done` of `total` are bytes of the file. InvalidInput where it is not
+    XML, has a document type declaration, or a product of more than PRODUCT_CHARACTERS.
     """
 
     def __init__(self, path: Path) -> None:
@@ -85,7 +86,7 @@ class _Parsing:
         self._parser.CharacterDataHandler = self._characters
 
     def feed(self, chunk: bytes, *, last: bool) -> None:
-        """Takes a piece of the file in."""
+        """Parses the next piece of the file."""
         self._parser.Parse(chunk, last)
 
     def _refuse(self, *_declaration: object) -> None:
