@@ -1,4 +1,4 @@
-"""The nightly run: read → check → split → build → evaluate → gate → refit → smoke → publish.
+"""The nightly run: read, check, split, rehearse, build, evaluate, gate, refit, smoke, publish.
 
 Safe to be killed at any moment: the champion goes on serving, and the next run starts anew. Every
 step before `publish` only adds files beside those that are served.
@@ -33,6 +33,7 @@ from training.pipeline.gate import Decision, decide
 from training.pipeline.intake import check_shop, read_shop
 from training.pipeline.publish import make_champion, repair_pointer, stage
 from training.pipeline.report import log_changes, log_trial, print_metrics, summary_of
+from training.pipeline.smoke_check import rehearse
 from training.progress import Steps
 from training.run_context import Provenance, RunContext
 from training.tracking import ModelVersion, Run, Tracking
@@ -95,6 +96,8 @@ class _Night:
         with steps.step("split") as step:
             time_splits = time_splits_of(source, config.split)
             step.log(_described(time_splits))
+        with steps.step("rehearse") as step:
+            rehearse(source, config.recipe, context=context.reporting_to(step))
         with steps.step("build") as step:
             context = context.reporting_to(step)
             candidate = try_recipe(

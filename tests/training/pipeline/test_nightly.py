@@ -19,7 +19,8 @@ from rich.console import Console
 
 from recsys.bundle.publication import bundle_directory, read_publication
 from recsys.bundle.save_load import load_bundle
-from recsys.errors import InvalidConfig
+from recsys.catalog.items import Item
+from recsys.errors import BundleError, InvalidConfig
 from recsys.store.sqlite import SQLiteStore
 from recsys.synthetic import simulate
 from training.cli.app import main
@@ -32,7 +33,8 @@ from training.tracking import Tracking
 from training.workspace import Workspace
 
 STEPS = (
-    "read", "check", "split", "build", "evaluate", "gate", "refit", "smoke", "register", "publish",
+    "read", "check", "split", "rehearse", "build", "evaluate", "gate", "refit", "smoke", "register",
+    "publish",
 )  # fmt: skip
 MODELS = {
     "popularity": {},
@@ -199,6 +201,62 @@ def test_a_changed_recipe_that_is_not_better_is_refused_and_the_champion_serves_
     changed = json.loads((files / "what_changed.json").read_text())
     assert changed["ndcg_at_20"]["value"] < 0
     assert (files / "plots" / "what_changed.png").is_file()
+
+
+def plain(item: Item) -> Item:
+    """An item as most shops describe theirs: without list price, dates, stock and attributes."""
+    return Item(
+        item_id=item.item_id,
+        title=item.title,
+        category=item.category,
+        brand=item.brand,
+        price=item.price,
+    )
+
+
+def test_a_shop_without_list_prices_and_dates_gets_a_model_from_the_default_placements(
+    tmp_path: Path, files: Path, small_shop
+) -> None:
+    folder = shutil.copytree(files, tmp_path / "files")
+    described = [msgspec.json.encode(plain(item)) + b"\n" for item in small_shop.shop.items]
+    (folder / "items.jsonl").write_bytes(b"".join(described))
+    settings = config(tmp_path / "ws")
+    settings["recipe"] = {"blend_search": {"sweeps": 0}}
+    outcome = run(settings, small_shop.end, folder)
+    assert outcome.promoted, outcome.reasons
+    bundle = load_bundle(bundle_directory(tmp_path / "ws/published", champion(tmp_path / "ws")))
+    assert {"new_for_you", "on_sale"} <= set(bundle.placements)
+
+
+def test_a_shop_whose_last_sale_ended_goes_on_renewing_its_model(
+    tmp_path: Path, files: Path, small_shop
+) -> None:
+    blend = {"blend": {"popularity": 1.0}, "fallback": ["popularity"]}
+    sale = [*PLACEMENTS, {"name": "on_sale", "shows": "on_sale", **blend}]
+    settings = config(tmp_path / "ws", placements=sale)
+    assert run(settings, small_shop.end, files).promoted
+    store = SQLiteStore(Workspace(tmp_path / "ws").store)
+    assert any(item.on_sale for item in store.items())
+    store.put_items([plain(item) for item in store.items()], received_at=small_shop.end)
+    store.close()
+    again = run(settings, small_shop.end)
+    assert again.promoted, again.reasons
+    assert champion(tmp_path / "ws") == again.summary["model_version"]
+
+
+def test_a_recipe_that_cannot_serve_fails_before_the_long_fits(
+    tmp_path: Path, files: Path, small_shop
+) -> None:
+    folder = shutil.copytree(files, tmp_path / "files")
+    withdrawn = [
+        msgspec.json.encode(msgspec.structs.replace(item, withdrawn=True)) + b"\n"
+        for item in small_shop.shop.items
+    ]
+    (folder / "items.jsonl").write_bytes(b"".join(withdrawn))
+    with pytest.raises(BundleError, match="nothing to sell"):
+        run(config(tmp_path / "ws"), small_shop.end, folder)
+    status = json.loads(Workspace(tmp_path / "ws").nightly_status.read_text())
+    assert status["step"] == "rehearse"
 
 
 def test_two_recipes_are_compared_on_the_same_customers(second, small_shop) -> None:
