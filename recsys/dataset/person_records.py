@@ -6,7 +6,7 @@ the timeline they give the same `PersonFacts` that the service reads from the st
 
 As of the moment of the question: every event, who had logged in by `as_of`, the account that
 events name, feedback. As of today, because the store keeps no past versions: declared profiles,
-preferences and refusals of consent. Rows older than the training window are not kntimeline.
+preferences and refusals of consent. Rows older than the training window are not known.
 """
 
 from __future__ import annotations
