@@ -1,6 +1,6 @@
 """`TrainingData`: everything a model may learn from, as of one moment, read from the event log.
 
-One SQL text does the joining and summing; it is run by DuckDB.
+`event_tables` and its siblings read one part each through DuckDB.
 """
 
 from __future__ import annotations
@@ -9,24 +9,33 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-import duckdb
 import numpy as np
-from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
 from recsys.dataset.context_counts import ContextCounts, no_context_counts, read_context_counts
 from recsys.dataset.event_frame import after_newest, event_table
+from recsys.dataset.event_tables import (
+    Baskets,
+    Popularity,
+    Timeline,
+    count_events,
+    number_events,
+    read_baskets,
+    read_interactions,
+    read_popularity,
+    read_timeline,
+)
 from recsys.dataset.frames import Frame
 from recsys.dataset.impressions import Impressions, no_impressions, read_impressions
 from recsys.dataset.item_frame import item_list, profiles_by_person
-from recsys.dataset.person_records import PersonRecords, no_records, session_codes
+from recsys.dataset.person_records import PersonRecords, no_records
 from recsys.dataset.ratings import Ratings, no_ratings, read_ratings
 from recsys.dataset.read_records import read_person_records
 from recsys.errors import InsufficientData
-from recsys.events.views import EventSource, literal, name_of, open_log
+from recsys.events.views import EventSource, name_of, open_log
 from recsys.events.weighting import Weighting
-from recsys.ids import Numbers, Vocabulary
+from recsys.ids import Vocabulary
 from recsys.query.builder import QuerySettings, build_query
 from recsys.query.facts import SESSION_GAP, PersonFacts
 from recsys.query.history import NO_ROWS, EventRows, History
@@ -34,55 +43,6 @@ from recsys.query.preferences import Preferences
 from recsys.query.profile import UNKNOWN, Profile
 from recsys.query.query import Query
 from recsys.query.segments import Segment
-
-
-@dataclass(frozen=True, slots=True)
-class Timeline:
-    """Every event with an item, grouped by user, oldest first: parallel arrays.
-
-    Row span of user u: `starts[u]:starts[u + 1]`. `events` numbers the event that a row belongs
-    to, from 0 in the order of the rows, so that the items of one invoice share a number; so does
-    `sessions` for visits (rows in a run with the same `session_id`, or without one and without a
-    silence of more than SESSION_GAP). `session_codes` are codes of the session ids, 0 where there
-    is none. Both are empty where visits are unknown.
-    """
-
-    starts: NDArray[np.int64]
-    users: Numbers
-    items: Numbers
-    kinds: NDArray[np.int8]
-    times: NDArray[np.float64]
-    events: NDArray[np.int64]
-    sessions: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
-    session_codes: NDArray[np.uint32] = field(default_factory=lambda: np.empty(0, np.uint32))
-
-
-@dataclass(frozen=True, slots=True)
-class Baskets:
-    """Purchases as sets of items: one row per basket, also of visitors whom nobody knows.
-
-    `users` is −1 for an anonymous basket, which then counts as a customer of its own.
-    """
-
-    matrix: csr_array  # baskets × items, 1.0 where bought
-    users: Numbers
-    times: NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Popularity:
-    """Counts per item and day over everybody's events, those without consent included.
-
-    Parallel arrays; `countries` are codes into `country_names`, −1 where unknown.
-    """
-
-    items: Numbers
-    kinds: NDArray[np.int8]
-    days: NDArray[np.float64]
-    """Midnight UTC of the day, epoch seconds."""
-    countries: NDArray[np.int32]
-    counts: NDArray[np.float64]
-    country_names: Vocabulary
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,180 +194,32 @@ def read_training_data(
     `denied` are person keys that may not be personalised: their events teach as anybody's.
     InsufficientData where there is no event with an item.
     """
+    by_person = profiles or {}
     connection = open_log(log, since=as_of - window, until=as_of, denied=denied)
     with connection:
-        connection.execute(
-            "CREATE TABLE catalog_ids AS SELECT unnest(?::VARCHAR[]) AS item_id",
-            [[item.item_id for item in catalog]],
-        )
-        connection.execute(NUMBER_SQL)
-        users = Vocabulary(_strings(connection, "SELECT person FROM users ORDER BY number"))
-        items = Vocabulary(_strings(connection, "SELECT item_id FROM items ORDER BY number"))
-        if not _count(connection, "SELECT count(*) FROM acts"):
+        users, items = number_events(connection, catalog)
+        if not count_events(connection):
             raise InsufficientData(
                 f"There is no event with an item between {as_of - window:%Y-%m-%d} and "
                 f"{as_of:%Y-%m-%d} in {name_of(log)}; import events first."
             )
-        age = f"(epoch({literal(as_of)}) - time) / 86400.0"
-        interactions = _columns(
-            connection, INTERACTIONS_SQL.format(weight=weighting.sql("k.kind", age))
+        return TrainingData(
+            as_of=as_of,
+            users=users,
+            items=items,
+            interactions=read_interactions(
+                connection, weighting=weighting, as_of=as_of, shape=(len(users), len(items))
+            ),
+            timeline=read_timeline(connection, len(users)),
+            baskets=read_baskets(connection, len(items)),
+            popularity=read_popularity(connection),
+            catalog=Catalog.of(catalog, items),
+            profiles=tuple(by_person.get(person, UNKNOWN) for person in users),
+            weighting=weighting,
+            impressions=read_impressions(connection, gap=SESSION_GAP),
+            context_counts=read_context_counts(connection),
+            ratings=read_ratings(connection),
+            records=read_person_records(
+                connection, as_of=as_of, profiles=by_person, preferences=preferences or {}
+            ),
         )
-        timeline = _columns(connection, TIMELINE_SQL)
-        baskets = _columns(connection, BASKETS_SQL)
-        popularity = _columns(connection, POPULARITY_SQL)
-        countries = _strings(connection, "SELECT country FROM countries ORDER BY number")
-        impressions = read_impressions(connection, gap=SESSION_GAP)
-        context_counts = read_context_counts(connection)
-        ratings = read_ratings(connection)
-        records = read_person_records(
-            connection, as_of=as_of, profiles=profiles or {}, preferences=preferences or {}
-        )
-    by_person = profiles or {}
-    return TrainingData(
-        as_of=as_of,
-        users=users,
-        items=items,
-        interactions=_matrix(interactions, (len(users), len(items))),
-        timeline=_timeline(timeline, len(users)),
-        baskets=_baskets(baskets, len(items)),
-        popularity=_popularity(popularity, Vocabulary(countries)),
-        catalog=Catalog.of(catalog, items),
-        profiles=tuple(by_person.get(person, UNKNOWN) for person in users),
-        weighting=weighting,
-        impressions=impressions,
-        context_counts=context_counts,
-        ratings=ratings,
-        records=records,
-    )
-
-
-# Numbers instead of names, once: everything below sorts and groups fixed-width columns.
-NUMBER_SQL = """
-CREATE TABLE users AS
-    SELECT person, (row_number() OVER (ORDER BY person) - 1)::INTEGER AS number
-    FROM (SELECT DISTINCT person FROM item_events WHERE person IS NOT NULL);
-CREATE TABLE items AS
-    SELECT item_id, (row_number() OVER (ORDER BY item_id) - 1)::INTEGER AS number
-    FROM (SELECT item_id FROM item_events UNION SELECT item_id FROM catalog_ids);
-CREATE TABLE countries AS
-    SELECT country, (row_number() OVER (ORDER BY country) - 1)::INTEGER AS number
-    FROM (SELECT DISTINCT country FROM item_events WHERE country IS NOT NULL);
-CREATE TABLE acts AS
-    SELECT u.number AS "user", i.number AS item, k.kind_number::TINYINT AS kind,
-        coalesce(c.number, -1)::INTEGER AS country, epoch(timestamp) AS time,
-        hash(event_id) AS event, position,
-        CASE WHEN session_id IS NULL THEN 0 ELSE hash(session_id) END AS session,
-        CASE WHEN kind = 'purchase' THEN hash(basket) END AS basket
-    FROM item_events JOIN items i USING (item_id) JOIN kinds k USING (kind)
-        LEFT JOIN users u USING (person) LEFT JOIN countries c USING (country);
-"""
-
-# Sums that cancel leave a rest of rounding, which is no interest in the item.
-INTERACTIONS_SQL = """
-SELECT "user", item, sum(weight)::FLOAT AS weight FROM (
-    SELECT "user", item, {weight} AS weight FROM acts JOIN kinds k ON kind_number = acts.kind
-    WHERE "user" IS NOT NULL
-)
-GROUP BY ALL HAVING sum(weight) > 1e-6 * sum(abs(weight)) ORDER BY 1, 2
-"""
-
-TIMELINE_SQL = """
-SELECT "user", item, kind, time, event, session FROM acts WHERE "user" IS NOT NULL
-ORDER BY "user", time, event, position
-"""
-
-BASKETS_SQL = """
-WITH lines AS (
-    SELECT DISTINCT basket, coalesce("user", -1) AS "user", item, time FROM acts
-    WHERE basket IS NOT NULL
-), baskets AS (
-    SELECT basket, "user", min(time) AS time,
-        row_number() OVER (ORDER BY min(time), basket, "user") - 1 AS number
-    FROM lines GROUP BY basket, "user"
-)
-SELECT DISTINCT number AS basket, "user", item, baskets.time AS time
-FROM lines JOIN baskets USING (basket, "user") ORDER BY 1, 3
-"""
-
-POPULARITY_SQL = """
-SELECT item, kind, country, floor(time / 86400) * 86400 AS day,
-    count(DISTINCT event)::DOUBLE AS count
-FROM acts GROUP BY ALL ORDER BY day, item, kind, country
-"""
-
-_Columns = Mapping[str, NDArray[np.generic]]
-
-
-def _matrix(columns: _Columns, shape: tuple[int, int]) -> csr_array:
-    values = np.asarray(columns["weight"], np.float32)
-    matrix = csr_array((values, (columns["user"], columns["item"])), shape=shape)
-    matrix.sort_indices()
-    return matrix
-
-
-def _timeline(columns: _Columns, n_users: int) -> Timeline:
-    users = np.asarray(columns["user"], np.int32)
-    # An event is one person's: a row begins one where the event before it was another.
-    names = np.asarray(columns["event"], np.uint64)
-    begins = np.diff(names, prepend=~names[:1]) != 0
-    times = np.asarray(columns["time"], np.float64)
-    hashes = np.asarray(columns["session"], np.uint64)
-    return Timeline(
-        starts=np.searchsorted(users, np.arange(n_users + 1)).astype(np.int64),
-        users=users,
-        items=np.asarray(columns["item"], np.int32),
-        kinds=np.asarray(columns["kind"], np.int8),
-        times=times,
-        events=np.cumsum(begins, dtype=np.int64) - 1,
-        sessions=_visits(users, times, hashes),
-        session_codes=session_codes(hashes),
-    )
-
-
-def _visits(
-    users: Numbers, times: NDArray[np.float64], codes: NDArray[np.uint64]
-) -> NDArray[np.int64]:
-    """Numbers of visits; `codes` are those of the session ids, 0 where there is none."""
-    silent = np.diff(times) > SESSION_GAP.total_seconds()
-    unnamed = (codes[1:] == 0) & (codes[:-1] == 0)
-    begins = (np.diff(users) != 0) | np.where(unnamed, silent, codes[1:] != codes[:-1])
-    numbers = np.zeros(len(users), np.int64)
-    np.cumsum(begins, out=numbers[1:])
-    return numbers
-
-
-def _baskets(columns: _Columns, n_items: int) -> Baskets:
-    rows = np.asarray(columns["basket"], np.int64)
-    n_baskets = int(rows[-1]) + 1 if len(rows) else 0
-    first = np.searchsorted(rows, np.arange(n_baskets))
-    ones = np.ones(len(rows), np.float32)
-    matrix = csr_array((ones, (rows, columns["item"])), shape=(n_baskets, n_items))
-    return Baskets(
-        matrix,
-        np.asarray(columns["user"], np.int32)[first],
-        np.asarray(columns["time"], np.float64)[first],
-    )
-
-
-def _popularity(columns: _Columns, country_names: Vocabulary) -> Popularity:
-    return Popularity(
-        items=np.asarray(columns["item"], np.int32),
-        kinds=np.asarray(columns["kind"], np.int8),
-        days=np.asarray(columns["day"], np.float64),
-        countries=np.asarray(columns["country"], np.int32),
-        counts=np.asarray(columns["count"], np.float64),
-        country_names=country_names,
-    )
-
-
-def _columns(connection: duckdb.DuckDBPyConnection, sql: str) -> _Columns:
-    table = connection.sql(sql).to_arrow_table()
-    return {name: table[name].to_numpy() for name in table.column_names}
-
-
-def _strings(connection: duckdb.DuckDBPyConnection, sql: str) -> list[str]:
-    return [str(row[0]) for row in connection.execute(sql).fetchall()]
-
-
-def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
-    return int(connection.execute(sql).fetchall()[0][0])

@@ -9,8 +9,9 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
+from recsys.dataset.event_tables import Baskets, Popularity, Timeline
 from recsys.dataset.impressions import Impressions
-from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
+from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import KIND_NUMBER, PURCHASE
 from recsys.events.weighting import SECONDS_PER_DAY, Weighting
 from recsys.ids import Vocabulary

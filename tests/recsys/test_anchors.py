@@ -11,7 +11,8 @@ import pytest
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog
-from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
+from recsys.dataset.event_tables import Baskets, Popularity, Timeline
+from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.metrics import ndcg_at_k, recall_at_k
 from recsys.events.schema import PURCHASE
 from recsys.events.weighting import Weighting

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from recsys.catalog.items import Catalog, Item
-from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
+from recsys.dataset.event_tables import Baskets, Popularity, Timeline
+from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import EVENT_KINDS, KIND_NUMBER, EventKind
 from recsys.events.weighting import SECONDS_PER_DAY, Weighting
 from recsys.ids import NONE, Numbers, Vocabulary, user_key, visitor_key

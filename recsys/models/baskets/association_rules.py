@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from recsys.dataset.training_data import Baskets
+from recsys.dataset.event_tables import Baskets
 from recsys.ids import Numbers
 from recsys.models.scoring.neighbours import product_spans
 

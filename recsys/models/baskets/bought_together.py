@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 from scipy.sparse import csr_array
 
-from recsys.dataset.training_data import Baskets, TrainingData
+from recsys.dataset.event_tables import Baskets
+from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.weighting import half_life_decay
 from recsys.ids import Array

@@ -7,7 +7,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from recsys.dataset.training_data import Baskets
+from recsys.dataset.event_tables import Baskets
 
 PRIOR: Final = 10.0
 """Pseudo-count of pairs at the expected rate in every category."""

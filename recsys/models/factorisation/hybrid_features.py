@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array, hstack
 
 from recsys.catalog.items import Item
-from recsys.dataset.training_data import Timeline, TrainingData
+from recsys.dataset.event_tables import Timeline
+from recsys.dataset.training_data import TrainingData
 from recsys.ids import Numbers, Vocabulary
 from recsys.models.content.item_words import category_nodes, price_steps, title_words
 from recsys.models.scoring.sparse_scores import stacked

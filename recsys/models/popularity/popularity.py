@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from recsys.dataset.training_data import Popularity, TrainingData
+from recsys.dataset.event_tables import Popularity
+from recsys.dataset.training_data import TrainingData
 from recsys.events.weighting import SECONDS_PER_DAY, half_life_decay
 from recsys.ids import Array, Numbers, Scores
 from recsys.models.family import ModelFamily

@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
 
-from recsys.dataset.training_data import Baskets, Popularity, Timeline, TrainingData
+from recsys.dataset.event_tables import Baskets, Popularity, Timeline
+from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.baselines import buyers
 from recsys.evaluation.intervals import Values
 from recsys.evaluation.metrics import ndcg_at_k, recall_at_k
