@@ -172,8 +172,9 @@ Excluded = Annotated[list[Id], Meta(max_length=1000)] | Where
 
 
 class Rules(_Part, frozen=True):
-    """What one list must and should hold. `filter` and `exclude` always hold; quotas and diversity
-    give way where a list would get short."""
+    """What one list must and should hold. `filter`, `exclude`, pins and the minima of quotas hold as
+    long as there are items that may be shown; diversity and then the maxima of quotas give way
+    where a minimum needs it or a list would get short."""
 
     filter: Where | None = None
     exclude: Excluded = []

@@ -1,13 +1,15 @@
 """Diversity, quotas, pins and one variant per item group: a greedy selection from an ordered pool.
 
 `GreedySelection` goes through the pool from its best item on and selects what no rule blocks.
-Variants are never repeated; quotas and diversity can be relaxed where a list would be short.
+Variants are never repeated, and the minimum of a quota comes before everything but pins. Diversity
+and then the maximum of a quota give way where a minimum or the length of the list needs it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Final
 
 from recsys.catalog.coded_column import Codes
@@ -15,6 +17,18 @@ from recsys.ids import Mask, Numbers
 
 VARIANTS: Final = "variants"
 """The name of the rule of one variant per item group, in effects."""
+
+
+class Strictness(IntEnum):
+    """Which rules block an item: variants alone, quotas' maxima too, or diversity too."""
+
+    VARIANTS_ALONE = 0
+    MAXIMA = 1
+    ALL = 2
+
+
+GIVING_WAY: Final = (Strictness.MAXIMA, Strictness.VARIANTS_ALONE)
+"""The order in which rules give way: diversity first, then the maxima of quotas."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,31 +101,41 @@ class GreedySelection:
         index_of = {number: index for index, number in enumerate(self._numbers)}
         for position, number in pins:
             index = index_of.get(number)
-            if index is None or self._is_full or self._blocking_rule(index, relax=True):
+            if index is None or self._is_full:
                 continue
-            self._select(index)
-            self._pinned[position] = index
+            if self._blocking_rule(index, Strictness.VARIANTS_ALONE) is None:
+                self._select(index)
+                self._pinned[position] = index
 
-    def reserve(self) -> None:
-        """Selects the best items of each quota up to its minimum."""
+    def reserve(self, strictness: Strictness = Strictness.ALL) -> None:
+        """Selects the best items of each quota up to its minimum.
+
+        Where the list is too short for each minimum by itself, items that count for several quotas
+        come first.
+        """
+        while not self._is_full and sum(self._missing()) > self._n - len(self._selected):
+            shared = self._most_shared(strictness)
+            if shared is None:
+                break
+            self._select(shared)
         for row, quota in enumerate(self._quotas):
             for index, matches in enumerate(self._in_quota[row]):
                 if self._quota_counts[row] >= quota.at_least or self._is_full:
                     break
-                if matches and index not in self._selected and self._blocking_rule(index) is None:
+                if matches and self._may_select(index, strictness):
                     self._select(index)
 
-    def fill(self, *, relax: bool = False) -> None:
-        """Selects the best of the rest; with `relax` only variants are limited."""
+    def fill(self, strictness: Strictness = Strictness.ALL) -> None:
+        """Selects the best of the rest."""
         for index in range(len(self._numbers)):
             if self._is_full:
                 break
             if index in self._selected:
                 continue
-            rule = self._blocking_rule(index, relax=relax)
+            rule = self._blocking_rule(index, strictness)
             if rule is None:
                 self._select(index)
-            elif not relax:
+            elif strictness is Strictness.ALL:
                 self._blocked[rule] = self._blocked.get(rule, 0) + 1
 
     def result(self) -> Selection:
@@ -134,16 +158,37 @@ class GreedySelection:
     def _is_full(self) -> bool:
         return len(self._selected) == self._n
 
-    def _blocking_rule(self, index: int, *, relax: bool = False) -> str | None:
-        """The name of the first rule that does not allow this item now; None where all do. With
-        `relax` only variants are checked."""
+    def _missing(self) -> list[int]:
+        """Per quota how many items it lacks of its minimum."""
+        return [
+            max(quota.at_least - count, 0)
+            for quota, count in zip(self._quotas, self._quota_counts, strict=True)
+        ]
+
+    def _most_shared(self, strictness: Strictness) -> int | None:
+        """The best of the items that count for most of the quotas below their minimum; None where
+        none counts for two."""
+        short = [row for row, missing in enumerate(self._missing()) if missing]
+        counts = [
+            (sum(self._in_quota[row][index] for row in short), -index)
+            for index in range(len(self._numbers))
+            if self._may_select(index, strictness)
+        ]
+        count, negated = max(counts, default=(0, 0))
+        return -negated if count > 1 else None
+
+    def _may_select(self, index: int, strictness: Strictness) -> bool:
+        return index not in self._selected and self._blocking_rule(index, strictness) is None
+
+    def _blocking_rule(self, index: int, strictness: Strictness) -> str | None:
+        """The name of the first rule that does not allow this item now; None where all do."""
         for cap, codes, counts in zip(self._caps, self._codes, self._cap_counts, strict=True):
-            if relax and cap.name != VARIANTS:
+            if strictness < Strictness.ALL and cap.name != VARIANTS:
                 continue
             code = codes[index]
             if code >= 0 and counts.get(code, 0) >= cap.at_most:
                 return cap.name
-        if relax:
+        if strictness is Strictness.VARIANTS_ALONE:
             return None
         for row, quota in enumerate(self._quotas):
             full = quota.at_most is not None and self._quota_counts[row] >= quota.at_most

@@ -19,7 +19,7 @@ from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import Mask, Numbers
 from recsys.models.protocol import Model
 from recsys.query.query import Query
-from recsys.recommend.answers import EXPLORATION, PINNED, Answer, Recommendation
+from recsys.recommend.answers import EXPLORATION, Answer, Recommendation
 from recsys.recommend.rule_engine import ListLimits
 from recsys.recommend.suppression import Suppression
 
@@ -44,16 +44,6 @@ def explore(
     new[suppression.excluded] = False
     new[suppression.suppressed] = False
     new[limits.live_catalog.columns.with_variants(shown)] = False
-    pinned = {item.number for item in answer.items if item.source == PINNED}
-
-    def keeps_rules(numbers: Numbers) -> bool:
-        """Whether the list with a new item in it is what the rules would select of it."""
-        if not limits.rules.has_list_rules:
-            return True
-        selection = limits.rules.select(numbers, len(numbers))
-        unchanged = selection.indices == tuple(range(len(numbers)))
-        return unchanged and pinned <= set(numbers.tolist())
-
     new_items = np.flatnonzero(new).astype(np.int32)
     draw = draw_new_items(
         shown,
@@ -63,7 +53,7 @@ def explore(
         best_new=lambda: best_new_items(
             new_items, exploration, query, bundle.models, n_items=len(new)
         ),
-        keeps_rules=keeps_rules,
+        keeps_rules=lambda numbers: limits.rules.keeps_promises(shown, numbers),
     )
     known = {item.number: item for item in answer.items}
     return replace(

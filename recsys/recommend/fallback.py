@@ -1,8 +1,9 @@
 """Fallback chain: fills short lists from the fallback models of a placement, then the catalogue.
 
-Two rounds over the same sources. In the first every rule holds and suppressed items stay out. In
-the second, for lists that are still short, quotas, diversity and suppression are relaxed. Filters,
-exclusions and stock hold in both.
+Two rounds over the same sources. In the first every rule holds and suppressed items stay out; it
+goes on until the list is full and each quota has its minimum. In the second, for lists that are
+still short, diversity, the maxima of quotas and suppression are relaxed. Filters, exclusions,
+stock, pins and the minima of quotas hold in both.
 """
 
 from __future__ import annotations
@@ -81,7 +82,7 @@ class Fallback:
         lists = [(pool, self.rules.select(pool.numbers, self.n)) for pool in pools]
         self._extend(lists, suppressions, relax=False)
         for row, (pool, selection) in enumerate(lists):
-            if len(selection.indices) < self.n:
+            if len(selection.indices) < self.n or selection.unmet_quotas:
                 lists[row] = (pool, self.rules.select(pool.numbers, self.n, relax=True))
         self._extend(lists, suppressions, relax=True)
         return lists
@@ -112,25 +113,26 @@ class Fallback:
             for row, scored, out in zip(short, retrieved, unavailable, strict=True):
                 pool = lists[row][0]
                 numbers = self._available(scored, out, suppressions[row])
-                pool = pool.extended(self._one_per_group(numbers, pool), source)
+                unmet_here = lists[row][1].unmet_quotas
+                pool = pool.extended(self._one_per_group(numbers, pool, unmet_here), source)
                 lists[row] = (pool, self.rules.select(pool.numbers, self.n, relax=relax))
 
     def _retrieve(
         self, source: str, rows: Sequence[int], n_unavailable: int, unmet: Sequence[Mask]
     ) -> list[ScoredItems]:
-        """The items of a source for these rows, those that match an unmet quota among them."""
+        """The items of a source for these rows, those that match each unmet quota among them."""
         n_fetch = self.n * (OVERFETCH if self.rules.has_list_rules else 1) + n_unavailable
         best = self._best(source, rows, n_fetch, self.limits.eligible)
-        if not unmet:
-            return best
-        matching = self.limits.eligible & np.logical_or.reduce(unmet)
-        more = self._best(source, rows, self.n + n_unavailable, matching)
-        return [_merged(*row) for row in zip(best, more, strict=True)]
+        for mask in {id(mask): mask for mask in unmet}.values():
+            matching = self.limits.eligible & mask
+            more = self._best(source, rows, self.n + n_unavailable, matching)
+            best = [_merged(*row) for row in zip(best, more, strict=True)]
+        return best
 
     def _best(self, source: str, rows: Sequence[int], n: int, eligible: Mask) -> list[ScoredItems]:
         if source == CATALOG:
             sellable = np.flatnonzero(eligible).astype(np.int32)
-            if self.rules.item_groups is None:
+            if not (self.rules.quotas or self.rules.caps):
                 sellable = sellable[:n]
             return [ScoredItems(sellable, np.zeros(len(sellable), np.float32))] * len(rows)
         scorer = self.bundle.models[source].condition([self.queries[row] for row in rows])
@@ -147,15 +149,19 @@ class Fallback:
         scores = self.rules.boosted(numbers, scored.scores[available])
         return numbers[np.argsort(-suppression.boosted(numbers, scores), kind="stable")]
 
-    def _one_per_group(self, numbers: Numbers, pool: CandidatePool) -> Numbers:
-        """The first variant of each item group that is not in the pool yet."""
+    def _one_per_group(
+        self, numbers: Numbers, pool: CandidatePool, unmet: Sequence[Mask]
+    ) -> Numbers:
+        """The first variant of each item group that is not in the pool yet, and all variants that
+        match an unmet quota: of a group in the pool another variant may be the one that does."""
         item_groups = self.rules.item_groups
         if item_groups is None:
             return numbers
         groups = item_groups[numbers]
         _, first = np.unique(groups, return_index=True)
-        first = np.sort(first)
-        return numbers[first[~np.isin(groups[first], item_groups[pool.numbers])]]
+        first = first[~np.isin(groups[first], item_groups[pool.numbers])]
+        needed = [np.flatnonzero(mask[numbers]) for mask in unmet]
+        return numbers[np.unique(np.concatenate([first, *needed]))]
 
     def _with_pins(self, pool: CandidatePool, suppression: Suppression) -> CandidatePool:
         """The pool and the pinned items that may be shown and are not in it."""

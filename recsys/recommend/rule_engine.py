@@ -2,7 +2,8 @@
 
 `compile_rules` turns the rules of placement, person and request into masks and codes. Hard rules
 (filter, exclude) are applied before retrieval (`allowed`, `excluded`) and hold always; `select`
-applies pins, quotas, diversity and variants to an ordered pool (`diversity_and_quotas`).
+applies pins, quotas, diversity and variants to an ordered pool (`diversity_and_quotas`); and
+`keeps_promises` says whether a list may be changed into another one after that.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import NO_RULES, Rule, Rules, Where, named
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.recommend.diversity_and_quotas import (
+    GIVING_WAY,
     VARIANTS,
     GreedySelection,
     ItemCap,
@@ -76,18 +78,37 @@ class RuleEngine:
     def select(self, pool: Numbers, n: int, *, relax: bool = False) -> Selection:
         """At most n items of `pool` (distinct, best first), pins among them.
 
-        With `relax`, items that quotas and diversity blocked fill the list in the order of the
-        pool; otherwise the list may be shorter than n.
+        With `relax`, diversity and then the maxima of quotas give way to the minima of quotas and
+        to the length of the list; otherwise the list may be shorter than n, and a minimum unmet.
         """
         if not self.has_list_rules:
             return Selection(tuple(range(min(n, len(pool)))), frozenset(), (), ())
         selection = GreedySelection(pool, n, self.quotas, self.caps)
         selection.pin(self.pins)
         selection.reserve()
+        for strictness in GIVING_WAY if relax else ():
+            selection.reserve(strictness)
         selection.fill()
-        if relax:
-            selection.fill(relax=True)
+        for strictness in GIVING_WAY if relax else ():
+            selection.fill(strictness)
         return selection.result()
+
+    def keeps_promises(self, before: Numbers, after: Numbers) -> bool:
+        """Whether the list `after` keeps what the selected list `before` does, of the same length:
+        its pins stay where they are, no minimum of a quota is missed by more than it was, and what
+        may give way (maxima, diversity) need not."""
+        if not self.has_list_rules:
+            return True
+        selection = self.select(after, len(after))
+        if selection.indices != tuple(range(len(after))):
+            return False
+        pinned = {number for _, number in self.pins} & set(before.tolist())
+        if not pinned <= set(after.tolist()):
+            return False
+        return all(
+            quota.mask[after].sum() >= min(quota.at_least, quota.mask[before].sum())
+            for quota in self.quotas
+        )
 
 
 @dataclass(frozen=True, slots=True)

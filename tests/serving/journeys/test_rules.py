@@ -4,10 +4,12 @@ kinds, variants, stock, diagnostics, and another selection."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from running_service import Service, patient_config
 
@@ -50,15 +52,21 @@ placements:
         exclude: {{{{brand: tea-brand}}}}
       - from: {YESTERDAY}
         pin: [{{{{item_id: {{pinned}}, position: 0}}}}]
+  - name: exploring
+    blend: {{{{popularity: 1.0}}}}
+    repeats: allow
+    exploration: {{{{share: 0.2, every: 2, first: 1}}}}
 """
-"""The shop's own placement with rules of different times."""
+"""The shop's own placements: rules of different times, and one where new items come often."""
 
 
 @pytest.fixture(scope="module")
 def service(tmp_path_factory: pytest.TempPathFactory, bundle: Bundle) -> Iterator[Service]:
     workspace = tmp_path_factory.mktemp("rules")
     root = workspace / "published"
-    save_bundle(bundle, bundle_directory(root, "v1"))
+    new = np.array([id.startswith("coffee") for id in bundle.items.ids()])
+    first_seen = np.where(new, np.nan, -np.inf)
+    save_bundle(replace(bundle, first_seen=first_seen), bundle_directory(root, "v1"))
     write_publication(root, Publication(variants=[Variant(name="champion", model_version="v1")]))
     (workspace / "placements.yaml").write_text(PLACEMENTS.format(pinned="tea-10"))
     config = patient_config(workspace, placements=str(workspace / "placements.yaml"))
@@ -164,6 +172,19 @@ def test_a_quota_holds(service: Service) -> None:
     none = items(service, k=6, quota=[{"where": {"category": "Drinks > Tea"}, "at_most": 1}])
     assert sum(item["category"][1:2] == ["Tea"] for item in none) <= 1
     assert len(few) == len(none) == 6
+
+
+def test_the_minimum_of_a_quota_holds_in_lists_that_explore(service: Service) -> None:
+    """Coffee is new and drawn into the lists, in place of their last items."""
+    seeds = ["tea-08", "tea-09", "tea-10"]
+    quota = {"where": {"item_id": {"in": seeds}}, "at_least": 3}
+    pin = {"item_id": "star", "position": 0}
+    for _ in range(60):
+        shown = ids(service, placement="exploring", k=10, quota=[quota], pin=[pin])
+        assert set(seeds) <= set(shown)
+        assert shown[0] == "star"
+    unruled = [items(service, placement="exploring", k=10) for _ in range(10)]
+    assert any(item["source"] == "exploration" for shown in unruled for item in shown)
 
 
 def test_diversity_holds_until_the_list_would_get_short(service: Service) -> None:
