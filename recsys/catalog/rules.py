@@ -172,8 +172,8 @@ Excluded = Annotated[list[Id], Meta(max_length=1000)] | Where
 
 
 class Rules(_Part, frozen=True):
-    """What one list must and should hold. `filter`, `exclude`, pins and the minima of quotas hold as
-    long as there are items that may be shown; diversity and then the maxima of quotas give way
+    """What one list must and should hold. `filter`, `exclude`, pins and the minima of quotas hold
+    as long as there are items that may be shown; diversity and then the maxima of quotas give way
     where a minimum needs it or a list would get short."""
 
     filter: Where | None = None
