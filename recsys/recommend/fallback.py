@@ -161,7 +161,8 @@ class Fallback:
         _, first = np.unique(groups, return_index=True)
         first = first[~np.isin(groups[first], item_groups[pool.numbers])]
         needed = [np.flatnonzero(mask[numbers]) for mask in unmet]
-        return numbers[np.unique(np.concatenate([first, *needed]))]
+        kept: Numbers = numbers[np.unique(np.concatenate([first, *needed]))]
+        return kept
 
     def _with_pins(self, pool: CandidatePool, suppression: Suppression) -> CandidatePool:
         """The pool and the pinned items that may be shown and are not in it."""
