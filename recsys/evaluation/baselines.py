@@ -26,14 +26,14 @@ def popularity(
     n: int,
     *,
     eligible: Mask,
-    hidden: Sequence[Numbers],
+    excluded: Sequence[Numbers],
     days: float | None = None,
 ) -> list[Numbers]:
     """The items with the most distinct buyers, of the last `days` or of all time."""
     counts = buyers(data, days=days).astype(np.float32)
     return [
-        top_n(counts, n, exclude=numbers_hidden, allow=eligible).numbers
-        for numbers_hidden in hidden
+        top_n(counts, n, exclude=excluded_items, allow=eligible).numbers
+        for excluded_items in excluded
     ]
 
 
@@ -43,10 +43,10 @@ def popularity_30_days(
     n: int,
     *,
     eligible: Mask,
-    hidden: Sequence[Numbers],
+    excluded: Sequence[Numbers],
 ) -> list[Numbers]:
     """The items with the most distinct buyers of the last 30 days."""
-    return popularity(data, persons, n, eligible=eligible, hidden=hidden, days=30.0)
+    return popularity(data, persons, n, eligible=eligible, excluded=excluded, days=30.0)
 
 
 def personal_frequency(
@@ -55,19 +55,19 @@ def personal_frequency(
     n: int,
     *,
     eligible: Mask,
-    hidden: Sequence[Numbers],
+    excluded: Sequence[Numbers],
 ) -> list[Numbers]:
     """What the person bought in most purchases; ties and the rest by 30-day popularity."""
     recent = buyers(data, days=30.0)
     rest = recent / (recent.max(initial=0.0) + 1.0)  # below 1: orders ties, never beats a purchase
     lists = []
-    for person, numbers_hidden in zip(persons, hidden, strict=True):
+    for person, excluded_items in zip(persons, excluded, strict=True):
         user = data.users.number(person)
         bought = _purchases(data, user)
         scores = rest.copy()
         np.add.at(scores, bought, 1.0)
         lists.append(
-            top_n(scores.astype(np.float32), n, exclude=numbers_hidden, allow=eligible).numbers
+            top_n(scores.astype(np.float32), n, exclude=excluded_items, allow=eligible).numbers
         )
     return lists
 

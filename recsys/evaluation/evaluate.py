@@ -57,14 +57,14 @@ def evaluate(
 
     per_person = measured_by_all(lists, lists_unseen)
     eligible = asked.live_catalog.eligible(held_out.cut)
-    hidden = [
+    excluded = [
         np.union1d(no_repeats(query, placement, bundle.models), query.refused)
         for query in asked.queries
     ]
     persons = list(held_out.persons)
     baselines = {
         name: measured_by_all(
-            *_baseline_lists(name, data, persons, hidden, rules.n, eligible, asked.histories)
+            *_baseline_lists(name, data, persons, excluded, rules.n, eligible, asked.histories)
         )
         for name in BASELINES
     }
@@ -97,15 +97,15 @@ def _baseline_lists(
     name: str,
     data: TrainingData,
     persons: Sequence[str],
-    hidden: Sequence[Numbers],
+    excluded: Sequence[Numbers],
     n: int,
     eligible: Mask,
     history: Sequence[Numbers],
 ) -> tuple[list[Numbers], list[Numbers]]:
     baseline = BASELINES[name]
     return (
-        baseline(data, persons, n, eligible=eligible, hidden=hidden),
-        baseline(data, persons, n, eligible=eligible, hidden=history),
+        baseline(data, persons, n, eligible=eligible, excluded=excluded),
+        baseline(data, persons, n, eligible=eligible, excluded=history),
     )
 
 

@@ -107,7 +107,7 @@ class HeldOutQueries:
         """Rows that may be asked together, at most CHUNK, and their personal rules.
 
         The rules of a batch hold for all of it, so that only persons with the same rules and the
-        same segments share one. Batches are by history length: the over-fetch for what is hidden
+        same segments share one. Batches are by history length: the over-fetch for what is excluded
         stays small.
         """
         targeted = {name for rule in placement.rules for name in rule.for_ or ()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +14,14 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from recsys.errors import RecsysError
 from recsys.store.sqlite import SQLiteStore
-from training.datasets import ConsentStatement, DataFile, ImportOptions, Watch, import_files
+from training.datasets import (
+    ConsentStatement,
+    DataFile,
+    ImportOptions,
+    ImportSummary,
+    Watch,
+    import_files,
+)
 from training.datasets.formats.retail_lines import Protocol
 from training.datasets.sources import Format
 from training.workspace import Workspace
@@ -94,22 +101,8 @@ def import_(
         consent=consent,
         max_rejected=max_rejected,
     )
-    target = Workspace(workspace)
     try:
-        target.create()
-        store = SQLiteStore(target.store)
-        try:
-            with progress_bar() as watch:
-                summary = import_files(
-                    files,
-                    options,
-                    workspace=target,
-                    store=store,
-                    at=datetime.now(UTC),
-                    watch=watch,
-                )
-        finally:
-            store.close()
+        summary = _import_into(Workspace(workspace), files, options)
     except RecsysError as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error
@@ -118,6 +111,25 @@ def import_(
         share = f"{summary.rejected_share:.1%} of the rows were rejected"
         typer.echo(f"error: {share}; at most {max_rejected:.1%} may be, and one must do", err=True)
         raise typer.Exit(1)
+
+
+def _import_into(
+    workspace: Workspace, files: Sequence[DataFile], options: ImportOptions
+) -> ImportSummary:
+    workspace.create()
+    store = SQLiteStore(workspace.store)
+    try:
+        with progress_bar() as watch:
+            return import_files(
+                files,
+                options,
+                workspace=workspace,
+                store=store,
+                at=datetime.now(UTC),
+                watch=watch,
+            )
+    finally:
+        store.close()
 
 
 @contextmanager

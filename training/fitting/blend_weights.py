@@ -22,12 +22,12 @@ from training.fitting.candidate_table import (
     CandidateTable,
     Period,
     ScoreMatrix,
-    hidden_by,
+    excluded_by,
     tabulate,
 )
 from training.run_context import RunContext
 
-__all__ = ["BlendObjective", "Period", "choose_blend", "coordinate_ascent", "hidden_by"]
+__all__ = ["BlendObjective", "Period", "choose_blend", "coordinate_ascent", "excluded_by"]
 
 STEPS = (0.5, 0.2)
 LEAST_GAIN = 1e-4

@@ -54,7 +54,7 @@ class Period:
 class CandidateTable:
     """One period's candidates, customers × at most WIDTH, padded with items of number −1.
 
-    `gains` is how much a candidate counts where the customer took it, else 0; `hidden` may not be
+    `gains` is how much a candidate counts where the customer took it, else 0; `excluded` may not be
     shown (padding included), `seen` is in the customer's history. `totals` are the gains of all
     that was taken and `ideals` its best possible DCG@n; the `unseen` ones are of items new to the
     customer. 0 where nothing counts.
@@ -63,7 +63,7 @@ class CandidateTable:
     persons: tuple[str, ...]
     numbers: NDArray[np.int32]
     gains: NDArray[np.float32]
-    hidden: NDArray[np.bool_]
+    excluded: NDArray[np.bool_]
     seen: NDArray[np.bool_]
     totals: NDArray[np.float64]
     ideals: NDArray[np.float64]
@@ -73,7 +73,7 @@ class CandidateTable:
 
     def measure(self, scores: ScoreMatrix) -> tuple[float, float]:
         """recall@n + NDCG@n by gain, of all items and of items new to the customer."""
-        whole = self._mean(scores, self.hidden, self.totals, self.ideals)
+        whole = self._mean(scores, self.excluded, self.totals, self.ideals)
         unseen = self._mean(scores, self.seen, self.totals_unseen, self.ideals_unseen)
         return whole, unseen
 
@@ -122,24 +122,13 @@ def tabulate(
     """
     check_no_leak(data, held_out)
     knowledge = knowledge or {}
-    known = [
-        index
-        for index, person in enumerate(held_out.persons)
-        if data.users.number(person) is not None
-    ]
-    if len(known) > sample:
-        known = sorted(rng.choice(known, size=sample, replace=False).tolist())
-    persons = tuple(held_out.persons[index] for index in known)
+    chosen = _sampled(data, held_out, sample, rng)
+    persons = tuple(held_out.persons[index] for index in chosen)
     queries = placement_queries(data, persons, placement, segments)
-    taken = numbered_truth([held_out.truth[index] for index in known], data.items)
-    weighed = [gains(objective, held_out.truth[index]) for index in known]
-    shape = (len(known), WIDTH)
-    parts = np.zeros((len(models), *shape), np.float32)
-    numbers = np.full(shape, -1, np.int32)
-    found_gains = np.zeros(shape, np.float32)
-    hidden, seen = np.ones(shape, np.bool_), np.ones(shape, np.bool_)
-    sums = np.zeros((4, len(known)))
-    for start in range(0, len(known), CHUNK):
+    taken = numbered_truth([held_out.truth[index] for index in chosen], data.items)
+    weighed = [gains(objective, held_out.truth[index]) for index in chosen]
+    rows = _TableRows.empty(len(models), len(chosen))
+    for start in range(0, len(chosen), CHUNK):
         some = queries[start : start + CHUNK]
         asked = [query_for(query, placement) for query in some]
         scorers = {name: model.condition(asked) for name, model in models.items()}
@@ -148,31 +137,80 @@ def tabulate(
             zip(some, asked, gathered, strict=True), start=start
         ):
             candidates = _narrowed(union)
-            size = len(candidates.numbers)
-            numbers[row, :size] = candidates.numbers
-            parts[:, row, :size] = candidates.parts
-            seen[row, :size] = np.isin(candidates.numbers, query.history.items)
-            hidden[row, :size] = hidden_by(placement, candidates.numbers, as_asked, knowledge)
-            if not counts(objective, query):
-                continue
-            truth, places = taken[row]
-            gain = weighed[row][places]
-            new = ~np.isin(truth, query.history.items)
-            found_gains[row, :size] = _looked_up(candidates.numbers, truth, gain)
-            sums[:, row] = *_sums(gain, n), *_sums(gain[new], n)
-    table = CandidateTable(
-        persons=persons,
-        numbers=numbers,
-        gains=found_gains,
-        hidden=hidden,
-        seen=seen,
-        totals=sums[0],
-        ideals=sums[1],
-        totals_unseen=sums[2],
-        ideals_unseen=sums[3],
-        n=n,
-    )
-    return table, parts
+            excluded = excluded_by(placement, candidates.numbers, as_asked, knowledge)
+            rows.add_candidates(row, candidates, query.history.items, excluded)
+            if counts(objective, query):
+                truth, columns = taken[row]
+                rows.add_gains(row, truth, weighed[row][columns], query.history.items, n)
+    return rows.table(persons, n), rows.parts
+
+
+def _sampled(data: TrainingData, held_out: HeldOut, sample: int, rng: Generator) -> list[int]:
+    """Positions of at most `sample` held-out persons who have a history, ascending."""
+    known = [
+        index
+        for index, person in enumerate(held_out.persons)
+        if data.users.number(person) is not None
+    ]
+    if len(known) > sample:
+        return sorted(rng.choice(known, size=sample, replace=False).tolist())
+    return known
+
+
+@dataclass(frozen=True, slots=True)
+class _TableRows:
+    """The arrays of a table while its rows are filled; `sums` are the four totals and ideals."""
+
+    numbers: NDArray[np.int32]
+    parts: NDArray[np.float32]
+    gains: NDArray[np.float32]
+    excluded: NDArray[np.bool_]
+    seen: NDArray[np.bool_]
+    sums: NDArray[np.float64]
+
+    @classmethod
+    def empty(cls, n_models: int, n_persons: int) -> _TableRows:
+        shape = (n_persons, WIDTH)
+        return cls(
+            numbers=np.full(shape, -1, np.int32),
+            parts=np.zeros((n_models, *shape), np.float32),
+            gains=np.zeros(shape, np.float32),
+            excluded=np.ones(shape, np.bool_),
+            seen=np.ones(shape, np.bool_),
+            sums=np.zeros((4, n_persons)),
+        )
+
+    def add_candidates(
+        self, row: int, candidates: Candidates, history: Numbers, excluded: NDArray[np.bool_]
+    ) -> None:
+        size = len(candidates.numbers)
+        self.numbers[row, :size] = candidates.numbers
+        self.parts[:, row, :size] = candidates.parts
+        self.seen[row, :size] = np.isin(candidates.numbers, history)
+        self.excluded[row, :size] = excluded
+
+    def add_gains(
+        self, row: int, truth: Numbers, gain: NDArray[np.float64], history: Numbers, n: int
+    ) -> None:
+        """What each item of the truth gains, where it is among the row's candidates."""
+        self.gains[row] = _looked_up(self.numbers[row], truth, gain)
+        new = ~np.isin(truth, history)
+        self.sums[:, row] = *_sums(gain, n), *_sums(gain[new], n)
+
+    def table(self, persons: tuple[str, ...], n: int) -> CandidateTable:
+        totals, ideals, totals_unseen, ideals_unseen = self.sums
+        return CandidateTable(
+            persons=persons,
+            numbers=self.numbers,
+            gains=self.gains,
+            excluded=self.excluded,
+            seen=self.seen,
+            totals=totals,
+            ideals=ideals,
+            totals_unseen=totals_unseen,
+            ideals_unseen=ideals_unseen,
+            n=n,
+        )
 
 
 def placement_queries(
@@ -229,16 +267,16 @@ def part_of(
     return part
 
 
-def hidden_by(
+def excluded_by(
     placement: Placement, numbers: Numbers, query: Query, models: Mapping[str, Model]
 ) -> NDArray[np.bool_]:
     """Which of the items a placement does not show for this query (as `query_for` gives it): what
     was bought or seen, by its `repeats`, what is refused and what tires."""
-    hidden = [no_repeats(query, placement, models), query.refused]
+    excluded = [no_repeats(query, placement, models), query.refused]
     if placement.fatigue is not None:
         now = query.now.timestamp()
-        hidden.append(frequency_capped(query.unclicked_impressions, placement.fatigue, now=now))
-    return np.isin(numbers, np.concatenate(hidden))
+        excluded.append(frequency_capped(query.unclicked_impressions, placement.fatigue, now=now))
+    return np.isin(numbers, np.concatenate(excluded))
 
 
 def _narrowed(candidates: Candidates) -> Candidates:
@@ -253,8 +291,8 @@ def _narrowed(candidates: Candidates) -> Candidates:
 def _looked_up(numbers: Numbers, truth: Numbers, gain: NDArray[np.float64]) -> NDArray[np.float32]:
     if not len(truth):
         return np.zeros(len(numbers), np.float32)
-    places = np.minimum(np.searchsorted(truth, numbers), len(truth) - 1)
-    return np.where(truth[places] == numbers, gain[places], 0.0).astype(np.float32)
+    nearest = np.minimum(np.searchsorted(truth, numbers), len(truth) - 1)
+    return np.where(truth[nearest] == numbers, gain[nearest], 0.0).astype(np.float32)
 
 
 def _sums(gain: NDArray[np.float64], n: int) -> tuple[float, float]:

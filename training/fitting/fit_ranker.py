@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,7 +69,38 @@ def fit_ranker(
     chosen = [table.of_models(models) for table in tables]
     matrix = np.concatenate([table.matrix for table in chosen])
     sizes = np.concatenate([table.sizes for table in chosen])
-    settings = {
+    settings = _tree_settings(config, seed=seed)
+    rows = lightgbm.Dataset(
+        matrix,
+        label=np.concatenate([table.taken for table in chosen]),
+        group=sizes,
+        weight=np.concatenate([table.weights for table in chosen]),
+        feature_name=[name.replace(" ", "_") for name in column_names(models)],
+        params=settings,
+    )
+    boosters = [lightgbm.Booster({**settings, "objective": loss}, rows) for loss in config.losses]
+
+    def grown(booster: lightgbm.Booster) -> str:
+        for _ in range(config.trees):
+            if booster.update():
+                break
+        return str(booster.model_to_string(importance_type="gain"))
+
+    # One thread per loss, which only reads the rows: the trees are those of one after the other.
+    with ThreadPoolExecutor(len(boosters)) as threads:
+        texts = list(threads.map(grown, boosters))
+    return Ranker.of(
+        texts,
+        [_spread(Trees.parse(text).predict(matrix), sizes) for text in texts],
+        models=models,
+        candidates=config.candidates,
+        facts=ItemFacts.empty(),
+    )
+
+
+def _tree_settings(config: RankerConfig, *, seed: int) -> dict[str, Any]:
+    """LightGBM's parameters but for the loss; one thread and a seed give the same trees again."""
+    return {
         "lambdarank_truncation_level": config.truncation,
         "learning_rate": config.learning_rate,
         "num_leaves": config.leaves,
@@ -85,32 +117,6 @@ def fit_ranker(
         "force_row_wise": True,
         "verbose": -1,
     }
-    rows = lightgbm.Dataset(
-        matrix,
-        label=np.concatenate([table.taken for table in chosen]),
-        group=sizes,
-        weight=np.concatenate([table.weights for table in chosen]),
-        feature_name=[name.replace(" ", "_") for name in column_names(models)],
-        params=settings,
-    )
-    boosters = [lightgbm.Booster({**settings, "objective": loss}, rows) for loss in config.losses]
-
-    def taught(booster: lightgbm.Booster) -> str:
-        for _ in range(config.trees):
-            if booster.update():
-                break
-        return str(booster.model_to_string(importance_type="gain"))
-
-    # One thread per loss, which only reads the rows: the trees are those of one after the other.
-    with ThreadPoolExecutor(len(boosters)) as threads:
-        texts = list(threads.map(taught, boosters))
-    return Ranker.of(
-        texts,
-        [_spread(Trees.parse(text).predict(matrix), sizes) for text in texts],
-        models=models,
-        candidates=config.candidates,
-        facts=ItemFacts.empty(),
-    )
 
 
 def _spread(scores: NDArray[np.float64], sizes: NDArray[np.int64]) -> float:

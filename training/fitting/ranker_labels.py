@@ -22,7 +22,7 @@ from recsys.ranking.ranker import column_names, ranking_matrix
 from recsys.recommend.candidates import BlendedCandidates, best_of, blended, condition, gather
 from recsys.recommend.suppression import query_for
 from training.config import RankerConfig, Recipe
-from training.fitting.blend_weights import Period, hidden_by
+from training.fitting.blend_weights import Period, excluded_by
 from training.fitting.build import build
 from training.fitting.candidate_table import placement_queries
 from training.fitting.source import TrainingSource
@@ -227,7 +227,7 @@ def _candidates(
     ):
         blend = blended(candidates, weights, models)
         numbers = blend.candidates.numbers
-        shown = ~hidden_by(placement, numbers, query, bundle.models)
+        shown = ~excluded_by(placement, numbers, query, bundle.models)
         new = ~np.isin(numbers, query.history.items)
         kept = np.union1d(
             best_of(blend.where(shown), n).candidates.numbers,

@@ -15,34 +15,25 @@ import numpy as np
 
 from recsys.bundle.placements import Placement, Repeats
 from recsys.dataset.training_data import TrainingData
-from recsys.errors import RecsysError
-from recsys.evaluation.held_out_queries import live_catalog_as_of
 from recsys.events.schema import EVENT_KINDS
 from recsys.events.weighting import Weighting
 from recsys.ids import Mask
-from recsys.models.protocol import Model
-from recsys.models.registry import config_of
 from training.config import Recipe
 from training.fitting.blend_weights import BlendObjective, coordinate_ascent, shares, totals
-from training.fitting.build import build, fit
+from training.fitting.build import fit
 from training.fitting.candidate_table import (
-    LEAST_SCORED,
     CandidateTable,
     ScoreMatrix,
     part_of,
     placement_queries,
-    tabulate,
 )
 from training.fitting.source import TrainingSource
 from training.fitting.trial import TimeSplits
-from training.run_context import RunContext
 
 WEIGHTS_TRIED = (0.02, 0.05, 0.1, 0.2, 0.35, 0.6, 1.0)
 """Of a family, in shares of what all others weigh together."""
 COSTLY_SHARE = 0.4
 """A family that takes more than this share of all time is not refitted to try a weighting."""
-ASKING = 100
-"""Sample size used to test whether a model family returns any candidate."""
 
 Starts = tuple[tuple[float, float], ...]
 
@@ -262,7 +253,7 @@ class FamilyEvaluator:
         recipe = self.recipe.model_copy(update={"weighting": data.weighting})
         table = self.tables[period]
         return part_of(
-            fit(family, data, _of(recipe, family, settings)),
+            fit(family, data, single_model_recipe(recipe, family, settings)),
             table,
             placement_queries(data, table.persons, self.placement, self.recipe.segments),
             self.placement,
@@ -270,149 +261,6 @@ class FamilyEvaluator:
         )
 
 
-def open_family_evaluator(
-    source: TrainingSource,
-    time_splits: TimeSplits,
-    recipe: Recipe,
-    placement: Placement,
-    incumbent: Incumbent,
-    *,
-    n: int,
-    starts: Starts | None,
-    seconds_per_fit: float,
-    clock: Callable[[], float],
-    context: RunContext,
-) -> FamilyEvaluator:
-    """Fits every family of the incumbent before each cut and tabulates the candidates.
-
-    `starts` are the measures that have the value 1; None uses those of the incumbent. Families that
-    refuse the data, or take more than `seconds_per_fit`, are left out with a message; so are,
-    silently, those that return no candidate to anybody at a cut.
-    """
-    recipe = recipe.model_copy(update={"weighting": incumbent.weighting})
-    seconds = dict.fromkeys(incumbent.settings, 0.0)
-    unscored: set[str] = set()
-    read: list[TrainingData] = []
-    masks: list[Mask] = []
-    tables: list[CandidateTable] = []
-    parts: dict[str, list[ScoreMatrix]] = {}
-    ends = (time_splits.test, *time_splits.validations[:-1])
-    for cut, until in zip(time_splits.validations, ends, strict=True):
-        data = source.read_uncached(cut, recipe)
-        held_out = source.held_out(
-            cut,
-            until,
-            sample=recipe.blend_search.sample,
-            seed=recipe.seed,
-            objective=recipe.objective,
-        )
-        bundle = build(data, recipe, context=context, placements=())
-        eligible = live_catalog_as_of(bundle).eligible(cut)
-        asking = placement_queries(
-            data,
-            [person for person in held_out.persons if data.users.number(person) is not None][
-                :ASKING
-            ],
-            placement,
-            recipe.segments,
-        )
-        models: dict[str, Model] = {}
-        for name in list(seconds):
-            context.report_progress(f"{name} as of {cut:%Y-%m-%d}")
-            settings = incumbent.settings[name]
-            began = clock()
-            try:
-                if not read and (foreseen := _foreseen(name, settings, data, recipe, clock)):
-                    began = clock()
-                    if foreseen > seconds_per_fit:
-                        context.log(f"{name} is left out: a fit would take some {foreseen:.0f} s.")
-                        del seconds[name]
-                        continue
-                model = fit(name, data, _of(recipe, name, settings))
-            except RecsysError as refusal:
-                context.log(f"{name} is left out: {refusal}")
-                del seconds[name]
-                continue
-            took = clock() - began
-            scored = sum(map(bool, map(len, model.condition(asking).retrieve(1, eligible))))
-            if not read and scored < max(1.0, LEAST_SCORED * len(asking)):
-                if incumbent.weights.get(name, 0.0) > 0:
-                    unscored.add(name)
-                del seconds[name]
-            elif took > seconds_per_fit:
-                context.log(f"{name} is left out: one fit took {took:.0f} s.")
-                del seconds[name]
-            else:
-                seconds[name] += took
-                models[name] = model
-        context.report_progress(f"candidates as of {cut:%Y-%m-%d}")
-        began = clock()
-        table, by_model = tabulate(
-            data,
-            held_out,
-            models,
-            placement,
-            eligible=eligible,
-            objective=recipe.objective,
-            sample=recipe.blend_search.sample,
-            n=n,
-            rng=np.random.default_rng(recipe.seed),
-            segments=recipe.segments,
-        )
-        read.append(data)
-        masks.append(eligible)
-        tables.append(table)
-        for name, part in zip(models, by_model, strict=True):
-            parts.setdefault(name, []).append(part)
-            seconds[name] += (clock() - began) / len(models)
-    parts = {name: by_period for name, by_period in parts.items() if len(by_period) == len(tables)}
-    weights = {name: incumbent.weights.get(name, 0.0) for name in [*parts, *sorted(unscored)]}
-    by_period = [[parts[name][period] for name in parts] for period in range(len(tables))]
-    scores = totals(by_period, np.array([weights[name] for name in parts]))
-    objective = BlendObjective.against(
-        tables, scores, new_items_share=recipe.blend_search.new_items_share
-    )
-    if starts is not None:
-        objective = replace(objective, start=starts)
-    return FamilyEvaluator(
-        source=source,
-        time_splits=time_splits,
-        recipe=recipe,
-        placement=placement,
-        objective=objective,
-        tables=tuple(tables),
-        eligible=tuple(masks),
-        parts=parts,
-        incumbent=replace(
-            incumbent,
-            settings={name: incumbent.settings[name] for name in weights},
-            weights=weights,
-            value=objective.value(scores),
-        ),
-        unscored=frozenset(unscored),
-        clock=clock,
-        seconds=seconds,
-        _read={incumbent.weighting.model_dump_json(): read},
-    )
-
-
-def _foreseen(
-    family: str,
-    settings: Mapping[str, Any],
-    data: TrainingData,
-    recipe: Recipe,
-    clock: Callable[[], float],
-) -> float:
-    """Estimated seconds of a fit, from a fit of one epoch; 0 for families without epochs."""
-    config = config_of(family, settings)
-    epochs = getattr(config, "epochs", None)
-    if not isinstance(epochs, int):
-        return 0.0
-    began = clock()
-    fit(family, data, _of(recipe, family, {**settings, "epochs": 1}))
-    return (clock() - began) * epochs
-
-
-def _of(recipe: Recipe, family: str, settings: Mapping[str, Any]) -> Recipe:
+def single_model_recipe(recipe: Recipe, family: str, settings: Mapping[str, Any]) -> Recipe:
     """The recipe with one model; its settings are checked where it is fitted."""
     return recipe.model_copy(update={"models": {family: dict(settings)}})

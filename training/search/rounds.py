@@ -73,8 +73,8 @@ class Search:
     reporter: Reporter
     tracking: Tracking
     tracked: Run
-    trials: list[TrialRecord]
     weightings: Space
+    trials: list[TrialRecord] = field(default_factory=list)
 
     def rounds(self) -> None:
         """Turns until the time is up, or a whole round has brought nothing."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -26,16 +27,16 @@ from training.code_revision import code_revision
 from training.config import TrainingConfig
 from training.fitting.blend_weights import totals
 from training.fitting.source import TrainingSource, read_source
-from training.fitting.trial import TimeSplits, time_splits_of, try_recipe
+from training.fitting.trial import TimeSplits, Trial, time_splits_of, try_recipe
 from training.lock import FileLock
 from training.progress import Steps
 from training.run_context import Provenance, RunContext
-from training.search.family_trials import FamilyEvaluator, Incumbent, open_family_evaluator
+from training.search.family_trials import FamilyEvaluator, Incumbent
+from training.search.open_evaluator import open_family_evaluator
 from training.search.report import SearchResult, explain, log_search, winning_config, write_config
 from training.search.rounds import Deadline, Search, Studies
 from training.search.space import weighting_space
-from training.search.trials import TrialRecord
-from training.tracking import Tracking
+from training.tracking import Run, Tracking
 from training.workspace import Workspace
 
 REST_COST = 0.02
@@ -59,8 +60,7 @@ def run(
     the events leave no validation period. With `resume` a search of the same configuration on the
     same events goes on; it gets the whole time again.
     """
-    rules = config.search
-    deadline = Deadline(clock, clock(), rules.minutes * 60.0)
+    deadline = Deadline(clock, clock(), config.search.minutes * 60.0)
     workspace = Workspace(config.workspace)
     workspace.create()
     steps = Steps(console, "search")
@@ -70,24 +70,13 @@ def run(
         tracking.close_stale_runs()
         with steps.step("read"):
             source = _read(workspace, started)
-            time_splits = time_splits_of(source, _with_validations(config).split)
-            if not time_splits.validations:
-                raise InsufficientData(
-                    f"Before the test from {time_splits.test:%Y-%m-%d} there are no "
-                    f"{config.split.validation_days:g} days to choose on; set "
-                    "'split.validation_days' lower or collect more days."
-                )
+            time_splits = _splits_with_validations(source, config)
         studies = Studies.open(workspace.search_database, _name(config, source), resume=resume)
-        params = {"search": rules.model_dump(mode="json"), "objective": config.recipe.objective}
-        tags = {"code_revision": code_revision(), "study": studies.name}
         provenance = Provenance("search", code_revision(), source.fingerprint)
-        context = RunContext(provenance, seed=config.recipe.seed)
-        with tracking.run("search", params=params, tags=tags) as tracked:
-            trials: list[TrialRecord] = []
+        with _tracked_run(tracking, config, studies) as tracked:
             with steps.step("open") as step:
-                context = context.reporting_to(step)
+                context = RunContext(provenance, seed=config.recipe.seed).reporting_to(step)
                 evaluator = _open(source, time_splits, config, studies, deadline, context)
-                choose_repeats(evaluator, context=context)
             begun = evaluator.measures() if studies.fresh else list(evaluator.objective.start)
             with steps.step("search") as step:
                 search = Search(
@@ -98,43 +87,88 @@ def run(
                     reporter=step,
                     tracking=tracking,
                     tracked=tracked,
-                    trials=trials,
                     weightings=weighting_space(evaluator.kinds()),
                 )
                 search.rounds()
-            winner = winning_config(
-                _with_validations(config), evaluator.incumbent, ranker=search.ranker_fits_in()
-            )
-            if out is not None:
-                write_config(winner, out)
+            winner = _winner(search)
             with steps.step("measure") as step:
-                trial = try_recipe(
+                winner, trial = _measure(
                     source,
                     time_splits,
-                    winner.recipe,
-                    winner.evaluation,
+                    winner,
+                    evaluator.incumbent,
+                    out=out,
                     context=context.reporting_to(step),
                 )
-            if winner.recipe.ranker is not None and not any(
-                decision.wins for decision in trial.ranker_decisions
-            ):
-                winner = winning_config(winner, evaluator.incumbent, ranker=False)
-                if out is not None:
-                    write_config(winner, out)
-            result = SearchResult(
-                config=winner,
-                incumbent=evaluator.incumbent,
-                worth=evaluator.worth(),
-                begun=tuple(begun),
-                ended=tuple(evaluator.measures()),
-                trials=tuple(trials),
-                importances=studies.importances(),
-                trial=trial,
-                seconds=clock() - deadline.began,
-            )
+            result = _result(search, winner, trial, begun=begun)
             explain(result, console=console)
             log_search(tracked, result, source=source, time_splits=time_splits)
     return result
+
+
+def _winner(search: Search) -> TrainingConfig:
+    return winning_config(
+        _with_validations(search.config),
+        search.evaluator.incumbent,
+        ranker=search.ranker_fits_in(),
+    )
+
+
+def _measure(
+    source: TrainingSource,
+    time_splits: TimeSplits,
+    winner: TrainingConfig,
+    incumbent: Incumbent,
+    *,
+    out: Path | None,
+    context: RunContext,
+) -> tuple[TrainingConfig, Trial]:
+    """The one use of the test period; the winner is written to `out` before it.
+
+    A ranker that does not win there is dropped from the winner, which is then written again.
+    """
+    if out is not None:
+        write_config(winner, out)
+    trial = try_recipe(source, time_splits, winner.recipe, winner.evaluation, context=context)
+    if winner.recipe.ranker is not None and not any(
+        decision.wins for decision in trial.ranker_decisions
+    ):
+        winner = winning_config(winner, incumbent, ranker=False)
+        if out is not None:
+            write_config(winner, out)
+    return winner, trial
+
+
+def _result(
+    search: Search,
+    winner: TrainingConfig,
+    trial: Trial,
+    *,
+    begun: Sequence[tuple[float, float]],
+) -> SearchResult:
+    evaluator, deadline = search.evaluator, search.deadline
+    return SearchResult(
+        config=winner,
+        incumbent=evaluator.incumbent,
+        worth=evaluator.worth(),
+        begun=tuple(begun),
+        ended=tuple(evaluator.measures()),
+        trials=tuple(search.trials),
+        importances=search.studies.importances(),
+        trial=trial,
+        seconds=deadline.clock() - deadline.began,
+    )
+
+
+def _tracked_run(
+    tracking: Tracking, config: TrainingConfig, studies: Studies
+) -> AbstractContextManager[Run]:
+    params = {
+        "search": config.search.model_dump(mode="json"),
+        "objective": config.recipe.objective,
+    }
+    tags = {"code_revision": code_revision(), "study": studies.name}
+    return tracking.run("search", params=params, tags=tags)
 
 
 def _open(
@@ -145,7 +179,8 @@ def _open(
     deadline: Deadline,
     context: RunContext,
 ) -> FamilyEvaluator:
-    """The evaluator at the given recipe, or at the incumbent of an earlier search."""
+    """The evaluator at the given recipe, or at the incumbent of an earlier search, its placement's
+    `repeats` chosen."""
     recipe, placement = config.recipe, _placement(config)
     latest = studies.latest()
     incumbent, starts = (_given(config, placement), None) if latest is None else latest
@@ -153,7 +188,7 @@ def _open(
         placement = placement.model_copy(update={"repeats": incumbent.repeats})
     if latest is not None:
         context.log(f"going on at {incumbent.value:.4f} of the start")
-    return open_family_evaluator(
+    evaluator = open_family_evaluator(
         source,
         time_splits,
         recipe,
@@ -165,6 +200,8 @@ def _open(
         clock=deadline.clock,
         context=context,
     )
+    choose_repeats(evaluator, context=context)
+    return evaluator
 
 
 def choose_repeats(evaluator: FamilyEvaluator, *, context: RunContext) -> None:
@@ -180,8 +217,8 @@ def choose_repeats(evaluator: FamilyEvaluator, *, context: RunContext) -> None:
         [evaluator.parts[name][period] for name in names] for period in range(len(evaluator.tables))
     ]
     scores = totals(by_period, weights)
-    # Padding has the number −1; nothing else is hidden.
-    free = tuple(replace(table, hidden=table.numbers < 0) for table in evaluator.tables)
+    # Padding has the number −1; nothing else is excluded.
+    free = tuple(replace(table, excluded=table.numbers < 0) for table in evaluator.tables)
     objective = replace(evaluator.objective, tables=free)
     gained = objective.value(scores) / max(evaluator.objective.value(scores), 1e-9) - 1.0
     if gained <= REST_COST:
@@ -230,6 +267,18 @@ def _placement(config: TrainingConfig) -> Placement:
         config.evaluation.placement,
         "the recipe has no such placement; name one of its placements",
     )
+
+
+def _splits_with_validations(source: TrainingSource, config: TrainingConfig) -> TimeSplits:
+    """InsufficientData where the events leave no validation period."""
+    time_splits = time_splits_of(source, _with_validations(config).split)
+    if not time_splits.validations:
+        raise InsufficientData(
+            f"Before the test from {time_splits.test:%Y-%m-%d} there are no "
+            f"{config.split.validation_days:g} days to choose on; set "
+            "'split.validation_days' lower or collect more days."
+        )
+    return time_splits
 
 
 def _with_validations(config: TrainingConfig) -> TrainingConfig:

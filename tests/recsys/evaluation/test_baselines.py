@@ -55,13 +55,13 @@ def named(data: TrainingData, lists: list[np.ndarray]) -> list[list[str]]:
 def test_popularity_counts_distinct_buyers(data: TrainingData) -> None:
     assert buyers(data).tolist() == [3, 1, 2, 1]
     everything = np.ones(4, np.bool_)
-    lists = popularity(data, ["u:1"], 4, eligible=everything, hidden=[NONE])
+    lists = popularity(data, ["u:1"], 4, eligible=everything, excluded=[NONE])
     assert named(data, lists) == [["a", "c", "b", "d"]]
 
 
 def test_popularity_of_30_days_forgets_the_rest(data: TrainingData) -> None:
     everything = np.ones(4, np.bool_)
-    lists = popularity_30_days(data, ["u:1"], 2, eligible=everything, hidden=[NONE])
+    lists = popularity_30_days(data, ["u:1"], 2, eligible=everything, excluded=[NONE])
     assert named(data, lists) == [["c", "d"]]
 
 
@@ -70,7 +70,7 @@ def test_personal_frequency_counts_purchases_and_settles_ties_by_recent_populari
 ) -> None:
     everything = np.ones(4, np.bool_)
     lists = personal_frequency(
-        data, ["u:1", "u:3", "u:9"], 4, eligible=everything, hidden=[NONE] * 3
+        data, ["u:1", "u:3", "u:9"], 4, eligible=everything, excluded=[NONE] * 3
     )
     assert named(data, lists) == [["b", "a", "c", "d"], ["c", "d", "a", "b"], ["c", "d", "a", "b"]]
 
@@ -78,6 +78,6 @@ def test_personal_frequency_counts_purchases_and_settles_ties_by_recent_populari
 def test_hidden_and_ineligible_items_are_left_out(data: TrainingData) -> None:
     eligible = np.array([True, True, True, False])
     lists = personal_frequency(
-        data, ["u:1"], 4, eligible=eligible, hidden=[np.array([1], np.int32)]
+        data, ["u:1"], 4, eligible=eligible, excluded=[np.array([1], np.int32)]
     )
     assert named(data, lists) == [["a", "c"]]

@@ -99,15 +99,15 @@ def test_a_model_scored_alone_has_the_part_that_it_has_among_the_others(
 def test_items_of_a_refused_brand_may_not_be_shown(period: TablePeriod) -> None:
     before, _ = period.table()
     items = LiveCatalog.of(period.data.catalog).items
-    shown = before.numbers[0][~before.hidden[0]]
+    shown = before.numbers[0][~before.excluded[0]]
     brand = items[shown[0]].brand
     assert brand is not None
     wishes = {before.persons[0]: Preferences(exclusions=Exclusions(brands=[brand]))}
     records = replace(period.data.records, preferences=wishes)
     after, _ = replace(period, data=replace(period.data, records=records)).table()
-    left = after.numbers[0][~after.hidden[0]]
+    left = after.numbers[0][~after.excluded[0]]
     assert set(left.tolist()) == {n for n in shown.tolist() if items[n].brand != brand}
-    np.testing.assert_array_equal(after.hidden[1:], before.hidden[1:])
+    np.testing.assert_array_equal(after.excluded[1:], before.excluded[1:])
 
 
 def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(period: TablePeriod) -> None:
@@ -128,7 +128,7 @@ def test_the_value_of_the_start_is_one_and_ascending_never_lowers_it(period: Tab
 
 def test_padding_and_items_without_a_score_are_never_shown(period: TablePeriod) -> None:
     table, parts = period.table()
-    assert table.hidden[table.numbers < 0].all()
+    assert table.excluded[table.numbers < 0].all()
     assert table.measure(np.zeros_like(parts[0])) == (0.0, 0.0)
 
 
