@@ -15,7 +15,7 @@ import numpy as np
 
 from recsys.catalog.rules import Rule
 from recsys.events.weighting import Weighting
-from recsys.ids import Mask, Vocabulary
+from recsys.ids import NONE, Mask, Numbers, Vocabulary
 from recsys.query.facts import SESSION_GAP, PersonFacts
 from recsys.query.feedback import FeedbackState, personal_rules
 from recsys.query.history import (
@@ -98,6 +98,11 @@ def build_query(
         segments=segments,
         known=facts.is_customer,
     )
+
+
+def stranger_query(now: datetime, *, context: Context = NO_CONTEXT, seeds: Numbers = NONE) -> Query:
+    """The query of somebody unknown on a page or with a cart of these `seeds`; no segments."""
+    return Query(now=now, context=context, seeds=seeds)
 
 
 def personal_rules_of(facts: PersonFacts, *, n: int | None = None) -> tuple[Rule, ...]:

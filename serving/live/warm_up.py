@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import product
 from pathlib import Path
 
@@ -16,7 +16,10 @@ from recsys.bundle.save_load import load_bundle
 from recsys.catalog.items import Item
 from recsys.catalog.live import LiveCatalog
 from recsys.errors import BundleError
-from recsys.query.history import StoredEvent
+from recsys.ids import USER_PREFIX
+from recsys.query.builder import build_query, stranger_query
+from recsys.query.facts import PersonFacts
+from recsys.query.history import StoredEvent, event_rows
 from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import recommend, rerank
 
@@ -53,7 +56,7 @@ def warm_up(bundle: Bundle) -> None:
     customer = _customer(bundle, now)
     listed = np.arange(min(len(bundle.items), 20), dtype=np.int32)
     page = replace(customer, seeds=listed[:2], known=False)
-    for query in (customer, page, Query(now=now)):
+    for query in (customer, page, stranger_query(now)):
         for placement in bundle.placements.values():
             if placement.name == RERANK:
                 for engine_score in (np.nan, 1.0):
@@ -71,11 +74,9 @@ def _customer(bundle: Bundle, now: datetime) -> Query:
         StoredEvent(item_id=item, kind=kind, time=now.timestamp() - 60.0 * (10 - index))
         for index, (item, kind) in enumerate(product(ids, ("view_item", "add_to_cart", "purchase")))
     ]
-    history = bundle.history(events, now=now)
-    return Query(
+    return build_query(
+        PersonFacts(key=f"{USER_PREFIX}warm-up", events=event_rows(events, bundle.items)),
+        bundle.query_settings(session_gap=timedelta(minutes=5)),
         now=now,
-        history=history,
-        session=history.since(now.timestamp() - 300.0),
         context=Context(country="NL", search_term="a"),
-        known=True,
     )

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Final
 
+from rich.table import Table
+
 from training.tables import figure, terminal_table
 
-if TYPE_CHECKING:
-    from rich.table import Table
-
+if TYPE_CHECKING:  # `recsys --help` loads neither MLflow nor NumPy
     from recsys.experiments.ab_test import ExperimentReport
     from recsys.experiments.figures import ShopFigures
     from training.pipeline.compare import Comparison

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,10 +40,8 @@ from recsys.store.protocol import Store
 from training.pipeline.plots import variants_by_measure
 from training.pipeline.publish import stage, whole_bundle
 from training.pipeline.smoke_check import smoke_check
+from training.tracking import Tracking
 from training.workspace import Workspace
-
-if TYPE_CHECKING:
-    from training.tracking import Tracking
 
 _ID: Final = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from recsys.atomic_files import atomic_path, path_beside, remove_leftovers
 from recsys.bundle.bundle import Bundle
@@ -33,9 +32,7 @@ from recsys.bundle.publication import (
 from recsys.bundle.save_load import load_bundle
 from recsys.errors import BundleError
 from training.pipeline.smoke_check import smoke_check
-
-if TYPE_CHECKING:
-    from training.tracking import Tracking
+from training.tracking import Tracking
 
 
 class RowsGone(BundleError):

@@ -22,11 +22,10 @@ from recsys.bundle.publication import CHALLENGER, CHAMPION
 from training.lock import FileLock
 from training.tracking.flavor import BUNDLE
 from training.tracking.run import Run, TrackingError
+from training.workspace import Workspace
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # only what plots loads matplotlib
     from matplotlib.figure import Figure
-
-    from training.workspace import Workspace
 
 RECIPE: Final = "recipe.json"
 """Where a run keeps what it was built from: the configuration, as the gate compares it."""

@@ -19,7 +19,7 @@ from recsys.bundle.manifest import read_manifest
 from recsys.errors import RecsysError
 from training.tracking.flavor import FLAVOR, save_model
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # only what plots loads matplotlib
     from matplotlib.figure import Figure
 
 _BATCH: Final = 100

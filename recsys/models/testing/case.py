@@ -21,6 +21,7 @@ from recsys.events.weighting import Weighting
 from recsys.ids import NONE, Mask, Numbers
 from recsys.models.family import ModelFamily
 from recsys.models.protocol import Model
+from recsys.query.builder import stranger_query
 from recsys.query.profile import Profile
 from recsys.query.query import Context, Query
 
@@ -79,8 +80,8 @@ class ContractShop:
                 )
                 for user, query in enumerate(known)
             ),
-            Query(now=AS_OF),
-            Query(now=AS_OF, context=Context(country="NL", search_term="Mug")),
+            stranger_query(AS_OF),
+            stranger_query(AS_OF, context=Context(country="NL", search_term="Mug")),
         ]
 
 

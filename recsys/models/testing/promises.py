@@ -19,6 +19,7 @@ from recsys.models.protocol import Model
 from recsys.models.scoring.personal_rows import StoresUserData
 from recsys.models.search_space import Choice
 from recsys.models.testing.case import ALL, AS_OF, EVERYTHING, N_ITEMS, N_USERS, Case, Naming
+from recsys.query.builder import stranger_query
 from recsys.query.profile import Profile
 from recsys.query.query import Context, Query
 
@@ -149,7 +150,7 @@ def an_opinion_needs_what_is_declared(case: Case) -> None:
 
 def without_its_signals_there_is_no_opinion(case: Case) -> None:
     """An empty query gets no items, NaN scores and no explanation."""
-    scorer = case.model.condition([Query(now=AS_OF)])
+    scorer = case.model.condition([stranger_query(AS_OF)])
     assert not len(scorer.retrieve(5, EVERYTHING)[0])
     assert np.isnan(scorer.score([ALL])[0]).all()
     assert scorer.explain(0, 1) == ()
@@ -300,7 +301,7 @@ PROMISES: Final[Mapping[Promise, Callable[[ModelFamily], bool]]] = {
 
 def _signals(case: Case) -> dict[Signal, Query]:
     """One query for each signal that has nothing else."""
-    nothing = Query(now=AS_OF)
+    nothing = stranger_query(AS_OF)
     history = case.shop.queries()[1].history
     return {
         "history": replace(nothing, history=history),

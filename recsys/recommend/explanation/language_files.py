@@ -59,7 +59,7 @@ def _read(path: Path) -> LanguageFile:
 PHRASES: Final[Mapping[str, LanguageFile]] = read_languages(Path(__file__).with_name("languages"))
 LANGUAGES: Final = tuple(PHRASES)
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a type checker cannot evaluate a Literal of the files that are there
     Language = str
 else:
     Language = Literal[LANGUAGES]

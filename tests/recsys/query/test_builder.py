@@ -11,7 +11,13 @@ import pytest
 
 from recsys.events.weighting import Weighting
 from recsys.ids import Vocabulary
-from recsys.query.builder import QuerySettings, build_query, history_of, personal_rules_of
+from recsys.query.builder import (
+    QuerySettings,
+    build_query,
+    history_of,
+    personal_rules_of,
+    stranger_query,
+)
 from recsys.query.facts import NO_FACTS, PersonFacts
 from recsys.query.feedback import feedback_state
 from recsys.query.history import StoredEvent, event_rows
@@ -45,7 +51,7 @@ def ids(numbers: np.ndarray) -> list[str]:
 def test_nothing_is_known_of_a_stranger_but_the_context() -> None:
     context = Context(country="NL")
     query = build_query(NO_FACTS, SETTINGS, now=NOW, context=context)
-    empty = Query(now=NOW, context=context)
+    empty = stranger_query(NOW, context=context)
     for field in fields(Query):
         built, expected = getattr(query, field.name), getattr(empty, field.name)
         assert (len(built) if isinstance(built, np.ndarray) else built) == (

@@ -22,7 +22,7 @@ from recsys.ids import Numbers
 from recsys.models.baskets.bought_together import BoughtTogetherConfig, fit_bought_together
 from recsys.models.scoring.sparse_scores import stacked
 from recsys.models.scoring.top_n import top_n
-from recsys.query.query import Query
+from recsys.query.builder import stranger_query
 from training.benchmark.comparisons.rows import AsOf, ComparisonRow, rows_of
 from training.config import Recipe
 
@@ -55,7 +55,7 @@ def rows(
 
     def ours(carts: Sequence[Numbers]) -> list[Numbers]:
         everything = np.ones(len(known.items), np.bool_)
-        queries = [Query(now=cut, seeds=cart) for cart in carts]
+        queries = [stranger_query(cut, seeds=cart) for cart in carts]
         retrieved = model.condition(queries).retrieve(N, everything)
         return [scored.numbers for scored in retrieved]
 

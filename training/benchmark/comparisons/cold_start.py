@@ -24,7 +24,9 @@ from recsys.ids import Mask, Numbers
 from recsys.models.content.content import ContentConfig, description_vectors
 from recsys.models.protocol import Model
 from recsys.models.scoring.top_n import top_n
-from recsys.query.query import Context, Query
+from recsys.query.builder import build_query, stranger_query
+from recsys.query.facts import PersonFacts
+from recsys.query.query import Context
 from training.benchmark.comparisons.rows import AsOf, ComparisonRow, bought_later, rows_of
 from training.config import Recipe
 from training.fitting.build import fit
@@ -102,9 +104,14 @@ def customer_rows(
     }
     truth = list(bought.values())
     profiles = [later.profiles[user] for user in later.users.known(list(bought)).tolist()]
-    without_traits = [Query(now=known.as_of) for _ in profiles]
+    without_traits = [stranger_query(known.as_of) for _ in profiles]
     with_traits = [
-        Query(now=known.as_of, profile=profile, context=Context(country=profile.country))
+        build_query(
+            PersonFacts(profile=profile),
+            known.query_settings(),
+            now=known.as_of,
+            context=Context(country=profile.country),
+        )
         for profile in profiles
     ]
     measured: dict[str, Mapping[str, Values]] = {}

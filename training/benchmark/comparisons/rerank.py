@@ -27,6 +27,7 @@ from recsys.evaluation.baselines import buyers
 from recsys.evaluation.metrics import gain_ndcg_at_k
 from recsys.ids import USER_PREFIX, is_user_key
 from recsys.models.content.item_words import title_words
+from recsys.query.builder import stranger_query
 from recsys.query.query import Context, Listed, Query
 from recsys.recommend.operations import rerank
 from recsys.synthetic import SyntheticShop
@@ -221,7 +222,7 @@ def _search(
         data.items.numbers([id for id, _ in page]),
         np.array([score for _, score in page], np.float32),
     )
-    query = Query(now=now) if stranger else data.queries([person], now=now)[0]
+    query = stranger_query(now) if stranger else data.queries([person], now=now)[0]
     query = replace(query, listed=listed, context=Context(search_term=term))
     return JudgedList(query, gains, np.ones(len(page)))
 
