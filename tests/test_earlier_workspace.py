@@ -19,6 +19,10 @@ from recsys.dataset.training_data import read_training_data
 from recsys.events.log import EventLog
 from recsys.events.schema import Consent, Person
 from recsys.events.weighting import Weighting
+from recsys.query.builder import build_query
+from recsys.query.facts import PersonFacts
+from recsys.query.feedback import feedback_state
+from recsys.query.history import event_rows
 from recsys.query.preferences import Exclusions, Interests
 from recsys.query.profile import Profile
 from recsys.query.query import Query
@@ -163,7 +167,12 @@ def test_a_known_customer_gets_the_lists_of_before(
     bundle: Bundle, store: SQLiteStore, placement: str
 ) -> None:
     known = store.person(KNOWN)
-    history = bundle.history(known.history, now=NOW)
+    facts = PersonFacts(
+        key="u:known",
+        events=event_rows(known.history, bundle.items),
+        feedback=feedback_state(known.history, now=NOW),
+    )
+    history = build_query(facts, bundle.query_settings(), now=NOW).history
     query = Query(now=NOW, history=history, profile=known.profile, known=True)
     assert lists(bundle, query, placement) == expected("known")[placement]
 

@@ -16,9 +16,9 @@ directory that serves. A copy for anybody else lacks them (`public_files`, `load
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -34,10 +34,8 @@ from recsys.ids import Vocabulary
 from recsys.models.popularity.segment_popularity import SegmentPopularityModel
 from recsys.models.protocol import Model
 from recsys.models.scoring.personal_rows import StoresUserData
-from recsys.query.builder import QuerySettings, history_of
+from recsys.query.builder import QuerySettings
 from recsys.query.facts import SESSION_GAP
-from recsys.query.feedback import feedback_state
-from recsys.query.history import History, StoredEvent, event_rows
 from recsys.query.segments import Segment
 from recsys.ranking.ranker import Ranker
 
@@ -97,15 +95,6 @@ class Bundle:
                 placement.fatigue is not None for placement in self.placements.values()
             ),
             session_gap=session_gap,
-        )
-
-    def history(self, events: Sequence[StoredEvent], *, now: datetime) -> History:
-        """Stored events (oldest first) as a History (`recsys.query.builder.history_of`)."""
-        return history_of(
-            event_rows(events, self.items),
-            self.query_settings(),
-            now=now,
-            feedback=feedback_state(events, now=now),
         )
 
     def drop_users(self, users: Pseudonyms) -> Bundle:

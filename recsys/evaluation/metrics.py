@@ -41,13 +41,6 @@ def ndcg_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     return np.asarray((hits_at(recommended, truth, k) @ discounts) / ideal[np.minimum(sizes, k)])
 
 
-def average_precision_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
-    """Mean over the truth of the precision at each hit among the first k; MAP is its mean."""
-    hits = hits_at(recommended, truth, k)
-    precision = np.cumsum(hits, axis=1) / np.arange(1, k + 1)
-    return np.asarray((precision * hits).sum(axis=1) / _sizes(truth))
-
-
 def reciprocal_rank_at_k(recommended: RankedLists, truth: RankedLists, k: int) -> PerQuery:
     """1 over the rank of the first hit among the first k, else 0; MRR is its mean."""
     hits = hits_at(recommended, truth, k)
@@ -134,25 +127,6 @@ def novelty(recommended: RankedLists, k: int, *, counts: NDArray[np.floating]) -
     rows, _, items = _flat([numbers[:k] for numbers in recommended])
     lengths = np.bincount(rows, minlength=len(recommended)).astype(np.float64)
     return _ratio(np.bincount(rows, weights=bits[items], minlength=len(recommended)), lengths)
-
-
-def intra_list_diversity(
-    recommended: RankedLists, k: int, *, categories: NDArray[np.integer]
-) -> PerQuery:
-    """Share of a list's pairs that are of different categories; NaN below two items.
-
-    `categories` holds a code per item, −1 where unknown; an unknown category differs from all.
-    """
-    rows, _, items = _flat([numbers[:k] for numbers in recommended])
-    codes = categories[items].astype(np.int64)
-    n_codes = int(codes.max(initial=-1)) + 1
-    lengths = np.bincount(rows, minlength=len(recommended)).astype(np.float64)
-    known = codes >= 0
-    cells, counts = np.unique(rows[known] * max(n_codes, 1) + codes[known], return_counts=True)
-    alike = np.bincount(
-        cells // max(n_codes, 1), weights=counts * (counts - 1), minlength=len(recommended)
-    )
-    return 1.0 - _ratio(alike, lengths * (lengths - 1))
 
 
 def _flat(lists: RankedLists) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:

@@ -120,18 +120,9 @@ def personal_rules_of(facts: PersonFacts, *, n: int | None = None) -> tuple[Rule
     return personal_rules(refusals, Preferences(exclusions=preferences.exclusions))
 
 
-def history_of(
-    rows: EventRows,
-    settings: QuerySettings,
-    *,
-    now: datetime,
-    feedback: FeedbackState | None = None,
-) -> History:
-    """The rows with items of the vocabulary, weighed as training weighs them.
-
-    Of `feedback` the newest like of a liked item is kept; disliked items leave nothing behind.
-    """
-    history, _ = _history_and_session(rows, feedback or FeedbackState(), settings, now)
+def history_of(rows: EventRows, settings: QuerySettings, *, now: datetime) -> History:
+    """The rows with items of the vocabulary but for feedback, weighed as training weighs them."""
+    history, _ = _history_and_session(rows, FeedbackState(), settings, now)
     return history
 
 
@@ -139,7 +130,10 @@ def _history_and_session(
     rows: EventRows, feedback: FeedbackState, settings: QuerySettings, now: datetime
 ) -> tuple[History, History]:
     """The history and the part of it in the current visit: the rows of the visit that is known by
-    its session id, else those of the last `session_gap`."""
+    its session id, else those of the last `session_gap`.
+
+    Of feedback the newest like of a liked item is kept; disliked items leave nothing behind.
+    """
     if not len(rows):
         return NO_HISTORY, NO_HISTORY
     kept = _kept(rows, feedback, settings.items)

@@ -87,18 +87,11 @@ class SyntheticShop:
         """What the shop declares about its customers."""
         return self.people.profiles
 
-    def purchase_probability(self, person: str, item: str, when: datetime) -> float:
-        """The chance that what this person chooses next at `when` is this item; 0 before its sale.
-
-        It is the first choice of a visit: refills and complements come on top of it.
-        """
-        row = self.purchase_probabilities(person, when)
-        return float(row[self.item_number(item)])
-
     def purchase_probabilities(self, person: str, when: datetime) -> NDArray[np.float64]:
-        """`purchase_probability` of every item, in the order of `items`; sums to 1.
+        """Per item the chance that this person chooses it next at `when`; 0 before its sale.
 
-        All are 0 where nothing is on sale.
+        In the order of `items`; sums to 1, or all are 0 where nothing is on sale. It is the first
+        choice of a visit: refills and complements come on top of it.
         A nested choice: P(i) = P(category) · P(i | category), both multinomial logit.
         """
         people = np.array([self.person_number(person)])

@@ -104,11 +104,6 @@ class Run:
         for first in range(0, len(metrics), _BATCH):
             self._client.log_batch(self.run_id, metrics=metrics[first : first + _BATCH])
 
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Tags, replacing those of the same name."""
-        for name, value in tags.items():
-            self._client.set_tag(self.run_id, name, value)
-
     def log_dict(self, content: object, name: str) -> None:
         """A JSON file: dictionaries, dataclasses, pydantic models and arrays; NaN becomes null."""
         self.log_text(msgspec.json.format(_json(content), indent=2), name)

@@ -111,15 +111,6 @@ class ContentModel:
         wanted = self._wanted([(items, weights) for items, weights, _ in starting])
         return self._scorer(wanted, dropped, contributions)
 
-    def vectors_of(self, items: Sequence[Item]) -> csr_array:
-        """Rows for items that the model has not seen, such as those put since training."""
-        return _vectors(items, self.features, self.rarity, self.parts)
-
-    def similar_to(self, vectors: csr_array, n: int, eligible: Mask) -> list[ScoredItems]:
-        """The items nearest to each row from `vectors_of`."""
-        dropped = [NONE] * vectors.shape[0]
-        return self._scorer(vectors, dropped, lambda _row, _item: ()).retrieve(n, eligible)
-
     def wanted_by(self, items: Numbers, weights: NDArray[np.float32]) -> Row:
         """One query's row of `_wanted`, without building a matrix."""
         weights = weights / np.float32(max(float(weights.sum()), 1e-30))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +21,10 @@ from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.events.pseudonyms import pseudonyms_of
 from recsys.events.schema import EVENT_KINDS
-from recsys.query.history import StoredEvent
+from recsys.query.builder import build_query
+from recsys.query.facts import PersonFacts
+from recsys.query.feedback import feedback_state
+from recsys.query.history import History, StoredEvent, event_rows
 from recsys.recommend.operations import recommend
 from recsys.recommend.rule_engine import compile_rules
 from recsys.recommend.suppression import suppress
@@ -108,6 +112,16 @@ def test_a_save_that_fails_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+def history_in(bundle: Bundle, events: Sequence[StoredEvent], *, now: datetime) -> History:
+    """The history of a query for a customer of these events."""
+    facts = PersonFacts(
+        key="u:someone",
+        events=event_rows(events, bundle.items),
+        feedback=feedback_state(events, now=now),
+    )
+    return build_query(facts, bundle.query_settings(), now=now).history
+
+
 def test_a_stored_history_weighs_as_in_training(bundle: Bundle, small_data: TrainingData) -> None:
     user = int(np.argmax(np.diff(small_data.timeline.starts)))
     history = small_data.history(user, now=small_data.as_of)
@@ -117,7 +131,7 @@ def test_a_stored_history_weighs_as_in_training(bundle: Bundle, small_data: Trai
             history.items.tolist(), history.kinds.tolist(), history.times.tolist(), strict=True
         )
     ]
-    again = bundle.history(stored, now=small_data.as_of)
+    again = history_in(bundle, stored, now=small_data.as_of)
     np.testing.assert_array_equal(again.items, history.items)
     np.testing.assert_allclose(again.weights, history.weights, rtol=1e-6)
 
@@ -126,14 +140,14 @@ def test_items_that_the_bundle_does_not_know_are_left_out(bundle: Bundle) -> Non
     known = bundle.items.id(0)
     now = bundle.manifest.as_of
     events = [StoredEvent("no-such", "view_item", 0.0), StoredEvent(known, "view_item", 1.0)]
-    assert bundle.history(events, now=now).items.tolist() == [0]
+    assert history_in(bundle, events, now=now).items.tolist() == [0]
 
 
 def test_a_bundle_that_has_waited_weighs_a_history_as_on_its_day(bundle: Bundle) -> None:
     as_of = bundle.manifest.as_of
     events = [StoredEvent(bundle.items.id(0), "purchase", as_of.timestamp() - 86400)]
-    fresh = bundle.history(events, now=as_of).weights
-    late = bundle.history(events, now=as_of + timedelta(days=5000)).weights
+    fresh = history_in(bundle, events, now=as_of).weights
+    late = history_in(bundle, events, now=as_of + timedelta(days=5000)).weights
     np.testing.assert_array_equal(fresh, late)
 
 
@@ -142,7 +156,7 @@ def test_a_no_and_its_undoing_are_no_history(bundle: Bundle) -> None:
     item = bundle.items.id(0)
     no = StoredEvent(item, "feedback", now.timestamp() - 2, action="not_interested")
     undone = StoredEvent(item, "feedback", now.timestamp() - 1, action="undo")
-    assert len(bundle.history([no, undone], now=now)) == 0
+    assert len(history_in(bundle, [no, undone], now=now)) == 0
 
 
 def test_a_like_that_holds_is_part_of_the_history(bundle: Bundle) -> None:
@@ -152,11 +166,11 @@ def test_a_like_that_holds_is_part_of_the_history(bundle: Bundle) -> None:
         StoredEvent(id, "feedback", now.timestamp() - 9 + n, action=action)
         for n, (id, action) in enumerate([(first, "like"), (second, "like"), (first, "like")])
     ]
-    history = bundle.history(feedback, now=now)
+    history = history_in(bundle, feedback, now=now)
     assert history.items.tolist() == [1, 0]
     assert (history.weights > 0).all()
     undo = StoredEvent(first, "feedback", now.timestamp(), action="undo")
-    assert bundle.history([*feedback, undo], now=now).items.tolist() == [1]
+    assert history_in(bundle, [*feedback, undo], now=now).items.tolist() == [1]
 
 
 def test_a_disliked_item_leaves_nothing_in_the_history(bundle: Bundle) -> None:
@@ -166,7 +180,7 @@ def test_a_disliked_item_leaves_nothing_in_the_history(bundle: Bundle) -> None:
     ]
     for action, left in (("never_again", [1]), ("snooze", [0, 1])):
         no = StoredEvent(bundle.items.id(0), "feedback", now.timestamp() - 1, action=action)
-        assert bundle.history([*seen, no], now=now).items.tolist() == left
+        assert history_in(bundle, [*seen, no], now=now).items.tolist() == left
 
 
 PERSONAL = {"session_knn", "tifu_knn", "up_cf"}

@@ -5,13 +5,11 @@ from __future__ import annotations
 import ir_measures
 import numpy as np
 import pytest
-from ir_measures import AP, RR, P, R, ScoredDoc, Success, nDCG
+from ir_measures import RR, P, R, ScoredDoc, Success, nDCG
 
 from recsys.evaluation.metrics import (
-    average_precision_at_k,
     catalogue_coverage,
     hit_rate_at_k,
-    intra_list_diversity,
     ndcg_at_k,
     novelty,
     precision_at_k,
@@ -25,7 +23,6 @@ MEASURES = [
     (precision_at_k, P),
     (ndcg_at_k, nDCG),
     (hit_rate_at_k, Success),
-    (average_precision_at_k, AP),
     (reciprocal_rank_at_k, RR),
 ]
 
@@ -99,13 +96,3 @@ def test_novelty_is_the_mean_surprise_of_a_list() -> None:
     values = novelty([numbers(0, 1), numbers(3), NONE, numbers(0, 3)], 1, counts=counts)
     np.testing.assert_allclose(values, [1.0, 4.0, np.nan, 1.0])
     assert novelty([numbers(0, 1)], 2, counts=counts)[0] == pytest.approx(1.5)
-
-
-def test_diversity_is_the_share_of_pairs_of_different_categories() -> None:
-    categories = np.array([0, 0, 1, -1, -1], np.int32)
-    values = intra_list_diversity(
-        [numbers(0, 1), numbers(0, 1, 2), numbers(0, 2, 3), numbers(3, 4), numbers(0), NONE],
-        5,
-        categories=categories,
-    )
-    np.testing.assert_allclose(values, [0.0, 2 / 3, 1.0, 1.0, np.nan, np.nan])

@@ -78,7 +78,6 @@ def test_a_run_holds_parameters_lineage_metrics_and_files(
         run.log_metrics({"new_items/ndcg@20": 0.3, "ndcg_at_20_low": 0.28}, dataset=DIGEST)
         run.log_dict({"share": np.float32(0.5), "unknown": float("nan")}, "report.json")
         run.log_text("why", "reasons.txt")
-        run.set_tags({"decision": "promoted"})
     logged = client.get_run(run.run_id)
     assert logged.info.status == "FINISHED"
     assert logged.data.params == {
@@ -88,7 +87,6 @@ def test_a_run_holds_parameters_lineage_metrics_and_files(
     }
     assert logged.data.metrics == {"new_items/ndcg_at_20": 0.3, "ndcg_at_20_low": 0.28}
     assert logged.data.tags["mlflow.source.git.commit"] == "abc"
-    assert logged.data.tags["decision"] == "promoted"
     assert logged.inputs.dataset_inputs[0].dataset.digest == DIGEST[:36]
     report = artifact(client, run.run_id, "report.json").read_text()
     assert json.loads(report) == {"share": 0.5, "unknown": None}

@@ -56,25 +56,6 @@ def test_from_a_history_the_score_is_the_weighted_mean(
     np.testing.assert_allclose(np.nan_to_num(scores), expected, rtol=1e-4, atol=1e-7)
 
 
-def test_a_brand_new_item_has_neighbours_without_a_refit(
-    model: ContentModel, shop: TrainingData
-) -> None:
-    new = [
-        Item(item_id="n1", title="Green enamel mug", category=["Home", "Cups"], price=8.0),
-        Item(item_id="n2", title="Garden rake", category=["Garden"], price=25.0),
-        Item(item_id="n3", title="zzz"),
-    ]
-    vectors = model.vectors_of(new)
-    near = model.similar_to(vectors, 2, np.ones(5, np.bool_))
-    assert set(shop.items.ids(near[0].numbers)) == {"a", "b"}
-    assert shop.items.ids(near[1].numbers)[0] == "d"
-    assert len(near[2]) == 0
-
-
-def test_the_row_of_a_known_item_is_the_row_it_was_fitted_with(model: ContentModel) -> None:
-    np.testing.assert_array_equal(model.vectors_of(CATALOG).toarray(), model.vectors.toarray())
-
-
 def test_words_that_most_items_have_are_left_out(read: Reader) -> None:
     catalog = [Item(item_id=f"i{n}", title=f"set of word{n}{n}") for n in range(5)]
     shop = read([("p", 5.0, ["i0"])], catalog=catalog)
