@@ -210,11 +210,12 @@ class Retention(ConfigSection):
 class GateRules(BaseModel):
     """What a candidate must show on the held-out days.
 
-    A changed recipe must be better on `primary` than the champion's and than the `baselines`: the
-    paired intervals lie above zero. The same recipe on fresher data must not be worse than the
-    champion by more than `margin` of its value, nor below a baseline: it need not prove itself anew
-    every night, or a small shop's champion would grow old. None of the `guards` may fall by more
-    than `guard_margin` of its value with certainty.
+    The same recipe on fresher data, and a changed recipe that a person has configured, must not be
+    worse on `primary` than the champion's by more than `margin` of its value, nor below a baseline:
+    they need not prove themselves anew every night, or a small shop's champion would grow old. A
+    recipe that a program has chosen must be better than the champion's and than the `baselines`:
+    the paired intervals lie above zero. None of the `guards` may fall by more than `guard_margin`
+    of its value with certainty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -222,7 +223,8 @@ class GateRules(BaseModel):
     primary: str = "ndcg_at_20"
     """The measure to win by; where it is not set, that of the recipe's objective."""
     margin: float = Field(default=0.02, ge=0, lt=1)
-    """How much worse the same recipe may be on fresher data, as a share of the champion's value."""
+    """How much worse the same recipe on fresher data, or one that was asked for, may be, as a share
+    of the champion's value."""
     baselines: tuple[str, ...] = ("popularity", "popularity_30_days", "personal_frequency")
     """Baselines that must be beaten."""
     guards: tuple[str, ...] = ("recall_at_20", "new_items/recall_at_20")

@@ -64,6 +64,9 @@ def start(
     id: Annotated[
         str | None, typer.Option("--id", help="What to call it; else the date and time.")
     ] = None,
+    aa: Annotated[
+        bool, typer.Option("--aa", help="Allow variants of one version, to test the split itself.")
+    ] = False,
     workspace: PlaceOption = DEFAULT_WORKSPACE,
 ) -> None:
     """Serve these versions side by side. Every person keeps their variant, also after logging in.
@@ -73,7 +76,7 @@ def start(
     now = datetime.now(UTC)
     with _held(workspace) as (held, tracking):
         record = start_experiment(
-            held, tracking, _shares(variant), id=id or f"{now:%Y%m%d-%H%M%S}", at=now
+            held, tracking, _shares(variant), id=id or f"{now:%Y%m%d-%H%M%S}", at=now, aa=aa
         )
     for name, share in record.shares.items():
         console().print(f"{name:<16}{share:>7.1%}  {record.versions[name]}", highlight=False)

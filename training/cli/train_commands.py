@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -21,6 +21,9 @@ from training.cli.tables import comparison_table
 from training.cli.terminal import BAD_DATA, console, log_console, log_steps, report_error
 from training.lock import Locked
 
+if TYPE_CHECKING:
+    from training.pipeline.nightly import NightlyOutcome
+
 
 def nightly(
     config: ConfigOption = DEFAULT_CONFIG,
@@ -30,11 +33,15 @@ def nightly(
     summary: Annotated[
         Path | None, typer.Option(help="JSON file for decision, reasons, costs and metrics.")
     ] = None,
+    register_only: Annotated[
+        bool, typer.Option("--register-only", help="Promote nothing; register the challenger.")
+    ] = False,
     workspace: OtherWorkspaceOption = None,
 ) -> None:
     """Train, compare with the champion, and publish what deserves it; safe to kill at any moment.
 
-    A refused candidate is no failure: exit code 0, and the champion goes on serving. 3 means that
+    A refused candidate is no failure: exit code 0, and the champion's recipe on the fresh data
+    serves. 3 means that
     another run is under way, 4 that the data are not fit for training.
     """
     from training.pipeline.intake import ChecksFailed, ImportRefused
@@ -44,7 +51,13 @@ def nightly(
     settings = training_config(config, workspace)
     log_steps(sys.stdout)
     try:
-        outcome = run(settings, console=log_console(), started=datetime.now(UTC), data=data)
+        outcome = run(
+            settings,
+            console=log_console(),
+            started=datetime.now(UTC),
+            data=data,
+            register_only=register_only,
+        )
     except Locked:
         raise
     except RecsysError as error:
@@ -56,10 +69,23 @@ def nightly(
         raise typer.Exit(BAD_DATA) from error
     if summary is not None:
         write_summary(outcome.summary, summary)
+    _show(outcome)
+
+
+def _show(outcome: NightlyOutcome) -> None:
+    out = console()
     if outcome.promoted:
-        console().print(f"[green]Published version {outcome.version}.[/]", highlight=False)
+        out.print(f"[green]Published version {outcome.version}.[/]", highlight=False)
+        return
+    if outcome.refreshed is not None:
+        out.print(
+            f"[green]Refreshed the champion's recipe: published version {outcome.refreshed}.[/]",
+            highlight=False,
+        )
     else:
-        console().print("[yellow]Not promoted; the champion goes on serving.[/]")
+        out.print("[yellow]Not promoted; the champion goes on serving.[/]")
+    if outcome.version is not None:
+        out.print(f"Version {outcome.version} is the challenger.", highlight=False)
 
 
 def compare(

@@ -74,12 +74,14 @@ def start(
     *,
     id: str,
     at: datetime,
+    aa: bool = False,
 ) -> Record:
     """Serves these variants side by side; every bundle is verified before anything moves.
 
     Names: `champion` is the version that is served, `challenger` the registry's alias, a number a
     registered version, anything else the model version of a published bundle. Shares are in
-    proportion. InvalidInput where one is running already, or where there is nothing to compare.
+    proportion. InvalidInput where one is running already, or where there is nothing to compare: two
+    variants of one version are refused unless `aa` asks for such a test of the split itself.
     """
     _check(workspace, shares, id)
     root = workspace.published
@@ -87,6 +89,8 @@ def start(
     if served is None:
         raise InvalidInput("--variant", CHAMPION, "nothing is served yet; run recsys nightly first")
     versions = {name: _staged(name, served, tracking, root=root) for name in shares}
+    if not aa:
+        _check_distinct(versions)
     total = sum(shares.values())
     record = Record(
         id=id,
@@ -204,6 +208,19 @@ def _check(workspace: Workspace, shares: Mapping[str, float], id: str) -> None:
             publication.experiment.id,
             "it is running; end it with recsys experiment stop",
         )
+
+
+def _check_distinct(versions: Mapping[str, str]) -> None:
+    by_version: dict[str, str] = {}
+    for name, version in versions.items():
+        if version in by_version:
+            raise InvalidInput(
+                "--variant",
+                name,
+                f"it is version {version}, as {by_version[version]} is; name another version, or "
+                "use --aa to test a version against itself",
+            )
+        by_version[version] = name
 
 
 def _staged(

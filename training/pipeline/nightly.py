@@ -1,4 +1,4 @@
-"""The nightly run: read, check, split, rehearse, build, evaluate, gate, refit, smoke, publish.
+"""The nightly run: read, check, split, rehearse, build, evaluate, gate, release.
 
 Safe to be killed at any moment: the champion goes on serving, and the next run starts anew. Every
 step before `publish` only adds files beside those that are served.
@@ -6,32 +6,35 @@ step before `publish` only adds files beside those that are served.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import msgspec
-import numpy as np
 from pydantic import ValidationError
 from rich.console import Console
 from threadpoolctl import threadpool_limits
 
-from recsys.bundle.publication import CHALLENGER
-from recsys.bundle.save_load import save_bundle
-from recsys.errors import InvalidConfig
-from recsys.models.registry import family_of
+from recsys.errors import BundleError, InvalidConfig
 from training.code_revision import code_revision
 from training.config import Recipe, TrainingConfig
-from training.fitting.build import build, families_needed
 from training.fitting.source import TrainingSource
-from training.fitting.trial import TimeSplits, Trial, fit_rankers, time_splits_of, try_recipe
+from training.fitting.trial import TimeSplits, Trial, time_splits_of, try_recipe
 from training.lock import FileLock
 from training.pipeline.gate import Decision, decide
 from training.pipeline.intake import check_shop, read_shop
-from training.pipeline.publish import make_champion, repair_pointer, stage
+from training.pipeline.publish import repair_pointer
+from training.pipeline.release import (
+    STAGING,
+    Release,
+    Releaser,
+    Trials,
+    families_with_personal_rows,
+    tags_of,
+)
 from training.pipeline.report import log_changes, log_trial, print_metrics, summary_of
 from training.pipeline.smoke_check import rehearse
 from training.progress import Steps
@@ -39,27 +42,35 @@ from training.run_context import Provenance, RunContext
 from training.tracking import ModelVersion, Run, Tracking
 from training.workspace import Workspace
 
-STAGING: Final = "staging"
-"""Where a new bundle is written before it is copied beside the published ones; below the
-workspace."""
-
 
 @dataclass(frozen=True, slots=True)
 class NightlyOutcome:
-    """How a run ended. `version` is that of the registry; None where the gate refused."""
+    """How a run ended: whether the candidate was promoted, and why.
+
+    Numbers of the registry: `version` of the candidate (promoted or challenger), None where it was
+    not sound; `refreshed` of the champion's own recipe on fresh data, None where the candidate was
+    promoted or that recipe failed its checks.
+    """
 
     promoted: bool
     reasons: tuple[str, ...]
     version: str | None
+    refreshed: str | None
     summary: Mapping[str, Any]
 
 
 def run(
-    config: TrainingConfig, *, console: Console, started: datetime, data: Path | None = None
+    config: TrainingConfig,
+    *,
+    console: Console,
+    started: datetime,
+    data: Path | None = None,
+    register_only: bool = False,
 ) -> NightlyOutcome:
     """One nightly run. Locked where another is under way; ChecksFailed where the data are bad.
 
-    `data` is imported first, as the section `imports` of the configuration says.
+    `data` is imported first, as the section `imports` of the configuration says. With
+    `register_only` a sound candidate becomes challenger and nothing is promoted.
     """
     workspace = Workspace(config.workspace).create()
     refuse_personal_rows(config.recipe)
@@ -70,8 +81,9 @@ def run(
         for repair in recover(tracking, workspace, config):
             steps.log(repair)
         params = config.model_dump(mode="json", exclude={"workspace"})
-        with tracking.run("nightly", params=params, tags=_tags(config.recipe)) as tracked:
-            return _Night(config, workspace, steps, tracking, tracked, started).run(data)
+        with tracking.run("nightly", params=params, tags=tags_of(config.recipe)) as tracked:
+            night = _Night(config, workspace, steps, tracking, tracked, started)
+            return night.run(data, register_only=register_only)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +97,7 @@ class _Night:
     tracked: Run
     started: datetime
 
-    def run(self, data: Path | None) -> NightlyOutcome:
+    def run(self, data: Path | None, *, register_only: bool) -> NightlyOutcome:
         """The main path."""
         config, steps = self.config, self.steps
         with steps.step("read") as step:
@@ -97,15 +109,14 @@ class _Night:
             time_splits = time_splits_of(source, config.split)
             step.log(_described(time_splits))
         with steps.step("rehearse") as step:
-            rehearse(source, config.recipe, context=context.reporting_to(step))
+            recipe, faults = self._rehearsed(source, context.reporting_to(step))
         with steps.step("build") as step:
             context = context.reporting_to(step)
-            candidate = try_recipe(
-                source, time_splits, config.recipe, config.evaluation, context=context
-            )
+            candidate = try_recipe(source, time_splits, recipe, config.evaluation, context=context)
         with steps.step("evaluate") as step:
             context = context.reporting_to(step)
             champion = self._champion_trial(candidate, source, time_splits, context)
+            trials = Trials(source, time_splits, checks, candidate, champion)
             print_metrics(candidate, console=steps.console)
             log_trial(
                 self.tracked, candidate, source=source, time_splits=time_splits, checks=checks
@@ -114,42 +125,60 @@ class _Night:
         with steps.step("gate") as step:
             decision = self._decide(candidate, champion, context)
             step.log("\n".join(decision.reasons))
-        version = self._publish(source, candidate, context) if decision.promote else None
-        summary = summary_of(
-            candidate,
-            champion,
-            decision,
-            steps.costs,
-            source=source,
-            time_splits=time_splits,
-            checks=checks,
-            version=version,
-            model_version=context.provenance.model_version,
-            run_id=self.tracked.run_id,
-        )
+        releaser = Releaser(config, self.workspace, steps, self.tracking, self.started)
+        release = releaser.register_only if register_only else releaser.release
+        released = release(trials, decision, self.tracked, context=context)
+        return self._outcome(trials, released, faults)
+
+    def _outcome(
+        self, trials: Trials, released: Release, faults: tuple[str, ...]
+    ) -> NightlyOutcome:
+        """The night in words and figures, in MLflow too."""
+        reasons = (*faults, *released.notes, *released.decision.reasons)
+        version, refreshed = released.version, released.refreshed
+        champion = self.tracking.champion()
+        promoted = champion is not None and champion.version == version
+        summary = {
+            "decision": "promoted" if promoted else "refused",
+            "reasons": list(reasons),
+            "version": version,
+            "model_version": champion.model_version if champion and promoted else None,
+            "challenger": None if promoted else version,
+            "refreshed": refreshed,
+            "run_id": self.tracked.run_id,
+            **summary_of(
+                trials.candidate,
+                trials.champion,
+                released.decision,
+                self.steps.costs,
+                source=trials.source,
+                time_splits=trials.time_splits,
+                checks=trials.checks,
+            ),
+        }
+        self.tracked.log_dict(released.decision.as_json(), "gate.json")
         self.tracked.log_dict(summary, "summary.json")
-        return NightlyOutcome(decision.promote, decision.reasons, version, summary)
+        return NightlyOutcome(promoted, reasons, version, refreshed, summary)
 
-    def _publish(self, source: TrainingSource, candidate: Trial, context: RunContext) -> str:
-        """Refits the candidate on everything and serves it; gives its number in the registry.
-
-        The copy that will serve is verified and asked once, by `stage`, before anything names it.
-        """
-        root, keep = self.workspace.published, self.config.keep_bundles
-        with self.steps.step("refit") as step:
-            directory = self._refit(source, candidate, context.reporting_to(step))
-        with self.steps.step("smoke"):
-            stage(directory, root=root)
-        with self.steps.step("register"):
-            # MLflow gets no rows of customers: a version with such models can be promoted only
-            # from the published directory.
-            self.tracked.log_bundle(directory)
-            version = self.tracking.register(self.tracked, tags=_tags(candidate.recipe))
-            self.tracking.set_alias(CHALLENGER, version)
-        with self.steps.step("publish"):
-            make_champion(self.tracking, version, root=root, keep=keep)
-            shutil.rmtree(directory, ignore_errors=True)
-        return version
+    def _rehearsed(
+        self, source: TrainingSource, context: RunContext
+    ) -> tuple[Recipe, tuple[str, ...]]:
+        """The configured recipe, or the champion's and the fault where the configured one cannot
+        serve; BundleError where there is no other."""
+        configured = self.config.recipe
+        try:
+            rehearse(source, configured, context=context)
+        except BundleError as error:
+            champion = self.tracking.champion()
+            recipe = None if champion is None else _recipe_of(champion, context)
+            if recipe is None or recipe.digest() == configured.digest():
+                raise
+            if families_with_personal_rows(recipe) and not configured.customer_rows:
+                raise
+            fault = f"The configured recipe was not tried, only the champion's: {error}"
+            context.log(fault, level=logging.WARNING)
+            return recipe, (fault,)
+        return configured, ()
 
     def _context(self, source: TrainingSource) -> RunContext:
         provenance = Provenance(
@@ -191,44 +220,18 @@ class _Night:
             candidate.report,
             None if champion is None else champion.report,
             self.config.gate_rules(),
-            same_recipe=champion is candidate,
+            change="none" if champion is candidate else "requested",
             rng=context.rng(),
         )
         self.tracked.log_dict(decision.as_json(), "gate.json")
         return decision
 
-    def _refit(self, source: TrainingSource, candidate: Trial, context: RunContext) -> Path:
-        """The recipe on everything, with the blends and rankers that were chosen; saved."""
-        rankers = fit_rankers(
-            candidate.training_sets,
-            candidate.ranker_decisions,
-            until=source.newest,
-            context=context,
-        )
-        bundle = build(
-            source.as_of(source.newest, candidate.recipe),
-            candidate.recipe,
-            context=context,
-            placements=candidate.placements,
-            rankers=rankers,
-        )
-        finite = {
-            name: estimate.value
-            for name, estimate in candidate.report.estimates.items()
-            if np.isfinite(estimate.value)
-        }
-        manifest = msgspec.structs.replace(bundle.manifest, report=finite)
-        return save_bundle(
-            replace(bundle, manifest=manifest),
-            self.workspace.root / STAGING / bundle.model_version,
-        )
-
 
 def refuse_personal_rows(recipe: Recipe) -> None:
     """InvalidConfig where a placement uses a model that stores rows of customers and the shop has
     not allowed that: better refused before hours of training."""
-    for name in families_needed(recipe.placements, recipe):
-        if family_of(name).stores_user_data and not recipe.customer_rows:
+    for name in families_with_personal_rows(recipe):
+        if not recipe.customer_rows:
             raise InvalidConfig(
                 "recipe.placements",
                 name,
@@ -256,10 +259,6 @@ def _recipe_of(champion: ModelVersion, context: RunContext) -> Recipe | None:
             f"{error.errors()[0]['msg']}. The candidate is compared with the baselines alone."
         )
         return None
-
-
-def _tags(recipe: Recipe) -> Mapping[str, str]:
-    return {"recipe_digest": recipe.digest(), "code_revision": code_revision()}
 
 
 def _described(time_splits: TimeSplits) -> str:

@@ -14,6 +14,7 @@ them. Such a version can be promoted as long as its directory is among those tha
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 from recsys.atomic_files import atomic_path, path_beside, remove_leftovers
@@ -120,9 +121,9 @@ def stage(source: Path, *, root: Path) -> str:
     return version
 
 
-def prune(root: Path, *, keep: int) -> list[str]:
-    """Removes all bundle directories but the `keep` newest and those that the pointer names, and
-    what killed processes left half-written; gives the removed versions."""
+def prune(root: Path, *, keep: int, also: Sequence[str] = ()) -> list[str]:
+    """Removes all bundle directories but the `keep` newest, the versions `also` and those that the
+    pointer names, and what killed processes left half-written; gives the removed versions."""
     bundles = root / "bundles"
     publication = read_publication(root)
     named = [] if publication is None else [v.model_version for v in publication.variants]
@@ -131,7 +132,7 @@ def prune(root: Path, *, keep: int) -> list[str]:
     whole = [path for path in bundles.glob("*") if not path.name.startswith(".")]
     newest = sorted(whole, key=lambda path: path.stat().st_mtime, reverse=True)[:keep]
     remove_leftovers(bundles)
-    return remove_old_bundles(root, keep=[*named, *(path.name for path in newest)])
+    return remove_old_bundles(root, keep=[*named, *also, *(path.name for path in newest)])
 
 
 def _point_at_champion(tracking: Tracking, *, root: Path, keep: int | None) -> Publication:
@@ -148,7 +149,8 @@ def _point_at_champion(tracking: Tracking, *, root: Path, keep: int | None) -> P
     if publication != old:
         write_publication(root, publication)
     if keep is not None:
-        prune(root, keep=keep)
+        challenger = tracking.challenger()
+        prune(root, keep=keep, also=() if challenger is None else (challenger.model_version,))
     return publication
 
 

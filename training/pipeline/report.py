@@ -169,17 +169,10 @@ def summary_of(
     source: TrainingSource,
     time_splits: TimeSplits,
     checks: Sequence[Check],
-    version: str | None,
-    model_version: str,
-    run_id: str,
 ) -> dict[str, Any]:
-    """The run as plain values; what `--summary` writes."""
+    """What was measured and on which data, as plain values; what `--summary` writes beside the
+    night's decision."""
     return {
-        "decision": "promoted" if decision.promote else "refused",
-        "reasons": list(decision.reasons),
-        "version": version,
-        "model_version": model_version if decision.promote else None,
-        "run_id": run_id,
         "synthetic": source.synthetic,
         "steps": [asdict(cost) for cost in costs],
         "metrics": candidate.report.metrics(),

@@ -168,6 +168,17 @@ def test_what_is_no_experiment_is_refused(
     assert records(workspace) == []
 
 
+def test_a_version_is_tested_against_itself_only_where_that_is_asked_for(
+    workspace: Workspace, tracking: Tracking, two_versions: tuple[str, str]
+) -> None:
+    shares = {"champion": 50, two_versions[0]: 50}
+    with pytest.raises(InvalidInput, match="use --aa"):
+        begin(workspace, tracking, **shares)
+    assert records(workspace) == []
+    start(workspace, tracking, shares, id="autumn", at=AT, aa=True)
+    assert shares_served(workspace)[two_versions[0]] == ("night-1", 0.5)
+
+
 def test_only_one_runs_at_a_time_and_ids_are_used_once(
     workspace: Workspace, tracking: Tracking, two_versions: tuple[str, str]
 ) -> None:

@@ -10,7 +10,7 @@ import pytest
 from recsys.evaluation.intervals import estimates
 from recsys.evaluation.report import Report
 from training.config import GateRules
-from training.pipeline.gate import decide
+from training.pipeline.gate import Change, decide
 
 CUT = datetime(2026, 3, 1, tzinfo=UTC)
 UNTIL = datetime(2026, 4, 1, tzinfo=UTC)
@@ -43,8 +43,8 @@ def report(shift: float, *, baseline: float = 0.2, new_items: float = 0.1, n: in
     )
 
 
-def decision(candidate: Report, champion: Report | None, *, same: bool = False):
-    return decide(candidate, champion, RULES, same_recipe=same, rng=np.random.default_rng(2))
+def decision(candidate: Report, champion: Report | None, *, change: Change = "automatic"):
+    return decide(candidate, champion, RULES, change=change, rng=np.random.default_rng(2))
 
 
 def test_a_first_version_above_the_baselines_is_promoted() -> None:
@@ -58,22 +58,59 @@ def test_a_first_version_below_a_baseline_is_refused_with_the_figures() -> None:
     assert "interval" in refused.reasons[0]
 
 
-def test_a_changed_recipe_that_is_better_is_promoted() -> None:
+def test_an_automatic_recipe_that_is_better_is_promoted() -> None:
     assert decision(report(0.08), report(0.05)).promote
 
 
-def test_a_changed_recipe_that_is_only_as_good_is_refused() -> None:
+def test_an_automatic_recipe_that_is_only_as_good_is_refused() -> None:
     refused = decision(report(0.0501), report(0.05))
     assert not refused.promote
     assert "Not measurably better than the champion" in refused.reasons[0]
 
 
+def test_a_requested_recipe_that_is_as_good_is_admitted_and_the_reason_says_so() -> None:
+    admitted = decision(report(0.0501), report(0.05), change="requested")
+    assert admitted.promote
+    assert any("admitted since it was asked for" in reason for reason in admitted.reasons)
+
+
+def test_a_requested_recipe_without_any_difference_is_admitted() -> None:
+    champion = report(0.05)
+    assert decision(champion, champion, change="requested").promote
+
+
+def test_a_requested_recipe_that_may_be_worse_than_the_margin_is_refused_but_sound() -> None:
+    rules = RULES.model_copy(update={"margin": 0.0})
+    refused = decide(
+        report(0.0501),
+        report(0.05),
+        rules,
+        change="requested",
+        rng=np.random.default_rng(2),
+    )
+    assert not refused.promote
+    assert refused.sound
+    assert "may be worse than the champion" in refused.reasons[0]
+
+
+def test_a_clearly_worse_candidate_is_not_sound() -> None:
+    assert not decision(report(0.02), report(0.05), change="requested").sound
+    assert not decision(report(-0.05), None).sound
+
+
+def test_a_candidate_that_cannot_serve_is_not_sound() -> None:
+    refused = decision(report(0.08), report(0.05)).refused("its placement 'similar' is empty")
+    assert not refused.promote
+    assert not refused.sound
+    assert refused.reasons[0] == "its placement 'similar' is empty"
+
+
 def test_the_same_recipe_needs_only_not_be_worse() -> None:
-    assert decision(report(0.0501), report(0.05), same=True).promote
+    assert decision(report(0.0501), report(0.05), change="none").promote
 
 
 def test_the_same_recipe_that_fell_is_refused() -> None:
-    assert not decision(report(0.03), report(0.05), same=True).promote
+    assert not decision(report(0.03), report(0.05), change="none").promote
 
 
 def test_a_first_version_that_is_not_proven_better_serves_rather_than_nothing() -> None:
@@ -82,7 +119,7 @@ def test_a_first_version_that_is_not_proven_better_serves_rather_than_nothing() 
     assert any("not proven better" in reason for reason in first.reasons)
 
 
-def test_a_changed_recipe_must_be_proven_better_than_the_baselines() -> None:
+def test_an_automatic_recipe_must_be_proven_better_than_the_baselines() -> None:
     refused = decision(report(0.0004, n=40), report(-0.05, n=40))
     assert not refused.promote
     assert "not proven better" in refused.reasons[0]
@@ -90,12 +127,12 @@ def test_a_changed_recipe_must_be_proven_better_than_the_baselines() -> None:
 
 def test_the_same_recipe_need_not_prove_itself_against_the_baselines_every_night() -> None:
     champion = report(0.0004, n=40)
-    assert decision(champion, champion, same=True).promote
+    assert decision(champion, champion, change="none").promote
 
 
 def test_the_same_recipe_below_a_baseline_is_refused() -> None:
     champion = report(-0.02)
-    assert not decision(champion, champion, same=True).promote
+    assert not decision(champion, champion, change="none").promote
 
 
 def test_a_gain_that_costs_the_new_items_is_refused() -> None:

@@ -53,6 +53,13 @@ PLACEMENTS = [
 ]
 
 
+NEARLY = [
+    {"name": "for_you", "blend": {"repeat": 0.5, "random_walk": 0.39, "popularity": 0.11}},
+    *PLACEMENTS[1:],
+]
+"""A blend that differs too little from that of PLACEMENTS to be proven as good or worse."""
+
+
 def config(workspace: Path, **changes: object) -> dict[str, object]:
     """A small recipe on three models."""
     return {
@@ -187,16 +194,22 @@ def test_the_same_recipe_again_is_promoted_as_not_worse(second) -> None:
     assert champion(workspace) == again.summary["model_version"]
 
 
-def test_a_changed_recipe_that_is_not_better_is_refused_and_the_champion_serves_on(
+def test_a_clearly_worse_recipe_is_refused_and_the_champions_own_is_refreshed(
     first, after_first: Path, small_shop
 ) -> None:
     before = champion(after_first)
-    worse = [{"name": "for_you", "blend": {"popularity": 1.0}, "fallback": []}, *PLACEMENTS[1:]]
+    worse = [{"name": "for_you", "blend": {"trending": 1.0}, "fallback": []}, *PLACEMENTS[1:]]
     refused = run(config(after_first, placements=worse), small_shop.end)
+    tracking = Tracking.of(Workspace(after_first))
     assert not refused.promoted
     assert refused.version is None
-    assert any("Not measurably better" in reason for reason in refused.reasons)
-    assert champion(after_first) == before
+    assert any("worse than the champion" in reason for reason in refused.reasons)
+    assert any("refitted on the fresh data" in reason for reason in refused.reasons)
+    assert refused.summary["decision"] == "refused"
+    assert refused.summary["refreshed"] == refused.refreshed
+    assert refused.refreshed == tracking.champion().version
+    assert tracking.champion().model_version == champion(after_first) != before
+    assert tracking.champion().recipe == tracking.version("1").recipe
     files = first[0] / "mlartifacts" / refused.summary["run_id"] / "artifacts"
     changed = json.loads((files / "what_changed.json").read_text())
     assert changed["ndcg_at_20"]["value"] < 0
@@ -257,6 +270,58 @@ def test_a_recipe_that_cannot_serve_fails_before_the_long_fits(
         run(config(tmp_path / "ws"), small_shop.end, folder)
     status = json.loads(Workspace(tmp_path / "ws").nightly_status.read_text())
     assert status["step"] == "rehearse"
+
+
+def test_five_nights_with_a_neutral_change_on_the_second_have_five_fresh_champions(
+    tmp_path: Path, files: Path, small_shop
+) -> None:
+    served = []
+    for night in range(5):
+        models = MODELS if night == 0 else {**MODELS, "popularity_by_segment": {}}
+        settings = config(tmp_path / "ws", models=models, blend_search={"sweeps": 0})
+        outcome = run(settings, small_shop.end, files if night == 0 else None)
+        assert outcome.promoted, outcome.reasons
+        served.append(champion(tmp_path / "ws"))
+        if night == 1:
+            assert any("admitted since it was asked for" in reason for reason in outcome.reasons)
+    assert len(set(served)) == 5
+
+
+def test_a_refused_but_sound_candidate_is_the_challenger_of_an_experiment(
+    after_first: Path, small_shop, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = champion(after_first)
+    settings = config(after_first, seed=8)
+    settings["gate"] = {"resamples": 300, "baselines": [], "guards": [], "margin": 0.0}
+    settings["recipe"] |= {"placements": NEARLY, "blend_search": {"sweeps": 0}}
+    outcome = run(settings, small_shop.end)
+    tracking = Tracking.of(Workspace(after_first))
+    assert not outcome.promoted, outcome.reasons
+    assert outcome.refreshed == tracking.champion().version
+    assert champion(after_first) not in (before, tracking.challenger().model_version)
+    assert outcome.version == tracking.challenger().version == outcome.summary["challenger"]
+    directory = bundle_directory(after_first / "published", tracking.challenger().model_version)
+    assert load_bundle(directory).model_version == tracking.challenger().model_version
+    shares = ("--variant", "champion=90", "--variant", "challenger=10")
+    with pytest.raises(SystemExit) as ended:
+        main(["experiment", "start", *shares, "--workspace", str(after_first)])
+    assert ended.value.code in (0, None), capsys.readouterr()
+    publication = read_publication(after_first / "published")
+    assert [entry.share for entry in publication.variants] == [0.9, 0.1]
+
+
+def test_a_night_that_only_registers_promotes_nothing(after_first: Path, small_shop) -> None:
+    before = champion(after_first)
+    outcome = nightly.run(
+        TrainingConfig.model_validate(config(after_first)),
+        console=Console(quiet=True),
+        started=small_shop.end,
+        register_only=True,
+    )
+    tracking = Tracking.of(Workspace(after_first))
+    assert not outcome.promoted
+    assert champion(after_first) == tracking.champion().model_version == before
+    assert outcome.version == tracking.challenger().version != tracking.champion().version
 
 
 def test_two_recipes_are_compared_on_the_same_customers(second, small_shop) -> None:
