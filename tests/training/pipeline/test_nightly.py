@@ -21,6 +21,7 @@ from recsys.bundle.publication import bundle_directory, read_publication
 from recsys.bundle.save_load import load_bundle
 from recsys.catalog.items import Item
 from recsys.errors import BundleError, InvalidConfig
+from recsys.models import registry
 from recsys.store.sqlite import SQLiteStore
 from recsys.synthetic import simulate
 from training.cli.app import main
@@ -322,6 +323,29 @@ def test_a_night_that_only_registers_promotes_nothing(after_first: Path, small_s
     assert not outcome.promoted
     assert champion(after_first) == tracking.champion().model_version == before
     assert outcome.version == tracking.challenger().version != tracking.champion().version
+
+
+def test_a_configured_recipe_that_cannot_serve_does_not_keep_the_champion_from_being_refreshed(
+    after_first: Path, small_shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(registry, "_declared", {})
+    store = SQLiteStore(Workspace(after_first).store)
+    withdrawn = [msgspec.structs.replace(item, withdrawn=True) for item in store.items()[:5]]
+    store.put_items(withdrawn, received_at=small_shop.end)
+    store.close()
+    before = champion(after_first)
+    careless = {"name": "first", "blend": {"careless": 1.0}, "fallback": ["popularity"]}
+    settings = config(
+        after_first,
+        models={**MODELS, "careless": {"family": "careless_family:FAMILY"}},
+        placements=[*PLACEMENTS, careless],
+    )
+    outcome = run(settings, small_shop.end)
+    assert "was not tried" in outcome.reasons[0]
+    assert "'first' shows what is not sold" in outcome.reasons[0]
+    assert champion(after_first) != before
+    tracking = Tracking.of(Workspace(after_first))
+    assert tracking.champion().recipe == tracking.version("1").recipe
 
 
 def test_two_recipes_are_compared_on_the_same_customers(second, small_shop) -> None:
