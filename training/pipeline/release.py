@@ -120,9 +120,11 @@ class Releaser:
             note = f"The champion's recipe is not refitted: {rows[0]} stores rows of customers."
             return replace(released, notes=(note,))
         rules = self.config.gate_rules()
-        own = decide(champion.report, champion.report, rules, change="none", rng=context.rng())
-        if not own.promote:
-            note = f"The champion's recipe is not refitted: {own.reasons[0]}"
+        baseline_check = decide(
+            champion.report, champion.report, rules, change="none", rng=context.rng()
+        )
+        if not baseline_check.promote:
+            note = f"The champion's recipe is not refitted: {baseline_check.reasons[0]}"
             return replace(released, notes=(note,))
         params = {"recipe": champion.recipe.model_dump(mode="json")}
         tags = tags_of(champion.recipe)
@@ -134,7 +136,7 @@ class Releaser:
                 time_splits=trials.time_splits,
                 checks=trials.checks,
             )
-            child.log_dict(own.as_json(), "gate.json")
+            child.log_dict(baseline_check.as_json(), "gate.json")
             version = self._register(child, champion, trials.source, context=context, champion=True)
             self._serve(version)
         note = f"The champion's recipe was refitted on the fresh data: version {version} serves."

@@ -50,7 +50,7 @@ def bundle_of(*placements: Placement, catalog: Sequence[Item] | None = None) -> 
         items=described.vocabulary,
         catalog=described,
         models={"popularity": PopularityModel.of(np.ones(len(described.items), np.float32))},
-        placements={place.name: place for place in placements},
+        placements={shown.name: shown for shown in placements},
         weighting=Weighting(),
         first_seen=np.full(len(described.items), LONG_AGO),
     )
