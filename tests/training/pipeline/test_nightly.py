@@ -10,6 +10,7 @@ import time
 from datetime import datetime, timedelta
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -46,7 +47,7 @@ MODELS = {
     "item_item": {},
     "bought_together": {"min_customers": 1},
 }
-PLACEMENTS = [
+PLACEMENTS: list[dict[str, Any]] = [
     {"name": "for_you", "blend": {"repeat": 0.5, "random_walk": 0.4, "popularity": 0.1}},
     {"name": "similar", "blend": {"item_item": 1.0}},
     {"name": "bought_together", "blend": {"bought_together": 1.0}},
@@ -75,6 +76,17 @@ def config(workspace: Path, **changes: object) -> dict[str, object]:
         "evaluation": {"resamples": 200},
         "gate": {"resamples": 300},
     }
+
+
+def quick_config(workspace: Path) -> dict[str, object]:
+    """Three models, one placement and few resamples, for many nights one after the other."""
+    quick = config(
+        workspace,
+        models={name: {} for name in PLACEMENTS[0]["blend"]},
+        placements=PLACEMENTS[:1],
+        blend_search={"sweeps": 0},
+    )
+    return {**quick, "evaluation": {"resamples": 100}, "gate": {"resamples": 100}}
 
 
 def run(
@@ -410,29 +422,31 @@ def simulate_one_day(small_shop):
 
 
 def test_killed_at_any_step_the_champion_serves_on_and_the_next_run_succeeds(
-    after_first: Path, tmp_path: Path
+    tmp_path: Path, small_shop, files: Path
 ) -> None:
+    workspace = tmp_path / "ws"
+    assert run(quick_config(workspace), small_shop.end, files).promoted
     settings = tmp_path / "config.yaml"
-    settings.write_text(yaml.safe_dump(config(after_first)))
-    before = champion(after_first)
+    settings.write_text(yaml.safe_dump(quick_config(workspace)))
+    before = champion(workspace)
     processes = multiprocessing.get_context("forkserver")
     processes.set_forkserver_preload(["training.cli.app", "training.pipeline.nightly"])
     arguments = (["nightly", "--config", str(settings)],)
     for step in STEPS:
         night = processes.Process(target=main, args=arguments)
         night.start()
-        reached = kill_at(step, night, Workspace(after_first).nightly_status)
-        serving = champion(after_first)
-        load_bundle(bundle_directory(after_first / "published", serving))
+        reached = kill_at(step, night, Workspace(workspace).nightly_status)
+        serving = champion(workspace)
+        load_bundle(bundle_directory(workspace / "published", serving))
         if reached != "publish":
             assert serving == before
     last = processes.Process(target=main, args=arguments)
     last.start()
     last.join(60)
     assert last.exitcode == 0
-    tracked = Tracking.of(Workspace(after_first)).champion()
+    tracked = Tracking.of(Workspace(workspace)).champion()
     assert tracked is not None
-    assert tracked.model_version == champion(after_first) != before
+    assert tracked.model_version == champion(workspace) != before
 
 
 def kill_at(step: str, night: BaseProcess, status: Path) -> str:
