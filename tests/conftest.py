@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -22,6 +23,11 @@ from recsys.models.registry import MODELS
 from recsys.synthetic import ShopConfig, SyntheticShop, make_shop, simulate
 
 ROOT = Path(__file__).resolve().parent.parent
+
+# The suite starts many processes that import the same modules: they are compiled once, also where
+# the environment asks Python to keep nothing of it.
+sys.dont_write_bytecode = False
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session")

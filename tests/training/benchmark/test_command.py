@@ -21,6 +21,8 @@ from training.cli.app import app
 from training.tracking import Tracking
 from training.workspace import Workspace
 
+pytestmark = pytest.mark.usefixtures("workspace")
+"""Every command finds `tmp_path / "workspace"` with an MLflow that is set up and empty."""
 RECIPE = """
 recipe:
   models: {popularity: {}, repeat: {}, random_walk: {neighbours: 20}}
@@ -150,7 +152,7 @@ def test_a_wrong_option_is_named_with_its_remedy(
     arguments: tuple[str, ...], message: str, files: Path, tmp_path: Path
 ) -> None:
     paths = [files / value if "." in value else value for value in arguments]
-    ran = _invoke(*paths, "--workspace", tmp_path)
+    ran = _invoke(*paths, "--workspace", tmp_path / "workspace")
     assert isinstance(ran.exception, InvalidInput)
     assert message in str(ran.exception)
 

@@ -115,10 +115,16 @@ def files(small_shop, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def prepared(root: Path, empty_database: Path) -> Path:
+    """A workspace whose MLflow is set up and empty."""
+    shutil.copy(empty_database, Workspace(root).create().mlflow_database)
+    return root
+
+
 @pytest.fixture(scope="module")
-def first(small_shop, files: Path, tmp_path_factory: pytest.TempPathFactory):
+def first(small_shop, files: Path, tmp_path_factory: pytest.TempPathFactory, empty_database: Path):
     """A workspace after its first night, and how that ended."""
-    workspace = tmp_path_factory.mktemp("first") / "ws"
+    workspace = prepared(tmp_path_factory.mktemp("first") / "ws", empty_database)
     settings = config(workspace)
     settings["evaluation"] = {"resamples": 200, "singles": True}
     return workspace, run(settings, small_shop.end, files)
@@ -405,9 +411,10 @@ def test_two_runs_at_once_are_refused(after_first: Path, small_shop) -> None:
         run(config(after_first), small_shop.end)
 
 
-def test_bad_data_stop_the_run_before_anything_is_trained(tmp_path: Path, small_shop) -> None:
-    workspace = tmp_path / "ws"
-    Workspace(workspace).create()
+def test_bad_data_stop_the_run_before_anything_is_trained(
+    tmp_path: Path, small_shop, empty_database: Path
+) -> None:
+    workspace = prepared(tmp_path / "ws", empty_database)
     store = SQLiteStore(Workspace(workspace).store)
     day = next(iter(simulate_one_day(small_shop)))
     store.append(day, received_at=small_shop.end)
@@ -422,9 +429,9 @@ def simulate_one_day(small_shop):
 
 
 def test_killed_at_any_step_the_champion_serves_on_and_the_next_run_succeeds(
-    tmp_path: Path, small_shop, files: Path
+    tmp_path: Path, small_shop, files: Path, empty_database: Path
 ) -> None:
-    workspace = tmp_path / "ws"
+    workspace = prepared(tmp_path / "ws", empty_database)
     assert run(quick_config(workspace), small_shop.end, files).promoted
     settings = tmp_path / "config.yaml"
     settings.write_text(yaml.safe_dump(quick_config(workspace)))
