@@ -2,7 +2,8 @@
 
 A click belongs to the answer whose `recommendation_id` it carries. A cart or a purchase belongs to
 the answer that it names, else to the newest that showed the item to that person within a window.
-Orders of every person who received an answer are included, whatever was in them.
+Orders of every person who received an answer are included, whatever was in them. Persons whose
+consent does not cover analytics are left out altogether.
 """
 
 from __future__ import annotations
@@ -98,6 +99,7 @@ def attribute(
     until: datetime,
     waiting: Sequence[Event] = (),
     denied: Collection[str] = (),
+    unmeasured: Collection[str] = (),
     rules: AttributionRules | None = None,
     threads: int | None = None,
 ) -> Attributed:
@@ -105,7 +107,8 @@ def attribute(
     a year of them need not lie in memory.
 
     `waiting` are events that are not in the log yet. A visitor who has logged in is the customer;
-    answers and orders of `denied` persons are treated as anonymous.
+    answers and orders of `denied` persons are treated as anonymous; those of `unmeasured` persons,
+    whose consent does not cover analytics, are left out.
     """
     window = timedelta(days=(rules or AttributionRules()).window_days)
     gathered = _gathered(answers)
@@ -115,16 +118,20 @@ def attribute(
     with connection:
         connection.register("answer_rows", gathered.answers)
         connection.register("shown_rows", gathered.shown)
+        connection.execute(
+            "CREATE TABLE unmeasured AS SELECT unnest(?::VARCHAR[]) AS person", [sorted(unmeasured)]
+        )
         connection.execute(ANSWERED_SQL)
         connection.execute(OUTCOMES_SQL.format(window=window.total_seconds(), clocks=CLOCKS))
         outcomes = _columns(connection.sql(ANSWERS_SQL).to_arrow_table())
         orders = _columns(connection.sql(ORDERS_SQL).to_arrow_table())
     order = np.argsort(outcomes["time"], kind="stable")
+    numbers = outcomes["number"][order]
     return Attributed(
         times=np.asarray(outcomes["time"], np.float64)[order],
-        placements=gathered.placements.codes[order],
-        variants=gathered.variants.codes[order],
-        versions=gathered.versions.codes[order],
+        placements=gathered.placements.codes[numbers],
+        variants=gathered.variants.codes[numbers],
+        versions=gathered.versions.codes[numbers],
         persons=np.asarray(outcomes["person"], np.int32)[order],
         seen=np.asarray(outcomes["seen"], np.bool_)[order],
         clicked=np.asarray(outcomes["clicked"], np.bool_)[order],
@@ -152,7 +159,8 @@ def read_attributed(
     threads: int | None = None,
 ) -> Attributed:
     """What followed from the answers that the store logged in [since, until), from the event log
-    and the events that are not archived yet. Nothing is written."""
+    and the events that are not archived yet. Persons whose latest consent on record does not cover
+    analytics are left out. Nothing is written."""
     # Read before the log: what is archived meanwhile is then read twice, and counted once.
     waiting = store.waiting()
     return attribute(
@@ -162,6 +170,7 @@ def read_attributed(
         until=until,
         waiting=waiting,
         denied=store.denied(),
+        unmeasured=store.unmeasured(),
         rules=rules,
         threads=threads,
     )
@@ -183,6 +192,7 @@ FROM (
         FROM answer_rows r LEFT JOIN identities o ON '{VISITOR_PREFIX}' || o.anonymous_id = r.person
             AND to_timestamp(r.time) >= o.since AND to_timestamp(r.time) < o.until
     ) a LEFT JOIN denied d ON d.person = a.person
+    WHERE a.person IS NULL OR a.person NOT IN (SELECT person FROM unmeasured)
 );
 CREATE TABLE shown AS
 SELECT s.answer, s.item_id, a.time, a.recommendation_id, a.person
@@ -191,17 +201,22 @@ FROM shown_rows s JOIN answered a ON a.number = s.answer;
 
 # An event counts once: for the answer that it names where that showed the item, else (but a look
 # and a click) for the newest that showed it to the person.
-OUTCOMES_SQL: Final = """
+OUTCOMES_SQL: Final = f"""
+CREATE TEMP VIEW measured_events AS
+SELECT e.* FROM person_events e LEFT JOIN unmeasured u ON u.person = CASE
+    WHEN e.user_id IS NOT NULL THEN '{USER_PREFIX}' || e.user_id
+    ELSE coalesce(e.person, '{VISITOR_PREFIX}' || e.anonymous_id) END
+WHERE u.person IS NULL;
 CREATE TABLE acts AS
 SELECT row_number() OVER () AS act, kind, person, item_id, epoch(timestamp) AS time,
     recommendation_id, quantity * coalesce(price, 0) AS value
-FROM person_events
+FROM measured_events
 WHERE item_id IS NOT NULL
     AND kind IN ('view_item_list', 'select_item', 'view_item', 'add_to_cart', 'purchase');
 CREATE TABLE named AS
 SELECT act, min(answer) AS answer
 FROM acts JOIN shown s USING (recommendation_id, item_id)
-WHERE acts.time BETWEEN s.time - {clocks} AND s.time + {window}
+WHERE acts.time BETWEEN s.time - {{clocks}} AND s.time + {{window}}
 GROUP BY act;
 CREATE TABLE outcomes AS
 SELECT n.answer, acts.kind, acts.value FROM named n JOIN acts USING (act)
@@ -212,7 +227,7 @@ FROM (
     WHERE kind IN ('add_to_cart', 'purchase') AND person IS NOT NULL
 ) a ASOF JOIN (SELECT * FROM shown WHERE person IS NOT NULL) s
     ON a.person = s.person AND a.item_id = s.item_id AND a.time >= s.time
-WHERE a.time - s.time <= {window};
+WHERE a.time - s.time <= {{window}};
 """
 
 ANSWERS_SQL: Final = """
@@ -229,7 +244,7 @@ GROUP BY ALL ORDER BY a.number
 ORDERS_SQL: Final = """
 SELECT p.person_number AS person, epoch(min(e.timestamp)) AS time,
     coalesce(sum(e.quantity * e.price), 0)::DOUBLE AS value
-FROM person_events e
+FROM measured_events e
     JOIN (SELECT DISTINCT person, person_number FROM answered WHERE person IS NOT NULL) p
     USING (person)
 WHERE e.kind = 'purchase'

@@ -163,6 +163,10 @@ class PeopleStore(Protocol):
         """Keys of persons whose latest consent refuses personalisation."""
         ...
 
+    def unmeasured(self) -> set[str]:
+        """Keys of persons whose latest consent does not allow analytics."""
+        ...
+
     def visitors(self, person: Person) -> list[Person]:
         """The person as the event log may name them: the customer, and each of their visitors."""
         ...

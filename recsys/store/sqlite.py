@@ -38,7 +38,13 @@ from recsys.store.sqlite_privacy import (
     subject_of,
     thin_out,
 )
-from recsys.store.sqlite_records import DENIED_SQL, all_preferences, all_profiles, erased_users
+from recsys.store.sqlite_records import (
+    DENIED_SQL,
+    UNMEASURED_SQL,
+    all_preferences,
+    all_profiles,
+    erased_users,
+)
 
 
 class SQLiteStore:
@@ -132,6 +138,11 @@ class SQLiteStore:
     def denied(self) -> set[str]:
         """Keys of persons whose latest consent refuses; of a customer also the visitor's keys."""
         return {key for (key,) in self._file.read(DENIED_SQL)}
+
+    def unmeasured(self) -> set[str]:
+        """Keys of persons whose latest consent has no analytics; of a customer also the visitor's
+        keys."""
+        return {key for (key,) in self._file.read(UNMEASURED_SQL)}
 
     def put_items(self, items: Sequence[Item], *, received_at: datetime) -> int:
         """Replaces or adds catalogue items in one transaction; gives the new revision."""

@@ -35,6 +35,14 @@ ON user_id = substr(person, {len(USER_PREFIX) + 1}) WHERE person GLOB '{USER_PRE
 """
 """Who refuses; of a customer who refuses also each of their visitors."""
 
+UNMEASURED_SQL: Final = f"""
+WITH refusing AS (SELECT person FROM profiles WHERE analytics = 0)
+SELECT person FROM refusing
+UNION SELECT '{VISITOR_PREFIX}' || anonymous_id FROM refusing JOIN identities
+ON user_id = substr(person, {len(USER_PREFIX) + 1}) WHERE person GLOB '{USER_PREFIX}*'
+"""
+"""Whose latest statement does not allow analytics; of such a customer also each visitor."""
+
 KEPT_APART: Final = frozenset({"user_id", "anonymous_id", "consent", "traits"})
 """Fields of a profile that are not merged: the ids are the row's key, consent has columns, traits
 are merged one by one."""

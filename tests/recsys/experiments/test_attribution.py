@@ -176,3 +176,28 @@ def test_without_events_nothing_followed(follow) -> None:
     attributed = follow([answer("r-1", "tea"), answer("r-2", placement="similar")], [])
     assert not np.any(attributed.clicked | attributed.carted | attributed.bought)
     assert attributed.placement_names.ids(attributed.placements) == ["for_you", "similar"]
+
+
+def test_of_persons_who_do_not_allow_analytics_nothing_is_counted(follow) -> None:
+    answers = [
+        answer("r-1", "tea"),
+        answer("r-2", "tea", person="u:bob", placement="cart", hours=1),
+        answer("r-3", "tea", person="a:visitor", hours=2),
+    ]
+    events = [
+        event("identify", hours=0.5, user_id="ann", anonymous_id="visitor"),
+        event("select_item", "tea", hours=3, recommendation_id="r-1"),
+        event("purchase", "tea", hours=4, price=5.0),
+        event("select_item", "tea", hours=4, recommendation_id="r-2"),
+        event("select_item", "tea", hours=5, recommendation_id="r-2", user_id="bob"),
+        event("purchase", "tea", hours=5, price=3.0, user_id="bob"),
+    ]
+    left = follow(answers, events, unmeasured={"u:ann", "a:visitor"})
+    assert [left.placement_names.ids()[code] for code in left.placements] == ["cart"]
+    assert left.clicked.tolist() == [True]
+    assert left.revenue.tolist() == [3.0]
+    assert left.orders.values.tolist() == [3.0]
+    only_ann = follow(answers[1:2], events[3:4], unmeasured={"u:ann"})
+    assert only_ann.clicked.tolist() == [False]
+    denied_too = follow(answers, events, unmeasured={"u:ann", "a:visitor"}, denied={"u:ann"})
+    assert denied_too.revenue.tolist() == left.revenue.tolist()

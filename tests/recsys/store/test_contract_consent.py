@@ -202,3 +202,17 @@ def test_nothing_is_declared_about_somebody_who_refuses(store: Store, event: Mak
     store.put_profiles([Profile(user_id="u", country="NL")], received_at=NOON)
     put(store, event(minute=1, user_id="u", consent=YES))
     assert store.person(Person("u")).profile == UNKNOWN
+
+
+def test_who_does_not_allow_analytics_is_on_a_list_by_the_latest_statement(
+    store: Store, event: Make
+) -> None:
+    put(store, event("identify", minute=1, user_id="u", anonymous_id="v"))
+    put(store, event(minute=1, items=["a"], user_id="w", consent=ONLY_PERSONAL))
+    assert store.unmeasured() == {"u:w"}
+    put(store, event(minute=2, items=["a"], user_id="u", consent=ONLY_PERSONAL))
+    assert store.unmeasured() == {"u:u", "a:v", "u:w"}
+    assert store.denied() == set()
+    put(store, event(minute=3, items=["a"], user_id="u", consent=YES))
+    put(store, event(minute=0, items=["a"], user_id="u", consent=ONLY_PERSONAL))
+    assert store.unmeasured() == {"u:w"}

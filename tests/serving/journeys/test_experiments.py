@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import httpx
+import msgspec
 import numpy as np
 import pytest
 from running_service import Service, patient_config
@@ -14,10 +16,12 @@ from running_service import Service, patient_config
 from recsys.bundle.publication import Publication, Variant, write_publication
 from recsys.experiments.ab_test import ExperimentRules
 from recsys.store.sqlite import SQLiteStore
+from training.cli.app import main
 from training.pipeline.experiments import report, start, stop
 from training.workspace import Workspace
 
 YES = {"personalization": True}
+ALL = {"personalization": True, "analytics": True}
 PERSONS = 160
 
 
@@ -56,7 +60,7 @@ def event(kind: str, *items: str, **fields: Any) -> dict[str, Any]:
         "event": kind,
         "timestamp": datetime.now(UTC).isoformat(),
         "items": [{"item_id": item, "price": 10.0} for item in items],
-        "consent": YES,
+        "consent": ALL,
         **fields,
     }
 
@@ -147,6 +151,57 @@ def test_outcomes_reach_the_report_and_the_daily_figures(
     assert figures["experiment"]["experiment"] == "autumn"
     assert [variant["name"] for variant in figures["experiment"]["variants"]] == ["champion", "v2"]
     assert "buyer-" not in str(figures)
+
+
+def test_who_does_not_allow_analytics_is_in_no_figure_of_any_reader(
+    service: Service, http: httpx.Client
+) -> None:
+    """Ten buyers, of whom four refuse after the purchase: the six others are counted."""
+    workspace = Workspace(service.workspace)
+    asked = {"placement": "bought_together", "items": ["tea-01"]}
+    since = datetime.now(UTC)
+    with (
+        contextlib.closing(SQLiteStore(workspace.store)) as store,
+        service.client() as client,
+    ):
+        for n in range(10):
+            user = {"user_id": f"asked-{n}"}
+            answer = client.recommend(user, [asked], consent=YES)
+            item = answer.placements[0].items[0].item_id
+            named = {"recommendation_id": answer.recommendation_id, **user}
+            client.send_events(
+                [event("select_item", item, **named), event("purchase", item, **named)]
+            )
+        service.wait_until(lambda: len(store.answers(since=since, until=datetime.now(UTC))) == 10)
+        before = persons_reported(workspace, store)
+        refusal = {"personalization": True, "analytics": False}
+        client.send_events(
+            [event("view_item", "tea-05", user_id=f"asked-{n}", consent=refusal) for n in range(4)]
+        )
+        assert store.unmeasured() == {f"u:asked-{n}" for n in range(4)}
+        assert persons_reported(workspace, store) == before - 4
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["kpi", "--workspace", str(workspace.root)])
+    written = msgspec.json.decode(workspace.kpi.read_bytes())
+    assert of_bought_together(written) == (6, 6, 6, 6, 60.0)
+    service.wait_until(lambda: of_bought_together(http.get("/v1/kpi").json()) == (6, 6, 6, 6, 60.0))
+
+
+def persons_reported(workspace: Workspace, store: SQLiteStore) -> int:
+    """How many persons the report of the experiment counts."""
+    rules = ExperimentRules(min_persons=2, min_days=0)
+    now = datetime.now(UTC)
+    outcome = report(workspace, store, None, id="autumn", now=now, rules=rules)
+    return sum(variant.persons for variant in outcome.report.variants)
+
+
+def of_bought_together(figures: dict[str, Any]) -> tuple[float, ...] | None:
+    """Lists, persons, clicks, purchases and revenue of that placement."""
+    names = ("lists", "persons", "clicked", "bought", "revenue")
+    for row in figures["placements"]:
+        if row["placement"] == "bought_together":
+            return tuple(row[name] for name in names)
+    return None
 
 
 def test_an_answer_without_consent_is_in_no_variants_persons(service: Service) -> None:

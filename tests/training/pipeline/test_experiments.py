@@ -97,7 +97,7 @@ def react(store: SQLiteStore, *, buyers: dict[str, float], persons: int = 200) -
                     timestamp=when + timedelta(minutes=5),
                     user_id=str(number),
                     items=[EventItem("mug", price=5.0)],
-                    consent=Consent(personalization=True),
+                    consent=Consent(personalization=True, analytics=True),
                 )
             )
     store.log_answers(answers)
