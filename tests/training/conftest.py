@@ -174,7 +174,10 @@ def registered(
 
 @pytest.fixture
 def registry(tmp_path: Path, registered: Registry) -> Registry:
-    """A copy of that workspace; the files of its versions stay where they were registered."""
+    """A copy of that workspace."""
     workspace = Workspace(tmp_path / "registry").create()
     shutil.copy(registered.workspace.mlflow_database, workspace.mlflow_database)
+    shutil.copytree(
+        registered.workspace.mlflow_artifacts, workspace.mlflow_artifacts, dirs_exist_ok=True
+    )
     return Registry(workspace, Tracking.of(workspace), registered.number)

@@ -21,6 +21,7 @@ from recsys.atomic_files import atomic_path
 from recsys.bundle.publication import CHALLENGER, CHAMPION
 from training.lock import FileLock
 from training.tracking.flavor import BUNDLE
+from training.tracking.rerooting import reroot
 from training.tracking.run import Run, TrackingError
 from training.workspace import Workspace
 
@@ -62,6 +63,7 @@ class ModelVersion:
 class Tracking:
     """MLflow's tracking and registry at `uri`, files below `artifacts`; made where missing.
 
+    A SQLite database that was moved or copied together with its files is made to point at them.
     Several processes may open the same one at once: the database is set up by one of them.
     """
 
@@ -77,6 +79,8 @@ class Tracking:
         # Two processes that create MLflow's tables at once both fail.
         with FileLock(self._running / "set-up.lock").wait():
             _set_up(uri)
+            if uri.startswith(SQLITE):
+                reroot(Path(uri.removeprefix(SQLITE)), experiment=experiment, artifacts=artifacts)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             existing = self._client.get_experiment_by_name(experiment)
             self.experiment_id: str = (
