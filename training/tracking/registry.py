@@ -16,6 +16,7 @@ import mlflow.artifacts
 import msgspec
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
+from mlflow.tracking._tracking_service.utils import _artifact_repos_cache
 
 from recsys.atomic_files import atomic_path
 from recsys.bundle.publication import CHALLENGER, CHAMPION
@@ -79,8 +80,7 @@ class Tracking:
         # Two processes that create MLflow's tables at once both fail.
         with FileLock(self._running / "set-up.lock").wait():
             _set_up(uri)
-            if uri.startswith(SQLITE):
-                reroot(Path(uri.removeprefix(SQLITE)), experiment=experiment, artifacts=artifacts)
+            _follow(uri, experiment, artifacts)
             self._client = MlflowClient(tracking_uri=uri, registry_uri=uri)
             existing = self._client.get_experiment_by_name(experiment)
             self.experiment_id: str = (
@@ -352,6 +352,16 @@ def _set_up(uri: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(path) as draft:
         MlflowClient(tracking_uri=f"{SQLITE}{draft}").search_experiments(max_results=1)
+
+
+def _follow(uri: str, experiment: str, artifacts: Path) -> None:
+    """Makes a SQLite database that was moved or copied point at its own files."""
+    if not uri.startswith(SQLITE):
+        return
+    path = Path(uri.removeprefix(SQLITE))
+    if reroot(path, experiment=experiment, artifacts=artifacts) is not None:
+        # MLflow remembers the location of each run for the whole process.
+        _artifact_repos_cache.clear()
 
 
 def _read_json(artifact: str, uri: str) -> dict[str, Any] | None:
