@@ -25,7 +25,7 @@ from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
 from recsys.bundle.publication import bundle_directory, read_publication
 from recsys.bundle.save_load import load_bundle
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import Rule
 from recsys.dataset.frames import Frame
 from recsys.dataset.item_frame import frame_of_items

@@ -13,10 +13,10 @@ from recsys.events.log import EventLog
 from recsys.models.registry import declare_families
 from recsys.store.sqlite import SQLiteStore
 from serving.config import ServingConfig
-from serving.http.admission import Admission
 from serving.http.app import build_app
 from serving.http.app_state import AppState
 from serving.http.guard import Limits
+from serving.http.rate_limit import Admission
 from serving.live.bundle_source import BundleSource, Polling
 from serving.live.shop_files import ShopFiles
 from serving.metrics import Metrics

@@ -14,7 +14,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.save_load import load_bundle
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.dataset.training_data import read_training_data
 from recsys.events.log import EventLog
 from recsys.events.schema import Consent, Person

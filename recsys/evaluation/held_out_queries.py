@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import Rule
 from recsys.dataset.splitting import HeldOut, Truth
 from recsys.dataset.training_data import TrainingData

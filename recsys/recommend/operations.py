@@ -29,7 +29,7 @@ from numpy.random import Generator
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import NO_RULES, Rule, Rules
 from recsys.errors import InvalidQuery
 from recsys.ids import NONE, Mask, Numbers

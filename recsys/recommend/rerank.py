@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import NO_RULES, Rule, Rules, Where
 from recsys.ids import Mask, Numbers
 from recsys.query.account import with_account

@@ -15,8 +15,8 @@ from typing import Final
 
 import numpy as np
 
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.coded_column import Codes
-from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import NO_RULES, Rule, Rules, Where, named
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.recommend.diversity_and_quotas import (

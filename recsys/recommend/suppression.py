@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.ids import NONE, Mask, Numbers, Scores
 from recsys.models.protocol import Model

@@ -15,7 +15,7 @@ from recsys.events.schema import Tolerance
 from recsys.store.protocol import Store
 from serving.api.problems import unavailable
 from serving.api.routes import Route
-from serving.http.admission import Admission
+from serving.http.rate_limit import Admission
 from serving.live.bundle_source import BundleSource
 from serving.live.versions import LiveVersions
 from serving.metrics import Metrics

@@ -10,8 +10,8 @@ from numpy.random import Generator
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Experiment
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Item
-from recsys.catalog.live import LiveCatalog
 from serving.live.ab_assignment import assign_variant, split_key
 
 

@@ -13,8 +13,8 @@ import numpy as np
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import RERANK
 from recsys.bundle.save_load import load_bundle
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Item
-from recsys.catalog.live import LiveCatalog
 from recsys.errors import BundleError
 from recsys.ids import USER_PREFIX
 from recsys.query.builder import build_query, stranger_query

@@ -16,7 +16,7 @@ import recsys
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Publication, Variant, write_publication
 from recsys.bundle.save_load import save_bundle
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.dataset.splitting import hold_out
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError, InvalidInput, LeakFromFuture

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from recsys.bundle.bundle import Bundle
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.columns import ItemColumns
-from recsys.catalog.live import LiveCatalog
 from recsys.dataset.splitting import hold_out
 from recsys.dataset.training_data import TrainingData
 

@@ -19,8 +19,8 @@ from recsys.bundle.placements import Placement
 from recsys.bundle.publication import Publication, Variant, bundle_directory, write_publication
 from recsys.bundle.save_load import save_bundle
 from recsys.bundle.social_proof import SocialProofConfig, social_proof
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Item
-from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Consent, Event, EventContext, EventItem, parse_event

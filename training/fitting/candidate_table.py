@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import Where
 from recsys.dataset.splitting import HeldOut, check_no_leak
 from recsys.dataset.training_data import TrainingData

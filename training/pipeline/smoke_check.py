@@ -13,7 +13,7 @@ import numpy as np
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import RERANK, Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.errors import BundleError
 from recsys.events.schema import PURCHASE
 from recsys.ids import Numbers, user_key

@@ -16,8 +16,8 @@ import numpy as np
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Tone
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Item
-from recsys.catalog.live import LiveCatalog
 from recsys.events.schema import EVENT_KINDS, KIND_NUMBER
 from recsys.events.weighting import SECONDS_PER_DAY
 from recsys.models.baskets.bought_together import BoughtTogetherModel

@@ -15,7 +15,7 @@ from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import public_files, read_manifest
 from recsys.bundle.save_load import load_bundle, load_public_bundle, save_bundle
 from recsys.bundle.social_proof import SocialProofConfig, social_proof
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import Boost, Rules, Where
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError

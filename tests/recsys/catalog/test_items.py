@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Catalog, Item, category_path, parse_item
-from recsys.catalog.live import LiveCatalog
 from recsys.errors import InvalidInput
 from recsys.ids import Vocabulary
 

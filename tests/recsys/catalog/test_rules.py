@@ -11,8 +11,8 @@ import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import RuleList, Rules, Where, parse_rules
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
 from recsys.bundle.shop_settings import SegmentsConfig
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.dataset.training_data import TrainingData, read_training_data
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event, EventContext, EventItem

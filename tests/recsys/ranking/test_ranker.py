@@ -12,7 +12,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.save_load import load_bundle, save_bundle
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import BundleError
 from recsys.query.query import Query

@@ -9,7 +9,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.query.query import Query
 from recsys.recommend.operations import recommend
 

@@ -9,7 +9,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Exploration
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import Diversity, Rules
 from recsys.dataset.training_data import TrainingData
 from recsys.query.query import Query

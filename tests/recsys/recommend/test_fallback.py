@@ -11,8 +11,8 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Fatigue, Placement
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import category_path
-from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import Rules, parse_rules
 from recsys.dataset.training_data import TrainingData
 from recsys.query.history import UnclickedImpressions

@@ -11,7 +11,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InvalidQuery
 from recsys.events.schema import KIND_NUMBER

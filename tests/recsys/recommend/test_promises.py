@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Exploration, Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.rules import Rules, Where
 from recsys.dataset.training_data import TrainingData
 from recsys.ids import Mask

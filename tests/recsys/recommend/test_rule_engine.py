@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import LiveCatalog
 from recsys.catalog.rules import Rule, Rules, Where
 from recsys.recommend.rule_engine import RuleEngine, compile_rules
 

@@ -12,8 +12,8 @@ import pytest
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Fatigue, Placement
+from recsys.catalog.availability import LiveCatalog, price_ranks
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import LiveCatalog, price_ranks
 from recsys.events.schema import KIND_NUMBER
 from recsys.events.weighting import Weighting
 from recsys.ids import NONE, Vocabulary

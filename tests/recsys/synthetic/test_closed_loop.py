@@ -10,7 +10,7 @@ import pytest
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.events.log import EventLog, rows
 from recsys.events.schema import Event

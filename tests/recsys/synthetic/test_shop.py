@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 import pytest
 
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Catalog, parse_item
-from recsys.catalog.live import LiveCatalog
 from recsys.errors import InvalidInput
 from recsys.events.schema import Event, parse_event
 from recsys.query.profile import parse_profile

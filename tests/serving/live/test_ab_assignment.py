@@ -10,7 +10,7 @@ import pytest
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.publication import Experiment
-from recsys.catalog.live import LiveCatalog
+from recsys.catalog.availability import LiveCatalog
 from serving.live.versions import LiveVersions, ServedVariant
 
 

@@ -12,8 +12,8 @@ import pytest
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Placement
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import LiveCatalog
 from recsys.errors import BundleError
 from recsys.events.weighting import Weighting
 from recsys.models.popularity.popularity import PopularityModel

@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.placements import Placement
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Item
-from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.evaluation.baselines import buyers
 from recsys.evaluation.metrics import gain_ndcg_at_k

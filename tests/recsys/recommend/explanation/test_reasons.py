@@ -11,8 +11,8 @@ import pytest
 from recsys.bundle.bundle import Bundle
 from recsys.bundle.manifest import Manifest
 from recsys.bundle.placements import Level, Placement
+from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.live import LiveCatalog
 from recsys.dataset.training_data import TrainingData
 from recsys.events.schema import KIND_NUMBER
 from recsys.models.baskets.bought_together import BoughtTogetherModel

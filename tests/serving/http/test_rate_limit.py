@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from serving.api.problems import ProblemError
-from serving.http.admission import ALWAYS_QUEUED, CROWDED, MOVE_INTERVAL_SECONDS, Admission
+from serving.http.rate_limit import ALWAYS_QUEUED, CROWDED, MOVE_INTERVAL_SECONDS, Admission
 
 
 class Clock:
