@@ -125,6 +125,24 @@ def _in_order(numbers, scores, count):  # type: ignore[no-untyped-def]
     return numbers[:count][order], scores[:count][order]
 
 
+@njit(cache=True, nogil=True)
+def _contenders(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
+    """The pairs that are no worse than the n-th best, numbers ascending: few are left to sort."""
+    valid = np.empty(len(scores), np.float32)
+    count = 0
+    for index in range(len(scores)):
+        # NaN fails the comparison.
+        if scores[index] < np.inf and (not len(allow) or allow[numbers[index]]):
+            valid[count] = scores[index]
+            count += 1
+    edge = np.float32(-np.inf)
+    if 0 < n < count:
+        edge = np.partition(valid[:count], count - n)[count - n]
+    chosen = np.flatnonzero((scores >= edge) & (scores < np.inf))
+    chosen = chosen[np.argsort(numbers[chosen])]
+    return numbers[chosen], scores[chosen]
+
+
 @njit(PAIRS(_NUMBERS, _FLOATS, _MASK, types.int64), cache=True, nogil=True)
 def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
     ascending = True
@@ -132,14 +150,14 @@ def _best_of_pairs(numbers, scores, allow, n):  # type: ignore[no-untyped-def]
         if numbers[index] < numbers[index - 1]:
             ascending = False
             break
-    order = np.argsort(numbers) if not ascending else np.empty(0, np.int64)
+    if not ascending:
+        numbers, scores = _contenders(numbers, scores, allow, n)
     size = min(4 * n, len(numbers))
     kept = np.empty(size, np.int32)
     best = np.empty(size, np.float32)
     count = 0
     edge = np.float32(-np.inf)
-    for step in range(len(numbers)):
-        index = step if ascending else order[step]
+    for index in range(len(numbers)):
         score = scores[index]
         # NaN fails every comparison.
         if not (score > edge) or score == np.inf:

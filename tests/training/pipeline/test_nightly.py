@@ -229,7 +229,7 @@ def test_a_clearly_worse_recipe_is_refused_and_the_champions_own_is_refreshed(
     assert refused.refreshed == tracking.champion().version
     assert tracking.champion().model_version == champion(after_first) != before
     assert tracking.champion().recipe == tracking.version("1").recipe
-    files = first[0] / "mlartifacts" / refused.summary["run_id"] / "artifacts"
+    files = after_first / "mlartifacts" / refused.summary["run_id"] / "artifacts"
     changed = json.loads((files / "what_changed.json").read_text())
     assert changed["ndcg_at_20"]["value"] < 0
     assert (files / "plots" / "what_changed.png").is_file()
