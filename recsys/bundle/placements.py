@@ -206,7 +206,7 @@ DEFAULT_PLACEMENTS: Final[tuple[Placement, ...]] = (
         fallback=("popularity_by_country", "popularity"),
     ),
     Placement(
-        name="rerank",
+        name=RERANK,
         blend={
             "search_clicks": 1.0,
             "habits": 0.5,

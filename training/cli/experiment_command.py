@@ -74,9 +74,9 @@ def start(
     The nightly run goes on: it may refit the champion, which keeps its persons.
     """
     now = datetime.now(UTC)
-    with _held(workspace) as (held, tracking):
+    with _held(workspace) as held:
         record = start_experiment(
-            held, tracking, _shares(variant), id=id or f"{now:%Y%m%d-%H%M%S}", at=now, aa=aa
+            held, _tracking(held), _shares(variant), id=id or f"{now:%Y%m%d-%H%M%S}", at=now, aa=aa
         )
     for name, share in record.shares.items():
         console().print(f"{name:<16}{share:>7.1%}  {record.versions[name]}", highlight=False)
@@ -86,7 +86,7 @@ def start(
 @experiment.command(epilog="Example: `recsys experiment stop`")
 def stop(workspace: PlaceOption = DEFAULT_WORKSPACE) -> None:
     """End the experiment: everybody gets the champion; `recsys promote` takes a challenger."""
-    with _held(workspace) as (held, _):
+    with _held(workspace) as held:
         record = stop_experiment(held, at=datetime.now(UTC))
     console().print(f"[green]Experiment {record.id} has ended.[/]", highlight=False)
 
@@ -135,7 +135,7 @@ def report(
     if primary not in get_args(Measure):
         raise InvalidInput("--primary", primary, f"use one of {', '.join(get_args(Measure))}")
     shop = Workspace(workspace)
-    tracking = Tracking.of(shop) if shop.mlflow_database.is_file() else None
+    tracking = _tracking(shop)
     with _store(shop) as store:
         outcome = report_on(
             shop,
@@ -217,13 +217,18 @@ def _shares(options: Sequence[str]) -> Mapping[str, float]:
 
 
 @contextmanager
-def _held(root: Path) -> Iterator[tuple[Workspace, Tracking | None]]:
+def _held(root: Path) -> Iterator[Workspace]:
     """The workspace held against the nightly run, which moves the same pointer."""
     shop = Workspace(root)
     if not shop.published.is_dir():
         raise InvalidInput("--workspace", str(root), "nothing is served there; run recsys nightly")
     with FileLock(shop.nightly_lock).hold():
-        yield shop, Tracking.of(shop) if shop.mlflow_database.is_file() else None
+        yield shop
+
+
+def _tracking(shop: Workspace) -> Tracking | None:
+    """MLflow's registry of the workspace; None before its first night."""
+    return Tracking.of(shop) if shop.mlflow_database.is_file() else None
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from recsys.bundle.bundle import Bundle
-from recsys.bundle.placements import Placement
+from recsys.bundle.placements import RERANK, Placement
 from recsys.dataset.splitting import HeldOut
 from recsys.dataset.training_data import TrainingData
 from recsys.errors import InsufficientData
@@ -31,8 +31,6 @@ from training.fitting.rerank_weights import LEAST_LISTS, judged_lists, learnt_we
 from training.fitting.source import TrainingSource
 from training.run_context import RunContext
 
-RERANK = "rerank"
-"""The placement that orders given lists."""
 LEAST_DAYS_BEFORE = 1.0
 """A cut needs at least so many days of events before it."""
 

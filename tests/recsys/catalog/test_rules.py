@@ -10,24 +10,11 @@ import numpy as np
 import pytest
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
+from rule_items import ITEMS, NOW, rules, where
 
 from recsys.catalog.availability import LiveCatalog
 from recsys.catalog.items import Catalog, Item
-from recsys.catalog.rules import RuleList, Rules, Where, parse_rules
-
-NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-ITEMS = [
-    Item(item_id="0", category=["Home", "Kitchen", "Mugs"], brand="Harbour", price=9.0, stock=3),
-    Item(item_id="1", category=["Home", "Kitchen"], brand="Harbour", price=19.0),
-    Item(item_id="2", category=["Home", "Garden"], brand="Fern", price=29.0, stock=50),
-    Item(item_id="3", category=["Homeware"], price=5.0, attributes={"colour": ["red", "blue"]}),
-    Item(item_id="4", attributes={"colour": "red", "weight": 2.5, "organic": True}),
-    Item(item_id="5", kind="article", attributes={"weight": 1.0, "organic": False}),
-    Item(item_id="6", kind="banner", variant_of="lost"),
-    Item(item_id="7", brand="Fern", variant_of="2"),
-    Item(item_id="8", brand="Fern", variant_of="2", price=1.0),
-    Item(item_id="9", variant_of="lost"),
-]
+from recsys.catalog.rules import RuleList, parse_rules
 
 
 @pytest.fixture
@@ -35,17 +22,9 @@ def live_catalog() -> LiveCatalog:
     return LiveCatalog.of(Catalog.of(ITEMS))
 
 
-def where(**fields: Any) -> Where:
-    return msgspec.convert(fields, Where)
-
-
 def matching(live_catalog: LiveCatalog, **fields: Any) -> str:
     """The ids (= row numbers) of what fulfils the condition."""
     return "".join(map(str, np.flatnonzero(live_catalog.columns.mask(where(**fields)))))
-
-
-def rules(**fields: Any) -> Rules:
-    return msgspec.convert(fields, Rules)
 
 
 @pytest.mark.parametrize(
